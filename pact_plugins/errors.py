@@ -1,0 +1,23 @@
+"""The errors this package raises. Each message names the offending key, value or file, and what to do about it."""
+
+from __future__ import annotations
+
+
+class PACTError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ConfigurationError(PACTError, ValueError):
+    """A setting is impossible, contradicts another one, or does not fit the model or trainer at hand."""
+
+
+class SafetyTokensError(PACTError, ValueError):
+    """A safety-token file is missing, damaged, or belongs to another tokenizer; or calibration has nothing to work on."""
+
+
+class AttachmentError(PACTError, RuntimeError):
+    """The term cannot be attached to this model or trainer."""
+
+
+class UnprotectedTrainingError(PACTError, RuntimeError):
+    """The term did not reach the loss that the trainer back-propagated."""
