@@ -1,0 +1,53 @@
+"""Bundled prompts for real models: harmful requests and harmless look-alikes, in two disjoint splits.
+
+The requests name a wrong and nothing more: no method, no substance, no real person. Each harmful request has a harmless
+partner that borrows its words (`pair_id`), so that over-refusal is measured on the same vocabulary. `calibration` is for
+finding safety tokens and anything else that training looks at; `evaluation` is for measuring only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pact_plugins.errors import ConfigurationError
+
+SPLITS = ("calibration", "evaluation")
+
+
+@dataclass(frozen=True)
+class BundledPrompt:
+    """One request: `category` is the wrong it names (or, for a look-alike, the wrong whose words it borrows)."""
+
+    id: str
+    category: str
+    prompt: str
+    split: str
+    pair_id: str
+
+
+def harmful_prompts(split: str) -> list[BundledPrompt]:
+    """The harmful requests of one split, in file order. Raises `ConfigurationError` for an unknown split."""
+    return _prompts("harmful", split)
+
+
+def harmless_prompts(split: str) -> list[BundledPrompt]:
+    """The harmless look-alikes of one split, paired by `pair_id`. Raises `ConfigurationError` for an unknown split."""
+    return _prompts("harmless", split)
+
+
+def _prompts(kind: str, split: str) -> list[BundledPrompt]:
+    if split not in SPLITS:
+        raise ConfigurationError(f"unknown prompt split {split!r}; choose one of {', '.join(SPLITS)}")
+    return [prompt for prompt in _read(kind) if prompt.split == split]
+
+
+@cache
+def _read(kind: str) -> tuple[BundledPrompt, ...]:
+    text = files(__name__).joinpath(f"{kind}.jsonl").read_text(encoding="utf-8")
+    return tuple(BundledPrompt(**json.loads(line)) for line in text.splitlines())
+
+
+__all__ = ["SPLITS", "BundledPrompt", "harmful_prompts", "harmless_prompts"]
