@@ -47,7 +47,7 @@ def calibrate(
         contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
         contrast_name = "prompt-free"
     else:
-        aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen(None))
+        aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen())
         if release_model:
             causal_lm.to("meta")
         contrast = _base_view(config, tokenizer, refusals, dtype=causal_lm.dtype, device=device, progress=progress)
