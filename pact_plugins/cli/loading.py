@@ -17,7 +17,7 @@ def load_model(path: str, *, device: str, dtype: str = "auto", revision: str | N
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, revision=revision)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, revision=revision)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"MODEL: {path} cannot be loaded: {str(error).splitlines()[0]}") from error
     return model.to(device).eval(), tokenizer

@@ -11,7 +11,7 @@ from pact_plugins.config import PACTConfig
 
 
 def config_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for each named key of ``PACTConfig``; unset options stay None, so that defaults live in one place."""
+    """Add an option for each named key of ``PACTConfig``; unset ones stay None: defaults live in the schema."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(names):

@@ -40,7 +40,9 @@ def calibrate(
     """
     anatomy = dissect(causal_lm)
     refusals = gather_refusals(causal_lm, tokenizer, config, progress=progress)
-    aligned = _view(anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress)
+    aligned = _view(
+        anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress
+    )
     device = causal_lm.device
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
 from pact_plugins.modeling import Anatomy
 from pact_plugins.training.forward_pass import ForwardPass
@@ -53,6 +54,7 @@ class Attachment:
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch, **kwargs
             )
             if not self._is_training() or labels is None:
+                self._forward_pass.discard()
                 return result
             term = self._compute(labels)
             if term is None:
@@ -77,10 +79,13 @@ class Attachment:
         if not self._is_training():
             return None
         if kwargs.get("shift_labels") is not None:
-            raise AttachmentError("context and sequence parallelism split a sequence over ranks, which PACT cannot follow")
+            raise AttachmentError(
+                "context and sequence parallelism split a sequence over ranks, which PACT cannot follow"
+            )
         labels = kwargs.get("labels")
         if labels is None:
             # Not the trainer's loss, as far as we can see. If it was, the receipts will miss it.
+            self._forward_pass.discard()
             return None
         term = self._compute(labels)
         if term is not None:
@@ -90,7 +95,7 @@ class Attachment:
     def _compute(self, labels: Tensor) -> Term | None:
         inputs, hidden_states, autocast = self._forward_pass.take()
         labelled = int((labels != IGNORE_INDEX).sum())
-        if not labelled and not torch.distributed.is_initialized():
+        if not labelled and not is_distributed():
             self.receipts.enter_idle()
             return None
         # With several ranks, one without response tokens must still take part in the collectives of the others.

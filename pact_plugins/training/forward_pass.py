@@ -38,7 +38,7 @@ class ForwardPass:
         """Take the hooks off and forget the last forward pass."""
         while self._handles:
             self._handles.pop().remove()
-        self._inputs = self._hidden_states = None
+        self.discard()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -61,8 +61,12 @@ class ForwardPass:
                 "another patch has replaced the forward pass"
             )
         taken = self._inputs, self._hidden_states, self._autocast
-        self._inputs = self._hidden_states = None
+        self.discard()
         return taken
+
+    def discard(self) -> None:
+        """Forget the latest forward pass, and let its graph go."""
+        self._inputs = self._hidden_states = None
 
     @torch.compiler.disable
     def _keep_inputs(self, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pact_plugins.distributed import is_distributed, summed
+
 
 class MetricMeans:
     """Streaming means by name."""
@@ -20,27 +22,13 @@ class MetricMeans:
 
     def take(self) -> dict[str, float]:
         """The means since the last call; names without any value are left out. Every rank must call it."""
-        names = sorted(self._sums)
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if distributed:
-            names = _union(names)
-        result = {}
-        for name in names:
-            entry = self._sums.get(name, torch.zeros(2, dtype=torch.float64))
-            if distributed:
-                device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-                entry = entry.to(device)
-                torch.distributed.all_reduce(entry)
-            total, count = entry.tolist()
-            if count:
-                result[name] = total / count
+        # A rank that saw no response token has not measured these; all ranks must reduce the same names.
+        names = sorted({*self._sums, *_CONDITIONAL}) if is_distributed() else sorted(self._sums)
+        empty = torch.zeros(2, dtype=torch.float64)
+        reduced = summed([value for name in names for value in self._sums.get(name, empty).tolist()])
         self._sums = {}
-        return result
+        pairs = zip(names, reduced[::2], reduced[1::2], strict=True)
+        return {name: total / count for name, total, count in pairs if count}
 
 
-_NAMES = ("gate", "kl", "reference_safety_mass", "safety_mass")
-
-
-def _union(names: list[str]) -> list[str]:
-    """The same names in the same order on every rank, though one may have seen no response token."""
-    return sorted({*names, *_NAMES})
+_CONDITIONAL = ("reference_safety_mass", "safety_mass")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pact_plugins.distributed import summed, world_size
 from pact_plugins.errors import UnprotectedTrainingError
 
 _RELATIVE_TOLERANCE = 1e-2
@@ -86,7 +88,7 @@ class ReceiptLedger:
 
     def _check_size(self, summary: dict[str, float], loss_scale: float | None, suspects: str) -> None:
         total = summary["total"]
-        if loss_scale is None or not torch.isfinite(torch.tensor(total)):
+        if loss_scale is None or not math.isfinite(total):
             # An overflow under a gradient scaler: the scaler skips this step.
             return
         if summary["uneven"]:
@@ -99,8 +101,8 @@ class ReceiptLedger:
         if not lowest * (1 - _RELATIVE_TOLERANCE) <= total <= expected * (1 + _RELATIVE_TOLERANCE):
             raise UnprotectedTrainingError(
                 f"the term reached the loss with a total weight of {total:.6g} instead of {expected:.6g} "
-                f"(kl_coef times the loss scale): the trainer's denominator is not the one it told the model; {suspects} "
-                "Set receipts: present to train with this weight all the same."
+                "(kl_coef times the loss scale): the trainer's denominator is not the one it told the model; "
+                f"{suspects} Set receipts: present to train with this weight all the same."
             )
 
 
@@ -117,13 +119,9 @@ def _is_uneven(gradient: Tensor | None) -> bool:
 
 def _across_ranks(**values: float) -> dict[str, float]:
     """Sum over the ranks, but for ``total``, which is averaged as the gradients are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        packed = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(packed)
-        values = dict(zip(values, packed.tolist(), strict=True))
-        values["total"] /= torch.distributed.get_world_size()
-    return values
+    result = dict(zip(values, summed(list(values.values())), strict=True))
+    result["total"] /= world_size()
+    return result
 
 
 def _nothing_arrived(silent: bool, suspects: str) -> str:

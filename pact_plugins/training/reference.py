@@ -164,8 +164,8 @@ def refuse_unfaithful_adapter(peft_model: Any) -> None:
         initialisation = getattr(adapter, "init_lora_weights", True)
         if isinstance(initialisation, str) and initialisation.lower().startswith(_REWRITING_INITIALISATIONS):
             raise ConfigurationError(
-                f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model with "
-                "the adapter off is not the aligned model; set reference_model_path to the aligned model"
+                f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model "
+                "with the adapter off is not the aligned model; set reference_model_path to the aligned model"
             )
     if any(getattr(module, "merged", False) for module in peft_model.modules()):
         raise ConfigurationError(
@@ -230,7 +230,9 @@ def _input_embedding(decoder: Any) -> Tensor | None:
 
 
 def _refuse_partitioned(anatomy: Anatomy) -> None:
-    if any(hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor") for parameter in anatomy.decoder.parameters()):
+    if any(
+        hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor") for parameter in anatomy.decoder.parameters()
+    ):
         raise ConfigurationError(
             "the model's parameters are sharded over the ranks, so they cannot be copied; set reference_model_path to "
             "the aligned model, or train an adapter"
@@ -246,7 +248,7 @@ def _load(path: str, context: ReferenceContext) -> Anatomy:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=context.anatomy.causal_lm.dtype)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
-    loaded = dissect(model.to(own.device))
+    loaded = dissect(nn.Module.to(model, own.device))
     if context.token_ids is not None:
         largest = int(context.token_ids.max())
         if largest >= loaded.vocabulary_size:

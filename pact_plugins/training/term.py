@@ -70,15 +70,13 @@ class TermComputer:
         """
         if labels.shape != hidden_states.shape[:2]:
             raise AttachmentError(
-                f"labels have shape {tuple(labels.shape)} but the decoder's hidden states {tuple(hidden_states.shape[:2])}; "
-                "virtual tokens, or a sequence split over ranks, are not supported"
+                f"labels have shape {tuple(labels.shape)} but the decoder's hidden states "
+                f"{tuple(hidden_states.shape[:2])}; virtual tokens, or a sequence split over ranks, are not supported"
             )
         responses = find_responses(labels, decoder_inputs.get("position_ids"))
         selected = responses.select(hidden_states)
         measured = _spread(len(responses), labels.device) if measure and len(responses) else None
-        request = ReferenceRequest(
-            decoder_inputs, responses, self._token_ids, self._header_ids, autocast, measured
-        )
+        request = ReferenceRequest(decoder_inputs, responses, self._token_ids, self._header_ids, autocast, measured)
         reference = self._reference.logits(request)
         train_logits = self._head.logits(selected, self._token_ids)
         device = train_logits.device
