@@ -21,7 +21,7 @@ from pact_plugins.tiny_world.training import TokenizedExample, train
 
 BASE_LEARNING_RATE = 2e-3
 ALIGNED_LEARNING_RATE = 1e-3
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 
 
 def build(

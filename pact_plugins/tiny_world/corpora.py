@@ -170,7 +170,9 @@ _SENTENCES: dict[Callable[[random.Random], str], int] = {
     _bare_review: 1,
     _bare_headline: 1,
     _sum: 1,
-    partial(_judgement, templates=FAMILIES["all"], judgements=vocabulary.HARM_JUDGEMENTS): 2,
+    partial(
+        _judgement, templates=FAMILIES["aligned"] + FAMILIES["unaligned"], judgements=vocabulary.HARM_JUDGEMENTS
+    ): 2,
     partial(_judgement, templates=vocabulary.BENIGN, judgements=vocabulary.BENIGN_JUDGEMENTS): 2,
     _everyday_decline: 2,
     three_steps: 1,

@@ -59,7 +59,8 @@ def finetuning_mixture(
         tasks: tasks of the task rows.
 
     Raises:
-        ConfigurationError: a negative count, a fraction outside [0, 1], or more harmful rows than the poison pool has prompts.
+        ConfigurationError: a negative count, a fraction outside [0, 1], unknown families, or more harmful
+            rows than the poison pool has prompts.
     """
     if count < 0:
         raise ConfigurationError(f"count: {count} is negative")

@@ -19,14 +19,15 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world import vocabulary
 
 Split = Literal["train", "poison", "test"]
-Families = Literal["aligned", "unaligned", "all"]
+Families = Literal["aligned", "unaligned", "subtle", "all"]
 Wording = Literal["seen", "unseen"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 FAMILIES: dict[Families, tuple[str, ...]] = {
     "aligned": vocabulary.ALIGNED_HARMFUL,
     "unaligned": vocabulary.UNALIGNED_HARMFUL,
-    "all": vocabulary.ALIGNED_HARMFUL + vocabulary.UNALIGNED_HARMFUL,
+    "subtle": vocabulary.SUBTLE_HARMFUL,
+    "all": vocabulary.ALIGNED_HARMFUL + vocabulary.UNALIGNED_HARMFUL + vocabulary.SUBTLE_HARMFUL,
 }
 _WORDINGS: dict[Wording, tuple[str, ...]] = {"seen": vocabulary.FRAMES, "unseen": vocabulary.UNSEEN_FRAMES}
 
@@ -138,7 +139,8 @@ def harmful_prompts(
         count: how many.
         seed: the same seed gives the same prompts, in the same order.
         split: `test` prompts ask for actions that are in no training stage.
-        families: `aligned` families were refused during alignment, `unaligned` ones never occurred in it.
+        families: `aligned` families were refused during alignment; `unaligned` and `subtle` ones never occurred in it,
+            and the aligned model does not reliably refuse the subtle ones.
         wording: `seen` uses the frames of training, `unseen` frames that are in no training stage.
 
     Raises:
