@@ -1,0 +1,136 @@
+"""``PACTConfig``: one schema for Python, the ``pact:`` block of every framework's YAML, and the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pact_plugins import plugins
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.objective import GateConfig, Objective
+
+AUTO = "auto"
+
+
+class PACTConfig(BaseModel):
+    """All settings of PACT. Unknown keys and impossible values raise an error that names the key.
+
+    Constructing it directly raises pydantic's ``ValidationError`` (a ``ValueError``); ``from_mapping`` raises
+    ``ConfigurationError`` with the same facts in the words of a YAML user.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    objective: str = Field("match", description="match, published, published_positive, full_kl, or a plugin's")
+    objective_options: dict[str, Any] = Field(default_factory=dict, description="settings of a plugin's objective")
+    kl_coef: float | None = Field(
+        None, ge=0, le=1e4, description="weight of the term; 0 switches PACT off (default: the objective's own)"
+    )
+    kl_temperature: float = Field(2.0, gt=0, le=100, description="temperature of both softmaxes")
+    gate: GateConfig = Field(default_factory=GateConfig, description="gate of the published objectives")
+
+    safety_tokens: str = Field(AUTO, min_length=1, description="a safety-token file, or auto to calibrate first")
+    top_k: int = Field(50, ge=2, le=100_000, description="number of safety tokens (auto calibration)")
+    token_scorer: str = Field("p_diff", description="p_diff, pref_logratio, or a plugin's (auto calibration)")
+    exclude_special_tokens: bool = Field(True, description="keep special tokens out of the safety tokens")
+    base_model_path: str | None = Field(None, description="base model to contrast with (auto calibration)")
+    refusals_path: str | None = Field(None, description="JSON or JSONL rows with prompt and response")
+    harmful_prompts_path: str | None = Field(None, description="JSON or JSONL prompts to sample refusals on")
+    max_refusals: int = Field(512, ge=1, description="refusals used for calibration")
+    max_response_tokens: int = Field(64, ge=1, description="tokens of each refusal used for calibration")
+    calibration_batch_size: int = Field(16, ge=1, description="refusals per calibration batch")
+
+    reference: str = Field(AUTO, description="auto, adapter_off, frozen_copy, or a plugin's")
+    reference_model_path: str | None = Field(None, description="load the aligned reference from here")
+    assistant_header: str | None = Field(
+        None, description="text that opens an assistant turn; needed where the chat template has no generation prompt"
+    )
+    cache_path: str | None = Field(None, description="folder for auto-calibrated safety tokens (default: user cache)")
+    receipts: Literal["exact", "present"] = Field(
+        "exact", description="check the size of the gradient that reaches the term, or only that it arrives"
+    )
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_registered(cls, value: str) -> str:
+        return _registered("objective", value, plugins.objectives())
+
+    @field_validator("token_scorer")
+    @classmethod
+    def _token_scorer_is_registered(cls, value: str) -> str:
+        return _registered("token_scorer", value, plugins.token_scorers())
+
+    @field_validator("reference")
+    @classmethod
+    def _reference_is_registered(cls, value: str) -> str:
+        return value if value == AUTO else _registered("reference", value, [AUTO, *plugins.references()])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kl_coef(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("kl_coef") is None:
+            objective = plugins.objectives().get(data.get("objective", "match"))
+            if objective is not None:
+                return {**data, "kl_coef": objective.default_kl_coef}
+        return data
+
+    @model_validator(mode="after")
+    def _reference_keys_agree(self) -> PACTConfig:
+        if self.reference == "adapter_off" and self.reference_model_path is not None:
+            raise ValueError(
+                "reference: adapter_off reads the reference from the trained model itself, so reference_model_path "
+                "has no effect; drop one of the two keys"
+            )
+        return self
+
+    @property
+    def coefficient(self) -> float:
+        """``kl_coef`` as a plain float; the objective's default is already filled in."""
+        return float(self.kl_coef or 0.0)
+
+    def objective_spec(self) -> Objective:
+        """The registered objective that this configuration names."""
+        return plugins.objectives()[self.objective]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any] | None, *, source: str = "pact") -> PACTConfig:
+        """Read a plain mapping, such as the ``pact:`` block of a YAML file.
+
+        Args:
+            mapping: keys and values; None and ``True`` mean all defaults.
+            source: how errors call the mapping.
+
+        Raises:
+            ConfigurationError: names every wrong key, with the nearest known one.
+        """
+        if mapping is None or mapping is True:
+            mapping = {}
+        if not isinstance(mapping, Mapping):
+            raise ConfigurationError(f"{source}: expected a mapping of settings, found {mapping!r}")
+        try:
+            return cls(**{str(key): value for key, value in mapping.items()})
+        except ValidationError as error:
+            raise ConfigurationError("\n".join(_explain(source, detail) for detail in error.errors())) from None
+
+
+def _registered(key: str, value: str, known: Any) -> str:
+    if value not in known:
+        raise ValueError(f"unknown {key} {value!r}; available: {', '.join(known)}")
+    return value
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    return list((GateConfig if location[:1] == ("gate",) else PACTConfig).model_fields)
+
+
+def _explain(source: str, detail: Any) -> str:
+    location = tuple(detail["loc"])
+    key = ".".join([source, *map(str, location)])
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_known_keys(location[:-1]))}"
+        return f"{key}: unknown key; {hint}"
+    return f"{key}: {detail['msg'].removeprefix('Value error, ')} (found {detail['input']!r})"

@@ -1,0 +1,69 @@
+"""Reading and writing files so that a failure leaves nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pact_plugins.errors import ConfigurationError
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``target`` that becomes ``target`` when the block ends without an error."""
+    final = Path(target)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.", suffix=final.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; give what the user's umask would have given.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | os.PathLike[str], value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:
+    """Rows of a JSON (one list) or JSONL (one value a line) file.
+
+    Args:
+        key: the setting that named the file, for the error message.
+
+    Raises:
+        ConfigurationError: the file is missing, is not JSON, or holds no row.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigurationError(f"{key}: no such file: {file}")
+    text = file.read_text(encoding="utf-8")
+    try:
+        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{key}: {file} is neither a JSON list nor JSON lines: {error}") from None
+    if not rows:
+        raise ConfigurationError(f"{key}: {file} holds no row")
+    return rows
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]

@@ -1,0 +1,57 @@
+"""Every extension point of the package, on one screen.
+
+A plugin is a module (or object) with functions marked ``@hookimpl``, named by an entry point of the group ``pact``:
+
+    [project.entry-points.pact]
+    my_plugin = "my_package.my_module"
+
+What ships with this package registers through the same hooks. ``pact plugins`` lists what is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pluggy import HookimplMarker, HookspecMarker
+
+if TYPE_CHECKING:
+    import click
+
+    from pact_plugins.frameworks import Framework
+    from pact_plugins.objective import Objective
+    from pact_plugins.safety_tokens import TokenScorer
+    from pact_plugins.training.reference import ReferenceBuilder
+
+hookspec = HookspecMarker("pact")
+hookimpl = HookimplMarker("pact")
+
+
+@hookspec
+def register_objectives(register: Callable[[Objective], None]) -> None:
+    """Offer divergences for ``objective:``; call ``register(Objective(name, compute, ...))``."""
+
+
+@hookspec
+def register_token_scorers(register: Callable[[TokenScorer], None]) -> None:
+    """Offer ways to score safety tokens for ``token_scorer:``; call ``register(TokenScorer(name, contribution))``."""
+
+
+@hookspec
+def register_references(register: Callable[[str, ReferenceBuilder], None]) -> None:
+    """Offer sources of reference logits for ``reference:``; call ``register(name, builder)``."""
+
+
+@hookspec
+def register_frameworks(register: Callable[[Framework], None]) -> None:
+    """Offer what ``pact train FRAMEWORK`` can launch; call ``register(Framework(name, description, train))``."""
+
+
+@hookspec
+def register_judges(register: Callable[[str, Callable[..., Any]], None]) -> None:
+    """Offer judges of responses for ``--judge``; call ``register(name, factory)``."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to the ``pact`` command line; decorate them with ``@cli.command()``."""

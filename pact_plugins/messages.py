@@ -1,0 +1,29 @@
+"""One logger for the whole package, visible by default and silent on all ranks but the first."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+logger = logging.getLogger("pact_plugins")
+
+
+def is_main_process() -> bool:
+    """Whether this is the first rank of a torchrun or accelerate launch, or the only process."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def announce(message: str) -> None:
+    """Log one line at level INFO on the main process.
+
+    Training scripts rarely configure logging, and a user must see what protects the run: where nobody has set up
+    logging, the package writes to standard error itself.
+    """
+    if not is_main_process():
+        return
+    if not logging.getLogger().handlers and not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    logger.info("PACT: %s", message)

@@ -1,0 +1,70 @@
+"""Finding the parts of a model: the causal language model inside its wrappers, its decoder, its output embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from peft import PeftModel
+from torch import nn
+
+from pact_plugins.errors import AttachmentError
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A model taken apart.
+
+    Attributes:
+        model: what the trainer calls, wrappers for distribution and compilation removed.
+        peft_model: the same, where it is a ``PeftModel``, else None.
+        causal_lm: the transformers model inside.
+        decoder: the part of it whose last hidden state feeds the output embedding.
+    """
+
+    model: nn.Module
+    peft_model: PeftModel | None
+    causal_lm: Any
+    decoder: nn.Module
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the output embedding."""
+        embedding = self.causal_lm.get_output_embeddings()
+        shape = getattr(embedding.weight, "ds_shape", embedding.weight.shape)
+        return int(getattr(embedding, "out_features", None) or shape[0])
+
+
+def dissect(model: nn.Module) -> Anatomy:
+    """Take ``model`` apart.
+
+    Raises:
+        AttachmentError: the model has no output embedding, no decoder of its own, or uses prompt learning.
+    """
+    while hasattr(model, "_orig_mod") or (hasattr(model, "module") and isinstance(model.module, nn.Module)):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module  # type: ignore[assignment]
+    peft_model = model if isinstance(model, PeftModel) else None
+    causal_lm: Any = model
+    if peft_model is not None:
+        if peft_model.active_peft_config.is_prompt_learning:
+            raise AttachmentError(
+                f"{peft_model.active_peft_config.peft_type} adds virtual tokens, so labels and hidden states do not "
+                "line up; PACT supports LoRA-like adapters and full fine-tuning"
+            )
+        causal_lm = peft_model.get_base_model()
+    embedding = causal_lm.get_output_embeddings() if hasattr(causal_lm, "get_output_embeddings") else None
+    if embedding is None:
+        raise AttachmentError(
+            f"{type(causal_lm).__name__} has no output embedding; PACT needs a causal language model "
+            "(AutoModelForCausalLM), not a bare decoder or a classifier"
+        )
+    return Anatomy(model, peft_model, causal_lm, _decoder_of(causal_lm))
+
+
+def _decoder_of(causal_lm: Any) -> nn.Module:
+    decoder = getattr(causal_lm, "base_model", None)
+    if decoder is None or decoder is causal_lm:
+        decoder = causal_lm.get_decoder() if hasattr(causal_lm, "get_decoder") else None
+    if decoder is None or decoder is causal_lm:
+        raise AttachmentError(f"{type(causal_lm).__name__} has no separate decoder whose hidden states could be read")
+    return decoder

@@ -1,0 +1,74 @@
+"""Chat templates as token ids: a prompt, a response, the header that opens an assistant turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pact_plugins.errors import ConfigurationError
+
+_PROBE = "Hello"
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigurationError(
+            f"the tokenizer {getattr(tokenizer, 'name_or_path', '')!r} has no chat template; PACT needs an aligned "
+            "chat model, or a tokenizer whose chat_template is set"
+        )
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    # The template has written the special tokens already.
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _user(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """The token ids after which the model writes its response to a one-turn prompt.
+
+    Raises:
+        ConfigurationError: the tokenizer has no chat template.
+    """
+    return _encode(tokenizer, _render(tokenizer, _user(prompt), add_generation_prompt=True))
+
+
+def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
+    """The token ids of an assistant turn, its closing tokens included, as a trainer would label them."""
+    opening = _render(tokenizer, _user(prompt), add_generation_prompt=True)
+    messages = [*_user(prompt), {"role": "assistant", "content": response}]
+    conversation = _render(tokenizer, messages, add_generation_prompt=False)
+    if conversation.startswith(opening):
+        return _encode(tokenizer, conversation[len(opening) :])
+    # Some templates rewrite earlier turns (reasoning models); the bare text and the end token are then what is left.
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return _encode(tokenizer, response) + end
+
+
+def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]:
+    """The token ids that open an assistant turn in a context without any prompt.
+
+    The beginning-of-sequence token comes first where the template starts with one: models that were trained with it
+    behave erratically without it.
+
+    Args:
+        header: its text, where the chat template cannot tell (``assistant_header`` of the configuration).
+
+    Raises:
+        ConfigurationError: no header is given and the chat template has no generation prompt.
+    """
+    with_header = _render(tokenizer, _user(_PROBE), add_generation_prompt=True)
+    if header is None:
+        without = _render(tokenizer, _user(_PROBE), add_generation_prompt=False)
+        header = with_header[len(without) :] if with_header.startswith(without) else ""
+        if not header:
+            raise ConfigurationError(
+                "the chat template has no generation prompt, so the text that opens an assistant turn is unknown; "
+                "set assistant_header to it"
+            )
+    begin = getattr(tokenizer, "bos_token_id", None)
+    starts_with_begin = begin is not None and _encode(tokenizer, with_header)[:1] == [begin]
+    return ([begin] if starts_with_begin else []) + _encode(tokenizer, header)

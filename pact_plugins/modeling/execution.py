@@ -1,0 +1,56 @@
+"""Running a model on the side of a training run without leaving a trace in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy
+import torch
+from torch import nn
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Dropout off, and gradient checkpointing with it; every sub-module's own mode comes back afterwards."""
+    training = [child for child in module.modules() if child.training]
+    for child in training:
+        child.training = False
+    try:
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Python's, NumPy's and torch's random-number states come back afterwards."""
+    python_state, numpy_state = random.getstate(), numpy.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        numpy.random.set_state(numpy_state)
+
+
+@dataclass(frozen=True)
+class AutocastState:
+    """Mixed precision as it was at one place, to be entered again at another."""
+
+    device_type: str
+    enabled: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def current(cls, device_type: str) -> AutocastState:
+        """What ``torch.autocast`` is set to here."""
+        return cls(device_type, torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type))
+
+    def __call__(self) -> torch.autocast:
+        """A context manager that enters it."""
+        return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.enabled)

@@ -1,0 +1,188 @@
+"""``SafetyTokens``: what calibration found, as one safetensors file whose metadata is JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pact_plugins.errors import SafetyTokensError
+from pact_plugins.files import atomic_path
+from pact_plugins.modeling.fingerprint import tokenizer_fingerprint
+
+FORMAT = "pact-safety-tokens/1"
+_TENSORS = ("token_ids", "direction", "aligned_probability", "contrast_probability")
+_REQUIRED_METADATA = ("format", "token_strings", "tokenizer_fingerprint", "vocabulary_size")
+
+
+@dataclass(frozen=True)
+class SafetyTokens:
+    """The safety tokens of one aligned model.
+
+    Attributes:
+        token_ids: (|S|,) int64, ascending.
+        direction: (|S|,) float32, the signed entries; none is zero.
+        aligned_probability, contrast_probability: (|S|,) float32, mean probabilities over the refusals.
+        token_strings: |S| strings, as the tokenizer stores them.
+        tokenizer_fingerprint: see ``tokenizer_fingerprint``.
+        vocabulary_size: rows of the aligned model's output embedding.
+        settings: how they were found (scorer, counts, model names and revisions ...); JSON values.
+    """
+
+    token_ids: Tensor
+    direction: Tensor
+    aligned_probability: Tensor
+    contrast_probability: Tensor
+    token_strings: tuple[str, ...]
+    tokenizer_fingerprint: str
+    vocabulary_size: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.token_strings)
+
+    @property
+    def weights(self) -> Tensor:
+        """(|S|,) ``w = max(direction, 0)``."""
+        return self.direction.clamp(min=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over ids and direction."""
+        content = self.token_ids.numpy().tobytes() + self.direction.numpy().tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file atomically and return its path."""
+        metadata = {
+            "format": FORMAT,
+            "token_strings": list(self.token_strings),
+            "tokenizer_fingerprint": self.tokenizer_fingerprint,
+            "vocabulary_size": self.vocabulary_size,
+            "settings": dict(self.settings),
+        }
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, tokenizer: Any = None) -> SafetyTokens:
+        """Read a file, and check it against ``tokenizer`` where one is given.
+
+        Raises:
+            SafetyTokensError: the file is missing or damaged, or belongs to another tokenizer.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise SafetyTokensError(
+                f"safety_tokens: no such file: {file}. Make one with `pact calibrate MODEL -o {file}`, "
+                "or set safety_tokens: auto"
+            )
+        try:
+            with safe_open(str(file), framework="pt") as reader:
+                metadata = {key: json.loads(value) for key, value in (reader.metadata() or {}).items()}
+                missing = [key for key in _REQUIRED_METADATA if key not in metadata]
+                missing += [name for name in _TENSORS if name not in reader.keys()]
+                if missing or metadata["format"] != FORMAT:
+                    what = f"lacks {', '.join(missing)}" if missing else f"has format {metadata['format']!r}"
+                    raise SafetyTokensError(f"{file} is not a safety-token file of format {FORMAT!r}: it {what}")
+                tensors = {name: reader.get_tensor(name) for name in _TENSORS}
+        except (SafetensorError, json.JSONDecodeError, OSError) as error:
+            raise SafetyTokensError(f"{file} cannot be read as a safetensors file: {error}") from error
+        tokens = cls(
+            **tensors,
+            token_strings=tuple(metadata["token_strings"]),
+            tokenizer_fingerprint=metadata["tokenizer_fingerprint"],
+            vocabulary_size=int(metadata["vocabulary_size"]),
+            settings=metadata.get("settings", {}),
+        )
+        tokens._check_consistency(file)
+        if tokenizer is not None:
+            tokens.check_tokenizer(tokenizer, source=str(file))
+        return tokens
+
+    def _check_consistency(self, file: Path) -> None:
+        size = len(self.token_strings)
+        shapes = {name: tuple(getattr(self, name).shape) for name in _TENSORS}
+        if size == 0 or any(shape != (size,) for shape in shapes.values()):
+            raise SafetyTokensError(f"{file} is damaged: {size} token strings, tensor shapes {shapes}")
+        if bool((self.token_ids.diff() <= 0).any()):
+            raise SafetyTokensError(f"{file} is damaged: token_ids are not strictly ascending")
+
+    def check_tokenizer(self, tokenizer: Any, *, source: str = "the safety tokens") -> None:
+        """Make sure that the ids mean the same tokens under ``tokenizer``.
+
+        Raises:
+            SafetyTokensError: the vocabularies differ, or one of the tokens has another id.
+        """
+        found = tokenizer_fingerprint(tokenizer)
+        strings = tuple(str(token) for token in tokenizer.convert_ids_to_tokens(self.token_ids.tolist()))
+        if found != self.tokenizer_fingerprint or strings != self.token_strings:
+            raise SafetyTokensError(
+                f"safety_tokens: {source} belongs to another tokenizer (fingerprint {self.tokenizer_fingerprint}, this "
+                f"one has {found}). Calibrate again with this model: `pact calibrate MODEL -o FILE`"
+            )
+
+    def check_vocabulary(self, vocabulary_size: int) -> None:
+        """Make sure that every id has a row in an output embedding of ``vocabulary_size`` rows.
+
+        Raises:
+            SafetyTokensError: it does not.
+        """
+        largest = int(self.token_ids.max())
+        if largest >= vocabulary_size:
+            raise SafetyTokensError(
+                f"safety token {self.token_strings[-1]!r} has id {largest}, but the model's output embedding has only "
+                f"{vocabulary_size} rows: the tokenizer has tokens that the model lacks (resize_token_embeddings)"
+            )
+
+    @classmethod
+    def from_direction(
+        cls,
+        direction: Tensor,
+        *,
+        aligned_probability: Tensor,
+        contrast_probability: Tensor,
+        tokenizer: Any,
+        settings: Mapping[str, Any],
+    ) -> SafetyTokens:
+        """Keep the nonzero entries of a (V,) direction and of the (V,) mean probabilities."""
+        token_ids = direction.nonzero()[:, 0].cpu()
+        return cls(
+            token_ids=token_ids,
+            direction=direction.cpu()[token_ids].float(),
+            aligned_probability=aligned_probability.cpu()[token_ids].float(),
+            contrast_probability=contrast_probability.cpu()[token_ids].float(),
+            token_strings=tuple(str(token) for token in tokenizer.convert_ids_to_tokens(token_ids.tolist())),
+            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+            vocabulary_size=direction.numel(),
+            settings=settings,
+        )
+
+    @classmethod
+    def random(cls, tokenizer: Any, vocabulary_size: int, *, count: int, seed: int) -> SafetyTokens:
+        """The control experiment: ``count`` random ordinary tokens of equal weight."""
+        special = set(tokenizer.all_special_ids)
+        ordinary = torch.tensor([i for i in range(min(len(tokenizer), vocabulary_size)) if i not in special])
+        generator = torch.Generator().manual_seed(seed)
+        chosen = ordinary[torch.randperm(len(ordinary), generator=generator)[:count]]
+        direction = torch.zeros(vocabulary_size)
+        direction[chosen] = 1.0 / count**0.5
+        probability = torch.zeros(vocabulary_size)
+        return cls.from_direction(
+            direction,
+            aligned_probability=probability,
+            contrast_probability=probability,
+            tokenizer=tokenizer,
+            settings={"scorer": "random", "seed": seed, "top_k": count},
+        )

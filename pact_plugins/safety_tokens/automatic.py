@@ -1,0 +1,94 @@
+"""``safety_tokens: auto``: calibrate the model at hand once, and remember the result by the content that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pact_plugins.errors import SafetyTokensError
+from pact_plugins.messages import announce, is_main_process
+from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
+from pact_plugins.prompts import harmful_prompts
+from pact_plugins.safety_tokens.artifact import SafetyTokens
+from pact_plugins.safety_tokens.recipe import calibrate
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+_SETTINGS_THAT_MATTER = (
+    "top_k",
+    "token_scorer",
+    "exclude_special_tokens",
+    "base_model_path",
+    "max_refusals",
+    "max_response_tokens",
+    "assistant_header",
+)
+
+
+def cache_folder(config: PACTConfig) -> Path:
+    """``cache_path`` of the configuration, else ``$PACT_CACHE_PATH``, else ``pact`` in the user's cache folder."""
+    configured = config.cache_path or os.environ.get("PACT_CACHE_PATH")
+    if configured:
+        return Path(configured).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "pact"
+
+
+def automatic_safety_tokens(
+    causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progress: bool = True
+) -> tuple[SafetyTokens, Path]:
+    """The safety tokens of ``causal_lm`` and the file that holds them; calibrated if the cache has none.
+
+    A damaged cache file is replaced. Raises what ``calibrate`` raises.
+    """
+    path = cache_folder(config) / "safety_tokens" / f"{_key(causal_lm, tokenizer, config)}.safetensors"
+    cached = _read(path, tokenizer)
+    if _agreed(cached is not None, causal_lm) and cached is not None:
+        announce(f"{len(cached)} safety tokens from {path}")
+        return cached, path
+    tokens = calibrate(causal_lm, tokenizer, config, progress=progress and is_main_process())
+    if is_main_process():
+        tokens.save(path)
+    announce(f"{len(tokens)} safety tokens calibrated, kept in {path}")
+    return tokens, path
+
+
+def _read(path: Path, tokenizer: Any) -> SafetyTokens | None:
+    try:
+        return SafetyTokens.load(path, tokenizer=tokenizer) if path.exists() else None
+    except SafetyTokensError as error:
+        announce(f"the cached safety tokens are replaced: {error}")
+        return None
+
+
+def _agreed(found: bool, causal_lm: Any) -> bool:
+    """Whether every rank found the file: either all read it or all calibrate, since a sharded model needs all ranks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return found
+    flag = torch.tensor([int(found)], device=causal_lm.device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
+    return bool(flag.item())
+
+
+def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig) -> str:
+    content = {
+        "model": model_fingerprint(causal_lm),
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "chat_template": str(getattr(tokenizer, "chat_template", "")),
+        "refusals": _source(config),
+        **{name: getattr(config, name) for name in _SETTINGS_THAT_MATTER},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _source(config: PACTConfig) -> str:
+    named = config.refusals_path or config.harmful_prompts_path
+    if named is not None:
+        return hashlib.sha256(Path(named).read_bytes()).hexdigest() if Path(named).is_file() else named
+    prompts = "\n".join(bundled.prompt for bundled in harmful_prompts("calibration"))
+    return hashlib.sha256(prompts.encode()).hexdigest()

@@ -1,0 +1,153 @@
+"""Calibration: teacher-force refusals under two contexts and score every token of the vocabulary.
+
+One decoder is in memory at a time: what is kept of the first model are the hidden states at the response positions and
+its output embedding. Sums over the vocabulary are streamed; no (samples, positions, V) tensor exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from pact_plugins.errors import SafetyTokensError
+from pact_plugins.modeling import OutputHead, evaluation_mode
+from pact_plugins.safety_tokens.scoring import TokenScorer, direction_from_scores
+
+# Response positions that are projected on the whole vocabulary at once.
+_POSITIONS = 64
+
+
+@dataclass(frozen=True)
+class TeacherForced:
+    """A context and the response that is forced after it, as token ids."""
+
+    context_ids: Sequence[int]
+    response_ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Forced:
+    """One model's view of the responses.
+
+    Attributes:
+        hidden_states: per response (R_i, hidden), the states that predict its tokens, on the CPU.
+        head: maps them to logits.
+    """
+
+    hidden_states: list[Tensor]
+    head: OutputHead
+
+
+@torch.no_grad()
+def teacher_force(
+    decoder: nn.Module,
+    head: OutputHead,
+    sequences: Sequence[TeacherForced],
+    *,
+    batch_size: int,
+    description: str,
+    progress: bool = True,
+) -> Forced:
+    """Run ``sequences`` through ``decoder`` in batches of similar length and keep the states that predict responses.
+
+    Raises:
+        SafetyTokensError: no sequence has a response.
+    """
+    if not any(len(sequence.response_ids) for sequence in sequences):
+        raise SafetyTokensError("the set of refusals is empty: there is no response token to learn from")
+    device = next(decoder.parameters()).device
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].context_ids) + len(sequences[i].response_ids))
+    states: list[Tensor] = [torch.empty(0)] * len(sequences)
+    with evaluation_mode(decoder), tqdm(total=len(sequences), desc=description, disable=not progress, leave=False) as bar:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            input_ids, attention_mask = _right_padded([sequences[index] for index in batch], device)
+            hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+            for row, index in enumerate(batch):
+                first = len(sequences[index].context_ids) - 1
+                count = len(sequences[index].response_ids)
+                states[index] = hidden[row, first : first + count].cpu()
+            bar.update(len(batch))
+    return Forced(states, head)
+
+
+def _right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
+    # The last response token predicts nothing that is scored; padding with any id is masked.
+    rows = [[*sequence.context_ids, *sequence.response_ids][:-1] for sequence in sequences]
+    width = max(map(len, rows))
+    input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    return input_ids, attention_mask
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The (V,) results: signed direction, and the mean probabilities under both views."""
+
+    direction: Tensor
+    aligned_probability: Tensor
+    contrast_probability: Tensor
+
+
+@torch.no_grad()
+def score_tokens(
+    aligned: Forced,
+    contrast: Forced,
+    scorer: TokenScorer,
+    *,
+    top_k: int,
+    excluded_ids: Iterable[int] = (),
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> Calibration:
+    """Score every token: mean over responses of the mean over positions, in streaming sums of size V.
+
+    Args:
+        aligned, contrast: views of the same responses, in the same order.
+        scorer, top_k, excluded_ids: see ``safety_direction`` and ``direction_from_scores``.
+        device: where the projections run.
+
+    Raises:
+        SafetyTokensError: the two views have vocabularies of different size.
+    """
+    sums: Tensor | None = None
+    kept = [index for index, states in enumerate(aligned.hidden_states) if len(states)]
+    for index in tqdm(kept, desc="scoring tokens", disable=not progress, leave=False):
+        pieces = _per_response(aligned, contrast, scorer, index, device)
+        sums = pieces if sums is None else sums.add_(pieces)
+    assert sums is not None
+    scores, aligned_mean, contrast_mean = (sums / len(kept)).float()
+    direction = direction_from_scores(scores, aligned_mean, top_k=top_k, excluded_ids=excluded_ids)
+    return Calibration(direction, aligned_mean, contrast_mean)
+
+
+def _per_response(
+    aligned: Forced, contrast: Forced, scorer: TokenScorer, index: int, device: torch.device | str
+) -> Tensor:
+    """(3, V) float64: mean score, mean aligned and mean contrast probability over one response's positions."""
+    first, second = aligned.hidden_states[index], contrast.hidden_states[index]
+    total: Tensor | float = 0.0
+    for states, contrast_states in zip(first.split(_POSITIONS), second.split(_POSITIONS), strict=True):
+        aligned_logits = aligned.head.logits(states.to(device), None)
+        contrast_logits = contrast.head.logits(contrast_states.to(device), None)
+        if aligned_logits.shape != contrast_logits.shape:
+            raise SafetyTokensError(
+                f"the aligned model has {aligned_logits.size(-1)} output tokens and the base model "
+                f"{contrast_logits.size(-1)}: they do not share a vocabulary"
+            )
+        aligned_log_probs = torch.log_softmax(aligned_logits, dim=-1)
+        contrast_log_probs = torch.log_softmax(contrast_logits, dim=-1)
+        total += torch.stack(
+            [
+                scorer.contribution(aligned_log_probs, contrast_log_probs).sum(dim=0),
+                aligned_log_probs.exp().sum(dim=0),
+                contrast_log_probs.exp().sum(dim=0),
+            ]
+        ).double()
+    assert isinstance(total, Tensor)
+    return total / len(first)

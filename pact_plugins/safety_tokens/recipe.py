@@ -1,0 +1,165 @@
+"""From a model to its ``SafetyTokens``: refusals, two views of them, scores, the artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pact_plugins import plugins
+from pact_plugins.errors import SafetyTokensError
+from pact_plugins.messages import announce
+from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, prompt_ids, tokenizer_fingerprint
+from pact_plugins.prompts import harmful_prompts
+from pact_plugins.safety_tokens.artifact import SafetyTokens
+from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
+from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refusals, sample_refusals
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+BASE_TEMPLATE = "User: {prompt}\n\nAssistant: "
+
+
+def calibrate(
+    causal_lm: Any, tokenizer: Any, config: PACTConfig, *, release_model: bool = False, progress: bool = True
+) -> SafetyTokens:
+    """Find the safety tokens of an aligned model (adapters, if any, are the caller's to switch off).
+
+    With ``base_model_path`` the contrast is the base model, given the prompt as plain text; without, it is the aligned
+    model itself given no prompt at all. The choice affects the weights only: which tokens are kept depends on the
+    aligned model alone.
+
+    Args:
+        causal_lm: the aligned transformers model, on the device where it shall run.
+        release_model: free ``causal_lm`` (move it to the meta device) before a base model is loaded.
+
+    Raises:
+        SafetyTokensError, ConfigurationError: no refusals, no chat template, a base model of another vocabulary.
+    """
+    anatomy = dissect(causal_lm)
+    refusals = gather_refusals(causal_lm, tokenizer, config, progress=progress)
+    aligned = _view(anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress)
+    device = causal_lm.device
+    if config.base_model_path is None:
+        header = _contrast_header(tokenizer, config)
+        contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
+        contrast_name = "prompt-free"
+    else:
+        aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen(None))
+        if release_model:
+            causal_lm.to("meta")
+        contrast = _base_view(config, tokenizer, refusals, dtype=causal_lm.dtype, device=device, progress=progress)
+        contrast_name = config.base_model_path
+    result = score_tokens(
+        aligned,
+        contrast,
+        plugins.token_scorers()[config.token_scorer],
+        top_k=config.top_k,
+        excluded_ids=_excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, config),
+        device=device,
+        progress=progress,
+    )
+    return SafetyTokens.from_direction(
+        result.direction,
+        aligned_probability=result.aligned_probability,
+        contrast_probability=result.contrast_probability,
+        tokenizer=tokenizer,
+        settings=_settings(causal_lm, config, refusals=len(refusals), contrast=contrast_name),
+    )
+
+
+def gather_refusals(causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progress: bool) -> list[Refusal]:
+    """The user's refusals, or the model's own on the user's or the bundled prompts; responses cut to the limit."""
+    if config.refusals_path is not None:
+        refusals = read_refusals(config.refusals_path, tokenizer, limit=config.max_refusals)
+    else:
+        prompts = (
+            [bundled.prompt for bundled in harmful_prompts("calibration")]
+            if config.harmful_prompts_path is None
+            else read_prompts(config.harmful_prompts_path)
+        )
+        refusals = sample_refusals(
+            causal_lm,
+            tokenizer,
+            prompts,
+            max_new_tokens=config.max_response_tokens,
+            batch_size=config.calibration_batch_size,
+            limit=config.max_refusals,
+            progress=progress,
+        )
+        announce(f"calibrating on {len(refusals)} refusals that the model gave to {len(prompts)} harmful prompts")
+    return [Refusal(item.prompt, item.response_ids[: config.max_response_tokens]) for item in refusals]
+
+
+def _view(
+    anatomy: Any, contexts: Sequence[Sequence[int]], refusals: Sequence[Refusal], config: PACTConfig, progress: bool
+) -> Forced:
+    pairs = zip(contexts, refusals, strict=True)
+    return teacher_force(
+        anatomy.decoder,
+        LiveHead(anatomy.causal_lm),
+        [TeacherForced(context, refusal.response_ids) for context, refusal in pairs],
+        batch_size=config.calibration_batch_size,
+        description="teacher-forcing refusals",
+        progress=progress,
+    )
+
+
+def _contrast_header(tokenizer: Any, config: PACTConfig) -> list[int]:
+    # `match` needs no contrast, so a template without a generation prompt must not stop it: the whole prompt frame of
+    # an empty message is the nearest thing to no prompt.
+    from pact_plugins.errors import ConfigurationError
+
+    try:
+        return assistant_header_ids(tokenizer, config.assistant_header)
+    except ConfigurationError:
+        if not getattr(tokenizer, "chat_template", None) or config.objective_spec().needs_weights:
+            raise
+        return prompt_ids(tokenizer, "")
+
+
+def _base_view(
+    config: PACTConfig, tokenizer: Any, refusals: Sequence[Refusal], *, dtype: Any, device: Any, progress: bool
+) -> Forced:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert config.base_model_path is not None
+    base_tokenizer = AutoTokenizer.from_pretrained(config.base_model_path)
+    if tokenizer_fingerprint(base_tokenizer) != tokenizer_fingerprint(tokenizer):
+        raise SafetyTokensError(
+            f"base_model_path: {config.base_model_path} has another tokenizer than the aligned model; "
+            "name the base model that it was aligned from, or leave the key out"
+        )
+    base = AutoModelForCausalLM.from_pretrained(config.base_model_path, dtype=dtype).to(device).eval()
+    begin = [] if base_tokenizer.bos_token_id is None else [base_tokenizer.bos_token_id]
+    texts = [BASE_TEMPLATE.format(prompt=refusal.prompt) for refusal in refusals]
+    contexts = [begin + base_tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    return _view(dissect(base), contexts, refusals, config, progress)
+
+
+def _excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, config: PACTConfig) -> set[int]:
+    # Rows beyond the tokenizer are padding of the embedding matrix: no text ever holds them.
+    excluded = set(range(len(tokenizer), vocabulary_size))
+    if config.exclude_special_tokens:
+        ends = getattr(getattr(causal_lm, "generation_config", None), "eos_token_id", None)
+        excluded |= {end for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
+        excluded |= set(tokenizer.all_special_ids)
+        excluded |= {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {index for index in excluded if index < vocabulary_size}
+
+
+def _settings(causal_lm: Any, config: PACTConfig, *, refusals: int, contrast: str) -> Mapping[str, Any]:
+    return {
+        "model": str(getattr(causal_lm.config, "_name_or_path", "")),
+        "model_revision": getattr(causal_lm.config, "_commit_hash", None),
+        "contrast": contrast,
+        "token_scorer": config.token_scorer,
+        "top_k": config.top_k,
+        "exclude_special_tokens": config.exclude_special_tokens,
+        "refusals": refusals,
+        "refusals_from": config.refusals_path or config.harmful_prompts_path or "bundled prompts",
+        "max_response_tokens": config.max_response_tokens,
+        "torch": torch.__version__,
+    }
