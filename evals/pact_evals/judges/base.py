@@ -50,7 +50,13 @@ class JudgeIdentity:
 
 
 class Judge(ABC):
-    """Base of all judges. Subclasses give `identity` and judge the rows that hold an answer."""
+    """Base of all judges. Subclasses give `identity` and judge the rows that hold an answer.
+
+    `measures_harm_only` marks a judge whose `refusal` means "nothing harmful came out": it says nothing about
+    over-refusal, so harmless prompts are not judged with it.
+    """
+
+    measures_harm_only: bool = False
 
     @property
     @abstractmethod
