@@ -30,7 +30,7 @@ class PACTConfig(BaseModel):
         None, ge=0, le=1e4, description="weight of the term; 0 switches PACT off (default: the objective's own)"
     )
     kl_temperature: float = Field(2.0, gt=0, le=100, description="temperature of both softmaxes")
-    gate: GateConfig = Field(default_factory=GateConfig, description="gate of the published objectives")
+    gate: GateConfig = Field(default_factory=lambda: GateConfig(), description="gate of the published objectives")
 
     safety_tokens: str = Field(AUTO, min_length=1, description="a safety-token file, or auto to calibrate first")
     top_k: int = Field(50, ge=2, le=100_000, description="number of safety tokens (auto calibration)")

@@ -12,7 +12,7 @@ class ConfigurationError(PACTError, ValueError):
 
 
 class SafetyTokensError(PACTError, ValueError):
-    """A safety-token file is missing, damaged, or belongs to another tokenizer; or calibration has nothing to work on."""
+    """A safety-token file is missing, damaged, or of another tokenizer; or calibration has nothing to work on."""
 
 
 class AttachmentError(PACTError, RuntimeError):

@@ -44,7 +44,7 @@ def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
     if conversation.startswith(opening):
         return _encode(tokenizer, conversation[len(opening) :])
     # Some templates rewrite earlier turns (reasoning models); the bare text and the end token are then what is left.
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    end: list[int] = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     return _encode(tokenizer, response) + end
 
 

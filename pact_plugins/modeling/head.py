@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.errors import AttachmentError
+
 
 class OutputHead(Protocol):
     """Maps hidden states to logits."""
@@ -113,42 +115,40 @@ class LiveHead:
             bias = bias if bias is None else bias[token_ids]
             return self._finish(_project(hidden_states, weight[token_ids], bias, float32=True))
 
-    def frozen(self, token_ids: Tensor | None) -> FrozenHead:
-        """A copy of the rows of ``token_ids`` (all where None) as they are now.
+    def frozen(self, tied_copy: Tensor | None = None) -> FrozenHead:
+        """A copy of the output embedding as it is now.
+
+        Args:
+            tied_copy: (V, hidden) a copy of the input embedding, used instead of another copy where the two are tied.
 
         Raises:
             AttachmentError: the output embedding is quantised or carries an adapter, so that it has no rows to copy.
         """
-        from pact_plugins.errors import AttachmentError
-
         linear: Any = _plain_linear(self._causal_lm.get_output_embeddings())
         if linear is None:
             raise AttachmentError(
                 "the output embedding carries an adapter, is quantised, or is partitioned and trained; "
                 "set reference_model_path to the aligned model"
             )
+        inputs = self._causal_lm.get_input_embeddings()
+        is_tied = inputs is not None and getattr(inputs, "weight", None) is linear.weight
         with _whole_if_partitioned(linear.weight), torch.no_grad():
             weight, bias = _gathered(linear.weight), _gathered(getattr(linear, "bias", None))
             assert weight is not None
-            index = slice(None) if token_ids is None else token_ids.to(weight.device)
-            rows = weight[index].detach().clone()
-            return FrozenHead(rows, None if bias is None else bias[index].detach().clone(), token_ids, self._finish)
+            rows = tied_copy if is_tied and tied_copy is not None else weight.detach().clone()
+            return FrozenHead(rows, None if bias is None else bias.detach().clone(), self._finish)
 
 
 class FrozenHead:
-    """Rows of an output embedding, copied."""
+    """A copied output embedding."""
 
-    def __init__(self, rows: Tensor, bias: Tensor | None, token_ids: Tensor | None, finish: _Finish) -> None:
-        self._rows, self._bias, self._token_ids, self._finish = rows, bias, token_ids, finish
+    def __init__(self, rows: Tensor, bias: Tensor | None, finish: _Finish) -> None:
+        self._rows, self._bias, self._finish = rows, bias, finish
 
     def logits(self, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor:
         rows, bias = self._rows, self._bias
-        if token_ids is not None and self._token_ids is None:
-            rows, bias = rows[token_ids.to(rows.device)], None if bias is None else bias[token_ids.to(rows.device)]
+        if token_ids is not None:
+            token_ids = token_ids.to(rows.device)
+            rows, bias = rows[token_ids], None if bias is None else bias[token_ids]
         # The whole vocabulary stays in its own dtype: a float32 copy of it would be the largest tensor of the run.
         return self._finish(_project(hidden_states.to(rows.device), rows, bias, float32=token_ids is not None))
-
-    def to(self, device: torch.device | str) -> FrozenHead:
-        """The same head with its rows on ``device``."""
-        bias = None if self._bias is None else self._bias.to(device)
-        return FrozenHead(self._rows.to(device), bias, self._token_ids, self._finish)

@@ -1,8 +1,8 @@
 """Bundled prompts for real models: harmful requests and harmless look-alikes, in two disjoint splits.
 
 The requests name a wrong and nothing more: no method, no substance, no real person. Each harmful request has a harmless
-partner that borrows its words (`pair_id`), so that over-refusal is measured on the same vocabulary. `calibration` is for
-finding safety tokens and anything else that training looks at; `evaluation` is for measuring only.
+partner that borrows its words (`pair_id`), so that over-refusal is measured on the same vocabulary. `calibration` is
+for finding safety tokens and anything else that training looks at; `evaluation` is for measuring only.
 """
 
 from __future__ import annotations

@@ -90,9 +90,10 @@ class SafetyTokens:
             )
         try:
             with safe_open(str(file), framework="pt") as reader:
+                stored = set(reader.keys())
                 metadata = {key: json.loads(value) for key, value in (reader.metadata() or {}).items()}
                 missing = [key for key in _REQUIRED_METADATA if key not in metadata]
-                missing += [name for name in _TENSORS if name not in reader.keys()]
+                missing += [name for name in _TENSORS if name not in stored]
                 if missing or metadata["format"] != FORMAT:
                     what = f"lacks {', '.join(missing)}" if missing else f"has format {metadata['format']!r}"
                     raise SafetyTokensError(f"{file} is not a safety-token file of format {FORMAT!r}: it {what}")

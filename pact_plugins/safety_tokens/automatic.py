@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from pact_plugins.distributed import everyone, from_first_rank, is_distributed
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
@@ -48,10 +48,12 @@ def automatic_safety_tokens(
     """
     path = cache_folder(config) / "safety_tokens" / f"{_key(causal_lm, tokenizer, config)}.safetensors"
     cached = _read(path, tokenizer)
-    if _agreed(cached is not None, causal_lm) and cached is not None:
+    # Either all ranks read the file or all calibrate: a sharded model needs every rank to run.
+    if everyone(cached is not None) and cached is not None:
         announce(f"{len(cached)} safety tokens from {path}")
         return cached, path
     tokens = calibrate(causal_lm, tokenizer, config, progress=progress and is_main_process())
+    tokens = _of_first_rank(tokens, tokenizer)
     if is_main_process():
         tokens.save(path)
     announce(f"{len(tokens)} safety tokens calibrated, kept in {path}")
@@ -66,13 +68,19 @@ def _read(path: Path, tokenizer: Any) -> SafetyTokens | None:
         return None
 
 
-def _agreed(found: bool, causal_lm: Any) -> bool:
-    """Whether every rank found the file: either all read it or all calibrate, since a sharded model needs all ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return found
-    flag = torch.tensor([int(found)], device=causal_lm.device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MIN)
-    return bool(flag.item())
+def _of_first_rank(tokens: SafetyTokens, tokenizer: Any) -> SafetyTokens:
+    """Rounding may differ between devices, and every rank must hold the same tokens."""
+    if not is_distributed():
+        return tokens
+    token_ids = from_first_rank(tokens.token_ids)
+    return replace(
+        tokens,
+        token_ids=token_ids,
+        direction=from_first_rank(tokens.direction),
+        aligned_probability=from_first_rank(tokens.aligned_probability),
+        contrast_probability=from_first_rank(tokens.contrast_probability),
+        token_strings=tuple(str(token) for token in tokenizer.convert_ids_to_tokens(token_ids.tolist())),
+    )
 
 
 def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +62,10 @@ def teacher_force(
     device = next(decoder.parameters()).device
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].context_ids) + len(sequences[i].response_ids))
     states: list[Tensor] = [torch.empty(0)] * len(sequences)
-    with evaluation_mode(decoder), tqdm(total=len(sequences), desc=description, disable=not progress, leave=False) as bar:
+    with (
+        evaluation_mode(decoder),
+        tqdm(total=len(sequences), desc=description, disable=not progress, leave=False) as bar,
+    ):
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             input_ids, attention_mask = _right_padded([sequences[index] for index in batch], device)

@@ -40,14 +40,16 @@ def calibrate(
     """
     anatomy = dissect(causal_lm)
     refusals = gather_refusals(causal_lm, tokenizer, config, progress=progress)
-    aligned = _view(anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress)
+    aligned = _view(
+        anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress
+    )
     device = causal_lm.device
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)
         contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
         contrast_name = "prompt-free"
     else:
-        aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen(None))
+        aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen())
         if release_model:
             causal_lm.to("meta")
         contrast = _base_view(config, tokenizer, refusals, dtype=causal_lm.dtype, device=device, progress=progress)

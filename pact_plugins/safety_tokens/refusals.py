@@ -36,7 +36,9 @@ def read_refusals(path: str, tokenizer: Any, *, limit: int) -> list[Refusal]:
     refusals = []
     for number, row in enumerate(read_rows(path, key="refusals_path"), start=1):
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("prompt", "response")):
-            raise SafetyTokensError(f"refusals_path: row {number} of {path} needs the text keys 'prompt' and 'response'")
+            raise SafetyTokensError(
+                f"refusals_path: row {number} of {path} needs the text keys 'prompt' and 'response'"
+            )
         if row["response"].strip():
             refusals.append(Refusal(row["prompt"], tuple(response_ids(tokenizer, row["prompt"], row["response"]))))
     if not refusals:
@@ -81,9 +83,11 @@ def sample_refusals(
     # Batches of similar length waste the least on padding.
     order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
     found: dict[int, Refusal] = {}
-    with evaluation_mode(causal_lm), _left_padding(tokenizer), tqdm(
-        total=len(prompts), desc="sampling refusals", disable=not progress, leave=False
-    ) as bar:
+    with (
+        evaluation_mode(causal_lm),
+        _left_padding(tokenizer),
+        tqdm(total=len(prompts), desc="sampling refusals", disable=not progress, leave=False) as bar,
+    ):
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             responses = _generate(causal_lm, tokenizer, [encoded[index] for index in batch], max_new_tokens)
@@ -95,9 +99,9 @@ def sample_refusals(
             bar.update(len(batch))
     if len(found) < MINIMUM_REFUSALS:
         raise SafetyTokensError(
-            f"the model refused only {len(found)} of {len(prompts)} harmful prompts, too few to learn its safety tokens "
-            "from. Is it an aligned chat model? Give refusals of your own (refusals_path, `--refusals`) or prompts that "
-            "it refuses (harmful_prompts_path, `--prompts`)"
+            f"the model refused only {len(found)} of {len(prompts)} harmful prompts, too few to learn its safety "
+            "tokens from. Is it an aligned chat model? Give refusals of your own (refusals_path, `--refusals`) or "
+            "prompts that it refuses (harmful_prompts_path, `--prompts`)"
         )
     return [found[index] for index in sorted(found)][:limit]
 

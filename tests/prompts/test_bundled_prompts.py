@@ -70,7 +70,7 @@ def test_texts_are_clean():
 
 
 def test_unknown_split_is_an_error_that_names_it():
-    with pytest.raises(ConfigurationError, match="'test'.*calibration, evaluation"):
+    with pytest.raises(ConfigurationError, match=r"'test'.*calibration, evaluation"):
         harmful_prompts("test")
 
 

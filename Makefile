@@ -1,0 +1,64 @@
+# `make demo` and `make test` set up everything they need inside the checkout: .venv, and .venvs/NAME for others.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+# uv reads wheels from where pip was told to look.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_LINK_MODE ?= copy
+
+ENVIRONMENTS := trl-oldest
+INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
+
+.PHONY: help install environments demo test test-fast lint format bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install: .venv/.installed ## the main environment: TRL and lm-eval
+
+.venv/.installed: requirements/trl.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/trl.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+.venvs/%/.installed: requirements/%.lock pyproject.toml .venv/.installed
+	$(PYTHON) -m venv .venvs/$*
+	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python -r requirements/$*.lock
+	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
+	touch $@
+
+environments: $(INSTALLED) ## one environment for each further framework
+
+demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo/results.json and report.html
+	$(BIN)/pact demo
+
+test: install environments ## everything
+	$(BIN)/python -m pytest tests
+
+test-fast: install ## without the tests that start a trainer or a subprocess
+	$(BIN)/python -m pytest tests -m "not framework"
+
+lint: install ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install ## resolve requirements/*.in and the extras again
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml requirements/trl.in --extra trl --extra eval --extra dev -o requirements/trl.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml requirements/trl-oldest.in --extra trl --extra dev -o requirements/trl-oldest.lock
+	@# The same lock serves every build of torch.
+	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
+
+clean: ## remove the environments and what runs left
+	rm -rf .venv .venvs runs .pytest_cache .mypy_cache .ruff_cache

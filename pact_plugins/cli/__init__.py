@@ -1,0 +1,5 @@
+"""The ``pact`` command."""
+
+from pact_plugins.cli.main import cli, main
+
+__all__ = ["cli", "main"]

@@ -1,0 +1,23 @@
+"""Loading a model for the command line, with errors in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pact_plugins.errors import ConfigurationError
+
+
+def load_model(path: str, *, device: str, dtype: str = "auto", revision: str | None = None) -> tuple[Any, Any]:
+    """A causal language model in evaluation mode on ``device``, and its tokenizer.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"MODEL: {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return model.to(device).eval(), tokenizer

@@ -1,0 +1,27 @@
+"""The command group; its commands come from plugins, ours included, through ``register_commands``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pact_plugins.errors import PACTError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pact-plugins")
+def cli() -> None:
+    """Keep an aligned model's refusals while you fine-tune it."""
+
+
+def main() -> None:
+    """Entry point: an expected error is one message and exit status 2, not a traceback."""
+    try:
+        from pact_plugins import plugins
+
+        plugins.get_plugin_manager().hook.register_commands(cli=cli)
+        cli()
+    except PACTError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,15 @@
+"""The commands that need no framework."""
+
+from __future__ import annotations
+
+import click
+
+from pact_plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    from pact_plugins.cli import plugins, safety_tokens
+
+    for command in (safety_tokens.calibrate, safety_tokens.inspect, plugins.plugins, plugins.train):
+        cli.add_command(command)

@@ -1,0 +1,53 @@
+"""Small exchanges between ranks; the identity where there is one process only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Whether a process group of more than this process is running."""
+    return (
+        torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+        and torch.distributed.get_world_size() > 1
+    )
+
+
+def world_size() -> int:
+    """Number of ranks."""
+    return torch.distributed.get_world_size() if is_distributed() else 1
+
+
+def _device() -> str:
+    return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+
+
+def summed(values: Sequence[float]) -> list[float]:
+    """The element-wise sum over the ranks. Every rank must call it with as many values."""
+    if not is_distributed():
+        return list(values)
+    packed = torch.tensor(values, dtype=torch.float64, device=_device())
+    torch.distributed.all_reduce(packed)
+    return packed.tolist()
+
+
+def everyone(flag: bool) -> bool:
+    """Whether ``flag`` is true on every rank."""
+    return summed([float(flag)])[0] == world_size()
+
+
+def from_first_rank(tensor: Tensor) -> Tensor:
+    """The first rank's one-dimensional tensor, whatever its length here."""
+    if not is_distributed():
+        return tensor
+    size = torch.tensor([tensor.numel()], device=_device())
+    torch.distributed.broadcast(size, src=0)
+    received = torch.zeros(int(size), dtype=tensor.dtype, device=_device())
+    if torch.distributed.get_rank() == 0:
+        received.copy_(tensor)
+    torch.distributed.broadcast(received, src=0)
+    return received.to(tensor.device)

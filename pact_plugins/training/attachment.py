@@ -1,0 +1,138 @@
+"""Joining the term to what the trainer back-propagates."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pact_plugins.distributed import is_distributed
+from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
+from pact_plugins.modeling import Anatomy
+from pact_plugins.training.forward_pass import ForwardPass
+from pact_plugins.training.metrics import MetricMeans
+from pact_plugins.training.receipts import ReceiptLedger
+from pact_plugins.training.responses import IGNORE_INDEX
+from pact_plugins.training.term import Term, TermComputer
+
+
+class Attachment:
+    """Hooks on a model in training, from ``attach`` to ``detach``.
+
+    The term joins the outputs that the trainer reads (``log_probs`` per token where there are any, else ``loss``), or,
+    for trainers that compute a loss of their own from the logits, the result of ``trainer.compute_loss``.
+    """
+
+    def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, term: TermComputer, *, coefficient: float) -> None:
+        self._anatomy, self._forward_pass, self._term = anatomy, forward_pass, term
+        self._coefficient = coefficient
+        self._undo: list[Any] = []
+        self.receipts = ReceiptLedger(coefficient)
+        self.metrics = MetricMeans()
+        self.measure = True
+        """Whether the next micro-batches compute the metrics that need a whole-vocabulary softmax."""
+
+    def attach_to_outputs(self) -> None:
+        """Join the term to the outputs of the model's forward pass."""
+        self._forward_pass.attach()
+        handle = self._anatomy.model.register_forward_hook(self._after_forward, with_kwargs=True)
+        self._undo.append(handle.remove)
+
+    def attach_to_compute_loss(self, trainer: Any) -> None:
+        """Join the term to what ``trainer.compute_loss`` returns, scaled as the trainer scales its own loss."""
+        self._forward_pass.attach()
+        original = trainer.compute_loss
+
+        @functools.wraps(original)
+        def compute_loss(
+            model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None, **kwargs: Any
+        ) -> Any:
+            labels = inputs.get("labels")  # the trainer may take them out
+            result = original(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch, **kwargs
+            )
+            if not self._is_training() or labels is None:
+                self._forward_pass.discard()
+                return result
+            term = self._compute(labels)
+            if term is None:
+                return result
+            extra = self._coefficient * term.divergence.sum() * _trainer_scale(trainer, term, num_items_in_batch)
+            return (result[0] + extra, *result[1:]) if return_outputs else result + extra
+
+        trainer.compute_loss = compute_loss
+        self._undo.append(lambda: setattr(trainer, "compute_loss", original))
+
+    def detach(self) -> None:
+        """Take every hook off."""
+        self._forward_pass.detach()
+        while self._undo:
+            self._undo.pop()()
+
+    def _is_training(self) -> bool:
+        return self._anatomy.model.training and torch.is_grad_enabled()
+
+    @torch.compiler.disable
+    def _after_forward(self, _module: nn.Module, _args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+        if not self._is_training():
+            return None
+        if kwargs.get("shift_labels") is not None:
+            raise AttachmentError(
+                "context and sequence parallelism split a sequence over ranks, which PACT cannot follow"
+            )
+        labels = kwargs.get("labels")
+        if labels is None:
+            # Not the trainer's loss, as far as we can see. If it was, the receipts will miss it.
+            self._forward_pass.discard()
+            return None
+        term = self._compute(labels)
+        if term is not None:
+            _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
+        return output
+
+    def _compute(self, labels: Tensor) -> Term | None:
+        inputs, hidden_states, autocast = self._forward_pass.take()
+        labelled = int((labels != IGNORE_INDEX).sum())
+        if not labelled and not is_distributed():
+            self.receipts.enter_idle()
+            return None
+        # With several ranks, one without response tokens must still take part in the collectives of the others.
+        term = self._term(labels, inputs, hidden_states, autocast, measure=self.measure)
+        if len(term.responses):
+            self.receipts.enter(term.divergence, labels=labelled)
+        else:
+            self.receipts.enter_idle()
+        for name, values in term.metrics.items():
+            self.metrics.add(name, values)
+        return term
+
+
+def _join(output: Any, term: Term, coefficient: float, num_items_in_batch: Any) -> None:
+    """Add ``coefficient * KL_t`` to the outputs in place, with the denominator of the trainer's own cross-entropy."""
+    log_probs = getattr(output, "log_probs", None)
+    if log_probs is not None:
+        # The trainer sums -log_probs and divides: a token's penalty gets the denominator of its cross-entropy.
+        penalty = torch.zeros(log_probs.shape, dtype=torch.float32, device=log_probs.device)
+        index = (term.responses.rows.to(penalty.device), term.responses.columns.to(penalty.device))
+        penalty = penalty.index_put(index, coefficient * term.divergence.to(penalty.device))
+        output.log_probs = log_probs.float() - penalty
+        return
+    loss = getattr(output, "loss", None)
+    if loss is None:
+        raise UnprotectedTrainingError(
+            "the model returned neither a loss nor per-token log_probs, so there is nothing to add the term to; "
+            "a custom loss computed outside the model is not protected"
+        )
+    denominator = max(len(term.responses), 1) if num_items_in_batch is None else num_items_in_batch
+    output.loss = loss + (coefficient * term.divergence.sum() / denominator).to(loss.device)
+
+
+def _trainer_scale(trainer: Any, term: Term, num_items_in_batch: Any) -> Any:
+    """The factor that ``transformers.Trainer`` puts on a sum over the tokens of one micro-batch."""
+    own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or trainer.compute_loss_func is not None
+    if num_items_in_batch is None or not own_scale:
+        return 1.0 / max(len(term.responses), 1)
+    ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1
+    return ranks / num_items_in_batch

@@ -1,0 +1,189 @@
+"""``PACTCallback``: the one line that a user adds to any trainer built on ``transformers.Trainer``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import CallbackHandler
+
+from pact_plugins.config import PACTConfig
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.messages import announce, is_main_process
+from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.preparation import Preparation, prepare
+from pact_plugins.training.run_record import write_run_record
+
+SAFETY_TOKENS_FILE = "pact_safety_tokens.safetensors"
+
+
+class PACTCallback(TrainerCallback):
+    """Adds the PACT term to the loss of the trainer that it is given to.
+
+    ``callbacks=[PACTCallback]`` uses the defaults; ``callbacks=[PACTCallback(PACTConfig(...))]`` a configuration.
+
+    Args:
+        config: a ``PACTConfig`` or a mapping of its keys.
+        safety_tokens: use these instead of ``config.safety_tokens``.
+        trainer: where the trainer computes its loss outside the model (label smoothing, EAFT ...), give it here and
+            the term joins ``trainer.compute_loss`` instead of the model's outputs.
+
+    Everything that can be wrong raises a ``PACTError`` when training starts, before the first step. While training, an
+    ``UnprotectedTrainingError`` stops the run before any optimizer step whose gradient lacks the term.
+    """
+
+    def __init__(
+        self,
+        config: PACTConfig | Mapping[str, Any] | None = None,
+        *,
+        safety_tokens: SafetyTokens | None = None,
+        trainer: Any = None,
+    ) -> None:
+        self.config = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
+        self._given_safety_tokens = safety_tokens
+        self._trainer = trainer
+        self._preparation: Preparation | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Check everything, calibrate if need be, and attach."""
+        self._detach()
+        _report_before_loggers(self, inspect.currentframe())
+        if self.config.coefficient == 0:
+            announce("kl_coef is 0: off, this is the framework's own run")
+            return
+        if self._trainer is None:
+            _refuse_bypassed_outputs(args)
+        self._preparation = prepare(
+            kwargs["model"],
+            kwargs.get("processing_class") or kwargs.get("tokenizer"),
+            self.config,
+            safety_tokens=self._given_safety_tokens,
+            resumed=state.global_step > 0,
+            half_precision=bool(args.bf16 or args.fp16),
+        )
+        attachment = self._preparation.attachment
+        if self._trainer is None:
+            attachment.attach_to_outputs()
+        else:
+            attachment.attach_to_compute_loss(self._trainer)
+        if self._preparation.safety_tokens is not None and args.output_dir and is_main_process():
+            self._preparation.safety_tokens.save(Path(args.output_dir) / SAFETY_TOKENS_FILE)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The metrics that cost something are computed only in steps that will be logged."""
+        if self._preparation is not None:
+            step = state.global_step + 1
+            self._preparation.attachment.measure = step == 1 or step % max(1, int(state.logging_steps or 1)) == 0
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Every micro-batch must have brought its gradient receipt."""
+        if self._preparation is not None:
+            self._preparation.attachment.receipts.settle(
+                loss_scale=_loss_scale(kwargs.get("optimizer")),
+                exact=self.config.receipts == "exact",
+                suspects=_suspects(args),
+            )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add ``pact/...`` to the trainer's own line of the log."""
+        if self._preparation is None or logs is None or "loss" not in logs:
+            return
+        means = self._preparation.attachment.metrics.take()
+        values = {f"pact/{name}": value for name, value in means.items()}
+        if "kl" in means:
+            values["pact/loss"] = self.config.coefficient * means["kl"]
+        logs.update(values)
+        if state.log_history:
+            state.log_history[-1].update(values)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Detach, and leave ``pact.json`` in the output folder."""
+        preparation = self._preparation
+        self._detach()
+        if preparation is None:
+            return
+        ledger = preparation.attachment.receipts
+        announce(
+            f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
+            f"{ledger.response_tokens} response tokens"
+        )
+        if is_main_process() and args.output_dir:
+            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history)
+
+    def _detach(self) -> None:
+        if self._preparation is not None:
+            self._preparation.attachment.detach()
+            self._preparation = None
+
+
+def _report_before_loggers(callback: TrainerCallback, frame: Any) -> None:
+    """Move ``callback`` to the front of the handler that is calling it.
+
+    A trainer puts its reporting callbacks (W&B, TensorBoard) before the user's, and hands callbacks no reference to
+    itself or to the handler: without this, reporters would see the log line before our values are on it. Where the
+    caller is not a plain handler, nothing happens: progress bar, printer and ``trainer_state.json`` come later anyway.
+    """
+    while frame is not None:
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, CallbackHandler):
+            # A new list: the handler is iterating over the old one.
+            handler.callbacks = [callback, *(other for other in handler.callbacks if other is not callback)]
+            return
+        frame = frame.f_back
+
+
+def _refuse_bypassed_outputs(args: TrainingArguments) -> None:
+    """Settings under which trainers compute a loss outside the model, where outputs are not what is back-propagated."""
+    if getattr(args, "label_smoothing_factor", 0):
+        raise ConfigurationError(
+            "label_smoothing_factor > 0 makes the trainer compute its loss outside the model, where the term would not "
+            "reach it; set it to 0, or construct PACTCallback(config, trainer=trainer) and add it with "
+            "trainer.add_callback"
+        )
+    if getattr(args, "loss_type", "nll") == "dft":
+        raise ConfigurationError("loss_type='dft' weights each token's loss, the term's too; use loss_type='nll'")
+    if args.n_gpu > 1:
+        raise ConfigurationError(
+            f"{args.n_gpu} GPUs in one process (DataParallel) are not supported; start with accelerate launch or "
+            "torchrun, or show one GPU (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def _loss_scale(optimizer: Any) -> float | None:
+    """The factor on the loss: a gradient scaler's, 1 without one, None where an engine keeps it to itself."""
+    scaler = getattr(optimizer, "scaler", None)
+    if scaler is not None:
+        return float(scaler.get_scale())
+    engine_scale = getattr(getattr(optimizer, "optimizer", None), "loss_scale", None)
+    return 1.0 if engine_scale is None else float(engine_scale)
+
+
+def _suspects(args: TrainingArguments) -> str:
+    named = [
+        name
+        for name, suspicious in (
+            ("label_smoothing_factor", bool(getattr(args, "label_smoothing_factor", 0))),
+            ("loss_type", getattr(args, "loss_type", "nll") not in ("nll", "chunked_nll")),
+        )
+        if suspicious
+    ]
+    culprits = f"suspect: {', '.join(named)}." if named else "suspect: compute_loss_func or a trainer of your own."
+    return f"{culprits} Use the trainer's own loss, or PACTCallback(config, trainer=trainer)."

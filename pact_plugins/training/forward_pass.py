@@ -1,0 +1,83 @@
+"""What the trainer's own forward pass leaves behind: the decoder's inputs, its last hidden states, its precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pact_plugins.errors import AttachmentError
+from pact_plugins.modeling import AutocastState
+
+
+class ForwardPass:
+    """Two hooks on a decoder; the latest forward pass in training is kept until ``take`` hands it over.
+
+    Nothing is on the decoder before ``attach``, so that it can be copied without a trace of us.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        self._decoder = decoder
+        self._paused = False
+        self._inputs: dict[str, Any] | None = None
+        self._hidden_states: Tensor | None = None
+        self._autocast: AutocastState | None = None
+        self._handles: list[Any] = []
+
+    def attach(self) -> None:
+        """Put the hooks on."""
+        self._handles = [
+            self._decoder.register_forward_pre_hook(self._keep_inputs, with_kwargs=True),
+            self._decoder.register_forward_hook(self._keep_hidden_states),
+        ]
+
+    def detach(self) -> None:
+        """Take the hooks off and forget the last forward pass."""
+        while self._handles:
+            self._handles.pop().remove()
+        self.discard()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A nested forward pass through the same decoder, for the reference, must not replace what is kept."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def take(self) -> tuple[dict[str, Any], Tensor, AutocastState]:
+        """The decoder's keyword arguments, (B, L, hidden) states and autocast state; forgotten here afterwards.
+
+        Raises:
+            AttachmentError: the decoder did not run.
+        """
+        if self._inputs is None or self._hidden_states is None or self._autocast is None:
+            raise AttachmentError(
+                "the model's forward pass did not go through its decoder module, so its hidden states are unknown; "
+                "another patch has replaced the forward pass"
+            )
+        taken = self._inputs, self._hidden_states, self._autocast
+        self.discard()
+        return taken
+
+    def discard(self) -> None:
+        """Forget the latest forward pass, and let its graph go."""
+        self._inputs = self._hidden_states = None
+
+    @torch.compiler.disable
+    def _keep_inputs(self, _decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._paused or not torch.is_grad_enabled():
+            return
+        names = ("input_ids", "attention_mask", "position_ids")
+        self._inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+        tensor = next((value for value in self._inputs.values() if isinstance(value, Tensor)), None)
+        self._autocast = AutocastState.current("cpu" if tensor is None else tensor.device.type)
+
+    @torch.compiler.disable
+    def _keep_hidden_states(self, _decoder: nn.Module, _args: Any, output: Any) -> None:
+        if not self._paused and torch.is_grad_enabled():
+            self._hidden_states = output[0]

@@ -1,0 +1,81 @@
+"""Two checks on a short text before the first step, because what they guard against would go unnoticed afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pact_plugins.errors import AttachmentError, ConfigurationError
+from pact_plugins.modeling import Anatomy, OutputHead, evaluation_mode
+from pact_plugins.training.reference import adapters_off
+
+_TEXT = "The quick brown fox jumps over the lazy dog."
+_TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-6}
+_HALF_PRECISION_TOLERANCE = 4e-2
+
+
+def check_model(
+    anatomy: Anatomy, head: OutputHead, tokenizer: Any, token_ids: Tensor | None, *, half_precision: bool
+) -> Tensor:
+    """Make sure that decoder and head reproduce the model's own logits, and return the (1, L) ids of the probe.
+
+    An architecture may scale or cap its logits in a way that the head does not know.
+
+    Raises:
+        AttachmentError: they do not.
+    """
+    device = next(anatomy.decoder.parameters()).device
+    input_ids = torch.tensor([tokenizer(_TEXT, add_special_tokens=False)["input_ids"]], device=device)
+    kept: list[Tensor] = []
+    handle = anatomy.decoder.register_forward_hook(lambda _m, _a, output: kept.append(output[0]))
+    try:
+        with torch.no_grad(), evaluation_mode(anatomy.model):
+            output = anatomy.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
+            if not kept:
+                raise AttachmentError("the model's forward pass does not go through its decoder module")
+            found = head.logits(kept[-1].flatten(0, 1), token_ids)
+    finally:
+        handle.remove()
+    own = getattr(output, "logits", None)
+    if own is None:
+        return input_ids
+    own = own.flatten(0, 1).float()
+    expected = own if token_ids is None else own[:, token_ids.to(own.device)]
+    if not _close(found, expected, _tolerance(anatomy, half_precision)):
+        raise AttachmentError(
+            f"{type(anatomy.causal_lm).__name__} does something to its logits that PACT does not know "
+            f"(largest difference {float((found - expected).abs().max()):.3g}); please report this architecture"
+        )
+    return input_ids
+
+
+def check_adapter_is_fresh(anatomy: Anatomy, input_ids: Tensor, *, half_precision: bool) -> None:
+    """Make sure that the model with its adapter off is the model that training starts from.
+
+    Raises:
+        ConfigurationError: the adapter already holds weights.
+    """
+    assert anatomy.peft_model is not None
+    with torch.no_grad(), evaluation_mode(anatomy.model):
+        inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "use_cache": False}
+        with_adapter = anatomy.decoder(**inputs)[0].float()
+        with adapters_off(anatomy.peft_model):
+            without = anatomy.decoder(**inputs)[0].float()
+    if not _close(with_adapter, without, _tolerance(anatomy, half_precision)):
+        raise ConfigurationError(
+            "reference: adapter_off needs a fresh adapter, but this one already holds weights, so that the model with "
+            "the adapter off is not the model that training starts from. Set reference_model_path to the aligned "
+            "model, or reference: frozen_copy to hold training to the model as it is now"
+        )
+
+
+def _tolerance(anatomy: Anatomy, half_precision: bool) -> float:
+    dtype = next(anatomy.decoder.parameters()).dtype
+    return _HALF_PRECISION_TOLERANCE if half_precision else _TOLERANCES.get(dtype, _HALF_PRECISION_TOLERANCE)
+
+
+def _close(left: Tensor, right: Tensor, tolerance: float) -> bool:
+    right = right.to(left.device)
+    return bool((left - right).abs().max() <= tolerance * (1 + right.abs().max()))

@@ -1,0 +1,52 @@
+"""Responses without their prompts: the batch that the prompt-free reference pass of the published objective reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pact_plugins.training.responses import Responses
+
+
+@dataclass(frozen=True)
+class PromptFreeBatch:
+    """Assistant header, then the response without its last token; padded on the right.
+
+    Attributes:
+        input_ids, attention_mask: (number of responses, H + longest response - 1) int64.
+        rows, columns: (N,) where the hidden state that predicts each of the N response tokens stands.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    rows: Tensor
+    columns: Tensor
+
+
+def prompt_free_batch(responses: Responses, header_ids: Sequence[int]) -> PromptFreeBatch:
+    """Lay out the responses of a batch behind the assistant header.
+
+    Args:
+        responses: N tokens; those of one response are consecutive, its positions ascend by one.
+        header_ids: H ids, H >= 1.
+    """
+    header = torch.as_tensor(header_ids, dtype=torch.long, device=responses.token_ids.device)
+    index, tokens = responses.response_index, responses.token_ids
+    count = int(index.max()) + 1 if len(responses) else 1
+    # A response whose first label stood in column 0 starts at position 1: count from its first predicted token.
+    first = torch.full((count,), torch.iinfo(torch.long).max, device=tokens.device)
+    first = first.scatter_reduce(0, index, responses.positions, reduce="amin")
+    offset = responses.positions - first[index]
+    longest = int(offset.max()) + 1 if len(responses) else 1
+    width = len(header) + longest - 1
+    input_ids = torch.zeros(count, width, dtype=torch.long, device=tokens.device)
+    attention_mask = torch.zeros_like(input_ids)
+    input_ids[:, : len(header)] = header
+    attention_mask[:, : len(header)] = 1
+    inside = len(header) + offset < width
+    input_ids[index[inside], len(header) + offset[inside]] = tokens[inside]
+    attention_mask[index[inside], len(header) + offset[inside]] = 1
+    return PromptFreeBatch(input_ids, attention_mask, index, len(header) - 1 + offset)

@@ -1,0 +1,271 @@
+"""The frozen aligned reference: its logits on the safety tokens, at the response positions only."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import (
+    Anatomy,
+    AutocastState,
+    LiveHead,
+    OutputHead,
+    dissect,
+    evaluation_mode,
+    preserved_random_state,
+)
+from pact_plugins.training.prompt_free import prompt_free_batch
+from pact_plugins.training.responses import Responses
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """What a micro-batch asks of the reference.
+
+    Attributes:
+        decoder_inputs: the keyword arguments that the trained decoder received.
+        responses: the N response tokens.
+        token_ids: (|S|,) or None for the whole vocabulary.
+        header_ids: the assistant header of a prompt-free context, or None where no prompt-free logits are wanted.
+        autocast: the precision of the trainer's forward pass.
+        measured: (M,) indices into the N tokens whose probability mass on S is wanted, or None.
+    """
+
+    decoder_inputs: dict[str, Any]
+    responses: Responses
+    token_ids: Tensor | None
+    header_ids: Sequence[int] | None
+    autocast: AutocastState
+    measured: Tensor | None
+
+
+@dataclass(frozen=True)
+class ReferenceLogits:
+    """The answer: (N, |S|) float32 logits in full context, the same without prompt, (M,) mass on S; no gradient."""
+
+    full: Tensor
+    prompt_free: Tensor | None
+    safety_mass: Tensor | None
+
+
+class Reference(Protocol):
+    """A source of reference logits; its own errors are raised when it is built."""
+
+    name: str
+
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        """Answer ``request``. Called once per micro-batch, on every rank."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReferenceContext:
+    """What a reference may be built from, before the first training step.
+
+    Attributes:
+        anatomy: the model to be trained, taken apart; no hook of ours is on it yet.
+        config: the configuration.
+        token_ids: (|S|,) or None for the whole vocabulary.
+        resumed: whether training continues from a checkpoint, so that the weights have moved already.
+        pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
+    """
+
+    anatomy: Anatomy
+    config: PACTConfig
+    token_ids: Tensor | None
+    resumed: bool
+    pause: Callable[[], Any]
+
+
+ReferenceBuilder = Callable[[ReferenceContext], Reference]
+
+
+def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor | None:
+    """(M,) float32: probability that the whole vocabulary's softmax puts on the safety tokens."""
+    if token_ids is None:
+        return None
+    logits = head.logits(hidden_states, None)
+    return torch.softmax(logits, dim=-1)[:, token_ids.to(logits.device)].sum(dim=-1)
+
+
+class _DecoderReference:
+    """Runs a decoder without gradient and projects the response positions on the safety tokens."""
+
+    name = "decoder"
+
+    def __init__(self, decoder: nn.Module, head: OutputHead) -> None:
+        self._decoder, self._head = decoder, head
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        with torch.no_grad(), evaluation_mode(self._decoder):
+            yield
+
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        # A cache would hide packed sequences from transformers' attention mask.
+        inputs = {**request.decoder_inputs, "use_cache": False, "past_key_values": None}
+        with self._active():
+            with request.autocast():
+                hidden = request.responses.select(self._decoder(**inputs)[0])
+            full = self._head.logits(hidden, request.token_ids)
+            mass = None
+            if request.measured is not None:
+                mass = safety_mass(self._head, hidden[request.measured.to(hidden.device)], request.token_ids)
+            return ReferenceLogits(full, self._prompt_free(request), mass)
+
+    def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
+        if request.header_ids is None:
+            return None
+        batch = prompt_free_batch(request.responses, request.header_ids)
+        with request.autocast():
+            hidden = self._decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)[0]
+        return self._head.logits(hidden[batch.rows, batch.columns], request.token_ids)
+
+
+class AdapterOffReference(_DecoderReference):
+    """The trained model itself with its adapters switched off: no second copy of any weight."""
+
+    name = "adapter_off"
+
+    def __init__(self, context: ReferenceContext) -> None:
+        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm))
+        if context.anatomy.peft_model is None:
+            raise ConfigurationError(
+                "reference: adapter_off needs a PEFT adapter, but the model is trained in full; "
+                "use reference: frozen_copy (or auto)"
+            )
+        self._peft_model = context.anatomy.peft_model
+        self._pause = context.pause
+        refuse_unfaithful_adapter(self._peft_model)
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        with super()._active(), self._pause(), adapters_off(self._peft_model):
+            yield
+
+
+# Initialisations that rewrite the base weights, so that the model without its adapter is not the aligned one.
+_REWRITING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq", "lora_ga", "orthogonal_residual")
+
+
+def refuse_unfaithful_adapter(peft_model: Any) -> None:
+    """Raise ConfigurationError where switching the adapter off does not give the aligned model back."""
+    for name, adapter in peft_model.peft_config.items():
+        initialisation = getattr(adapter, "init_lora_weights", True)
+        if isinstance(initialisation, str) and initialisation.lower().startswith(_REWRITING_INITIALISATIONS):
+            raise ConfigurationError(
+                f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model "
+                "with the adapter off is not the aligned model; set reference_model_path to the aligned model"
+            )
+    if any(getattr(module, "merged", False) for module in peft_model.modules()):
+        raise ConfigurationError(
+            "an adapter is merged into the base weights; set reference_model_path to the aligned model"
+        )
+
+
+@contextmanager
+def adapters_off(peft_model: Any) -> Iterator[None]:
+    """``disable_adapter`` that also gives every parameter its own ``requires_grad`` back."""
+    before = [(parameter, parameter.requires_grad) for parameter in peft_model.parameters()]
+    try:
+        with peft_model.disable_adapter():
+            yield
+    finally:
+        for parameter, requires_grad in before:
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+
+
+class FrozenCopyReference(_DecoderReference):
+    """A second decoder that never changes: copied when training starts, or loaded from ``reference_model_path``."""
+
+    name = "frozen_copy"
+
+    def __init__(self, context: ReferenceContext) -> None:
+        path = context.config.reference_model_path
+        if path is None and context.resumed:
+            path = self._path_of(context.anatomy)
+        if path is None:
+            _refuse_partitioned(context.anatomy)
+            decoder = copy.deepcopy(context.anatomy.decoder)
+            head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
+        else:
+            loaded = _load(path, context)
+            decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
+        super().__init__(decoder.requires_grad_(False).eval(), head)
+
+    @staticmethod
+    def _path_of(anatomy: Anatomy) -> str:
+        # The weights in memory have moved already: only the model's source still is the aligned model.
+        path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
+        if not path:
+            raise ConfigurationError(
+                "training resumes from a checkpoint and the aligned model's own path is unknown; "
+                "set reference_model_path to the aligned model"
+            )
+        return path
+
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        if request.decoder_inputs.get("inputs_embeds") is not None:
+            raise ConfigurationError(
+                "the model feeds its decoder with inputs_embeds, which a frozen copy cannot share; use LoRA with "
+                "reference: adapter_off"
+            )
+        return super().logits(request)
+
+
+def _input_embedding(decoder: Any) -> Tensor | None:
+    embedding = decoder.get_input_embeddings() if hasattr(decoder, "get_input_embeddings") else None
+    return getattr(embedding, "weight", None)
+
+
+def _refuse_partitioned(anatomy: Anatomy) -> None:
+    if any(
+        hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor") for parameter in anatomy.decoder.parameters()
+    ):
+        raise ConfigurationError(
+            "the model's parameters are sharded over the ranks, so they cannot be copied; set reference_model_path to "
+            "the aligned model, or train an adapter"
+        )
+
+
+def _load(path: str, context: ReferenceContext) -> Anatomy:
+    from transformers import AutoModelForCausalLM
+
+    own = next(context.anatomy.decoder.parameters())
+    try:
+        with preserved_random_state():
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=context.anatomy.causal_lm.dtype)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
+    loaded = dissect(nn.Module.to(model, own.device))
+    if context.token_ids is not None:
+        largest = int(context.token_ids.max())
+        if largest >= loaded.vocabulary_size:
+            raise ConfigurationError(
+                f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
+                "is among those to be held; name the aligned model that training starts from"
+            )
+    elif loaded.vocabulary_size != context.anatomy.vocabulary_size:
+        raise ConfigurationError(
+            f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
+            f"{context.anatomy.vocabulary_size}; {context.config.objective} needs the same vocabulary"
+        )
+    return loaded
+
+
+def automatic_reference(context: ReferenceContext) -> str:
+    """What ``reference: auto`` means: the adapter off where there is one to switch off, else a frozen copy."""
+    if context.config.reference_model_path is None and context.anatomy.peft_model is not None:
+        return AdapterOffReference.name
+    return FrozenCopyReference.name

@@ -1,0 +1,106 @@
+"""One micro-batch's term: from hidden states and labels to a divergence per response token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pact_plugins.errors import AttachmentError
+from pact_plugins.modeling import AutocastState, LiveHead
+from pact_plugins.objective import ObjectiveInputs
+from pact_plugins.training.reference import Reference, ReferenceRequest, safety_mass
+from pact_plugins.training.responses import Responses, find_responses
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+# Positions whose whole-vocabulary softmax is computed for the log; enough for a mean, few enough to cost nothing.
+MEASURED_POSITIONS = 32
+
+
+@dataclass(frozen=True)
+class Term:
+    """The divergence (N,) of each response token, with gradient, and per-token values for the log."""
+
+    divergence: Tensor
+    responses: Responses
+    metrics: Mapping[str, Tensor]
+
+
+class TermComputer:
+    """Holds what stays the same over a run: objective, safety tokens, header, reference."""
+
+    def __init__(
+        self,
+        config: PACTConfig,
+        *,
+        head: LiveHead,
+        reference: Reference,
+        token_ids: Tensor | None,
+        weights: Tensor | None,
+        header_ids: Sequence[int] | None,
+    ) -> None:
+        self._config, self._objective = config, config.objective_spec()
+        self._head, self._reference = head, reference
+        self._token_ids, self._weights, self._header_ids = token_ids, weights, header_ids
+
+    def __call__(
+        self,
+        labels: Tensor,
+        decoder_inputs: dict[str, Any],
+        hidden_states: Tensor,
+        autocast: AutocastState,
+        *,
+        measure: bool,
+    ) -> Term:
+        """Compute the term of one forward pass.
+
+        Args:
+            labels: (B, L) int64, not shifted.
+            decoder_inputs: what the decoder received.
+            hidden_states: (B, L, hidden) the decoder's last hidden states, with gradient.
+            measure: whether to compute the probability mass on the safety tokens for the log.
+
+        Raises:
+            AttachmentError: labels and hidden states differ in shape.
+        """
+        if labels.shape != hidden_states.shape[:2]:
+            raise AttachmentError(
+                f"labels have shape {tuple(labels.shape)} but the decoder's hidden states "
+                f"{tuple(hidden_states.shape[:2])}; virtual tokens, or a sequence split over ranks, are not supported"
+            )
+        responses = find_responses(labels, decoder_inputs.get("position_ids"))
+        selected = responses.select(hidden_states)
+        measured = _spread(len(responses), labels.device) if measure and len(responses) else None
+        request = ReferenceRequest(decoder_inputs, responses, self._token_ids, self._header_ids, autocast, measured)
+        reference = self._reference.logits(request)
+        train_logits = self._head.logits(selected, self._token_ids)
+        device = train_logits.device
+        inputs = ObjectiveInputs(
+            train_logits=train_logits,
+            reference_logits=reference.full.to(device),
+            prompt_free_logits=None if reference.prompt_free is None else reference.prompt_free.to(device),
+            weights=None if self._weights is None else self._weights.to(device),
+            positions=responses.positions.to(device),
+            temperature=self._config.kl_temperature,
+            gate=self._config.gate,
+            options=self._config.objective_options,
+        )
+        output = self._objective.compute(inputs)
+        metrics = {"kl": output.divergence, **output.metrics}
+        if measured is not None and reference.safety_mass is not None:
+            metrics["reference_safety_mass"] = reference.safety_mass
+            with torch.no_grad():
+                mass = safety_mass(self._head, selected[measured.to(selected.device)], self._token_ids)
+            assert mass is not None
+            metrics["safety_mass"] = mass
+        return Term(output.divergence, responses, metrics)
+
+
+def _spread(count: int, device: torch.device) -> Tensor:
+    """At most ``MEASURED_POSITIONS`` indices, evenly spread over ``count``."""
+    return torch.linspace(0, count - 1, min(count, MEASURED_POSITIONS), device=device).round().long()
