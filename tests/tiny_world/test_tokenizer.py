@@ -6,7 +6,8 @@ import jinja2
 import pytest
 from transformers import AutoTokenizer
 
-from pact_plugins.tiny_world import finetuning_rows
+from pact_plugins.tiny_world import aligned_path, base_path, finetuning_rows
+from pact_plugins.tiny_world.builder import _tokenizer_texts
 from pact_plugins.tiny_world.tokenizer import encode, save_tokenizer, train_tokenizer
 
 CHAT = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hi there."}]
@@ -66,4 +67,13 @@ def test_save_and_load(tmp_path):
     assert loaded.chat_template == trained.chat_template
     assert loaded.all_special_tokens == trained.all_special_tokens
     # The class name that transformers 4 knows as well.
-    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["model_input_names"] == ["input_ids", "attention_mask"]
+
+
+def test_shipped_tokenizer_is_the_recipes(tmp_path):
+    save_tokenizer(train_tokenizer(_tokenizer_texts(0)), tmp_path)
+    for folder in (aligned_path(), base_path()):
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            assert (folder / name).read_text() == (tmp_path / name).read_text(), folder / name
