@@ -86,9 +86,7 @@ def eval_command(
 @click.option("--judge-model", default=None, help="folder or hub id of the classifier; model name at the endpoint")
 @click.option("--judge-url", default=None, help="OpenAI-compatible endpoint, up to /chat/completions")
 @click.option("--judge-settings", default="{}", help="further settings of the judge, as JSON")
-def judge_command(
-    run: Path, name: str, judge_model: str | None, judge_url: str | None, judge_settings: str
-) -> None:
+def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str | None, judge_settings: str) -> None:
     """Judge the stored generations of RUN again, without the model."""
     from pact_evals.judges import get_judge
     from pact_evals.runs.judging import rejudge

@@ -12,7 +12,9 @@ from pact_evals.report.training_log import Curves
 
 def compliance_against_utility(comparison: Comparison) -> str | None:
     """Harmful compliance against utility, one point per model; the good corner is top left."""
-    labels = [name for name in comparison.labels if name in comparison.harmful_compliance and name in comparison.utility]
+    labels = [
+        name for name in comparison.labels if name in comparison.harmful_compliance and name in comparison.utility
+    ]
     if not labels:
         return None
     figure, axes = _figure(5.2, 3.6)

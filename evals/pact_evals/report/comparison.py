@@ -87,8 +87,9 @@ class Comparison:
     utility_name: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON; a mean over no row is null."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
 
 
 def compare(
@@ -146,6 +147,14 @@ def bootstrap_interval(values: Values, samples: int, rng: np.random.Generator) -
 def verdict(sample: Sample) -> str | None:
     """The verdict that a row's metrics express, or None for rows without one."""
     return next((name for name in _VERDICTS if sample.metrics.get(name) == 1.0), None)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _metric_row(
@@ -207,7 +216,8 @@ def _averages(metrics: Sequence[MetricRow], names: Sequence[str], *, higher_is_b
     rows = [row for row in metrics if row.metric in names and row.higher_is_better is higher_is_better]
     labels = {label for row in rows for label in row.means}
     return {
-        label: float(np.mean([row.means[label].value for row in rows if label in row.means])) for label in sorted(labels)
+        label: float(np.mean([row.means[label].value for row in rows if label in row.means]))
+        for label in sorted(labels)
     }
 
 

@@ -11,8 +11,7 @@ def render_markdown(comparison: Comparison) -> str:
     parts = [
         "## Evaluation",
         "",
-        f"Mean and 95 % interval (bootstrap over prompts); difference from `{_cell(comparison.baseline)}` over the same "
-        "prompts, in percentage points.",
+        "Mean and 95 % interval (bootstrap over prompts). Differences are in percentage points over the same prompts.",
         "",
         *_metric_table(comparison),
         "",
@@ -34,7 +33,9 @@ def _metric_table(comparison: Comparison) -> list[str]:
     for row in comparison.metrics:
         means = [words.mean_text(row, label) for label in comparison.labels]
         lines.append(
-            _row([row.task, f"{row.metric} {words.arrow(row)}", *means, *(words.difference_text(row, o) for o in others)])
+            _row(
+                [row.task, f"{row.metric} {words.arrow(row)}", *means, *(words.difference_text(row, o) for o in others)]
+            )
         )
     return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import yaml
 
@@ -15,8 +16,8 @@ def render_model_index(comparison: Comparison) -> str:
     return yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
 
 
-def _results(comparison: Comparison, label: str) -> list[dict[str, object]]:
-    results = []
+def _results(comparison: Comparison, label: str) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
     for task in dict.fromkeys(row.task for row in comparison.metrics):
         metrics = [
             {"type": row.metric, "name": row.metric.replace("_", " "), "value": round(row.means[label].value, 4)}

@@ -37,5 +37,7 @@ def _text(interval: Interval, metric: str, *, signed: bool) -> str:
         return "no row scored"
     scale, digits, unit = (1.0, 2, " nats") if metric in _IN_NATS else (100.0, 1, "" if signed else " %")
     sign = "+" if signed else ""
-    value, low, high = (f"{number * scale:{sign}.{digits}f}" for number in (interval.value, interval.low, interval.high))
+    value, low, high = (
+        f"{number * scale:{sign}.{digits}f}" for number in (interval.value, interval.low, interval.high)
+    )
     return f"{value}{unit} [{low}, {high}]"
