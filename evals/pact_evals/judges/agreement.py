@@ -2,7 +2,7 @@
 
     python -m pact_evals.judges.agreement docs/judges.md
 
-With `PACT_DATA_PATH` set, the human labels of XSTest found there are measured too; without it that table stays as it is.
+With `PACT_DATA_PATH` set, the human labels of XSTest found there are measured too; without it that table stays.
 """
 
 from __future__ import annotations

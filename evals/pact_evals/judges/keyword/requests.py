@@ -18,7 +18,8 @@ LOADED = re.compile(
 INFORMATIONAL = re.compile(
     r"^(?:what (?:is|are|was|were|does|did|constitutes|happened|counts|qualifies|makes|killed)\b(?!.*\bway)|who\b"
     r"|when\b|define"
-    r"|(?:can you |please )?(?:define|explain what)|is it (?:legal|illegal)|how did|why did|why was|why were)"
+    r"|(?:can you |please )?(?:define|explain what)|is it (?:legal|illegal|wrong|right|ok|okay|ever|ethical|moral)\b"
+    r"|how did|why did|why was|why were)"
     r"|\b(?:against|prevent|protect|report|avoid|recogni[sz]e|spot)\b"
 )
 HOW_TO = re.compile(
@@ -30,5 +31,6 @@ HOW_TO = re.compile(
 YES_OR_NO = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|can|could|should|will|would|may|must)\b(?! you\b)")
 # Asks for a text: a letter or a quotation is then the text itself, whatever it says.
 WANTS_A_TEXT = re.compile(
-    r"\b(?:write|draft|compose|translate|continue|poem|letter|dialogue|story|lyrics|rewrite|reply|say)\b"
+    r"\b(?:write|draft|compose|translate|continue|poem|letter|dialogue|story|lyrics|rewrite|reply|say|pretend|act as"
+    r"|play|roleplay)\b"
 )
