@@ -29,12 +29,13 @@ def resolve_tasks(names: Sequence[str]) -> list[str]:
     if not names:
         raise UnknownTaskError("no tasks given")
     foreign = [name for name in names if name not in ours]
-    if foreign:
+    misspelt = [name for name in foreign if name.startswith("pact")]
+    if foreign and not misspelt:  # indexing lm-eval's thousands of tasks takes seconds
         known = set(task_manager(names).all_tasks)
-        for name in foreign:
-            if name not in known:
-                close = difflib.get_close_matches(name, ours, n=3) or ours
-                raise UnknownTaskError(f"no task {name!r}; did you mean {', '.join(close)}?")
+        misspelt = [name for name in foreign if name not in known]
+    if misspelt:
+        close = difflib.get_close_matches(misspelt[0], ours, n=3) or ours
+        raise UnknownTaskError(f"no task {misspelt[0]!r}; did you mean {', '.join(close)}?")
     return list(dict.fromkeys(names))
 
 

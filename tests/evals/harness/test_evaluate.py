@@ -74,6 +74,8 @@ def test_a_model_that_returns_nothing_neither_refuses_nor_complies():
     from pact_evals.harness.evaluate import _run
 
     class Silent(LM):
+        tokenizer_name = "silent"
+
         def generate_until(self, requests):
             return ["" for _ in requests]
 
