@@ -73,6 +73,7 @@ def finetune(
             learning_rate=3e-3,
             warmup_steps=5,
             weight_decay=0.0,
+            train_sampling_strategy="group_by_length",
             max_length=128,
             gradient_checkpointing=False,
             bf16=False,
