@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
-from pact_plugins.errors import UnprotectedTrainingError
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import (
     RecordingTrainer,
@@ -380,6 +380,29 @@ def test_training_twice_keeps_the_first_reference(tmp_path, kind):
     assert not hooks_on(trainer.model)
 
 
+def test_training_twice_without_a_way_back_to_the_aligned_model_is_refused(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[pact()])
+    trainer.train()
+    with pytest.raises(ConfigurationError, match="reference_model_path"):
+        trainer.train()
+
+
+def test_two_callbacks_are_refused(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[pact(), pact()])
+    with pytest.raises(ConfigurationError, match="two PACTCallbacks"):
+        trainer.train()
+    assert not hooks_on(trainer.model)
+
+
+def test_resuming_in_full_without_the_first_runs_tokens_is_refused(tmp_path):
+    trainer = sft_trainer(tmp_path / "run", callbacks=[pact()], max_steps=4, save_strategy="steps", save_steps=2)
+    trainer.train()
+    (tmp_path / "run" / "pact_safety_tokens.safetensors").unlink()
+    again = sft_trainer(tmp_path / "run", callbacks=[PACTCallback()], max_steps=4)
+    with pytest.raises(ConfigurationError, match="safety_tokens to the file"):
+        again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+
+
 def test_hooks_are_gone_after_training(tmp_path):
     model = tiny_llama()
     trainer = sft_trainer(tmp_path, model=model, callbacks=[pact()])
@@ -492,28 +515,37 @@ def test_receipts_present_accepts_another_weight_but_not_none(tmp_path):
         sft_trainer(tmp_path, callbacks=[pact({"receipts": "present"})], trainer_class=Replacing).train()
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.25])
-def test_batches_without_any_response_are_no_reason_to_stop(tmp_path, scale):
-    """A response cut off by max_length leaves a row without labels; with batches of one, a whole micro-batch."""
-    long = [{"role": "user", "content": "please help with a garden plan " * 20}]
-    train_rows = rows(3)
-    train_rows[1] = {"prompt": long, "completion": train_rows[1]["completion"]}
-    watch = Watch(move=True)
+class Unlabelled:
+    """A collator that takes the labels of one micro-batch away, as truncation does in some frameworks."""
+
+    def __init__(self, collator, which):
+        self.collator, self.which, self.calls = collator, which, 0
+
+    def __call__(self, features):
+        batch = self.collator(features)
+        if self.calls in self.which:
+            batch["labels"] = torch.full_like(batch["labels"], -100)
+        self.calls += 1
+        return batch
+
+
+def test_micro_batches_without_any_response_are_no_reason_to_stop(tmp_path):
     trainer = sft_trainer(
         tmp_path,
-        train_rows=train_rows,
-        callbacks=[pact({"kl_coef": scale}), watch],
+        callbacks=[pact(), Watch(move=True)],
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=3,
-        max_length=64,
+        gradient_accumulation_steps=4,
+        max_steps=2,
     )
+    trainer.data_collator = Unlabelled(trainer.data_collator, which=(1, 4, 5, 6, 7))
     trainer.train()
-    labelled = sorted(int((batch["labels"] != -100).sum()) for batch in trainer.micro_batches)
-    assert labelled[0] == 0
-    assert labelled[1] > 0
+    labelled = [int((batch["labels"] != -100).sum()) for batch in trainer.micro_batches]
+    assert [count > 0 for count in labelled] == [True, False, True, True, False, False, False, False]
     record = json.loads((tmp_path / "pact.json").read_text())
-    assert record["gradient_receipts"] == 2
-    assert math.isfinite(watch.losses[0]["pact/kl"])
+    assert record["gradient_receipts"] == 3
+    assert record["optimizer_steps_protected"] == 2
+    assert math.isfinite(trainer.state.log_history[0]["pact/kl"])
+    assert "pact/kl" not in trainer.state.log_history[1]
 
 
 def test_the_output_folder_holds_no_pickle_of_ours(tmp_path):
