@@ -68,7 +68,7 @@ def prepare(
     with preserved_random_state():
         tokens = None
         if not objective.full_vocabulary:
-            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config)
+            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config, resumed=resumed)
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
         token_ids, weights = _on_device(tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
@@ -92,10 +92,15 @@ def prepare(
     return Preparation(attachment, tokens, name)
 
 
-def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig) -> SafetyTokens:
+def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:
     if config.safety_tokens != "auto":
         return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
     if anatomy.peft_model is None:
+        if resumed:
+            raise ConfigurationError(
+                "training continues from weights that have moved, so the aligned model's safety tokens cannot be found "
+                "with them; set safety_tokens to the file that the first run left in its output folder"
+            )
         return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
     refuse_unfaithful_adapter(anatomy.peft_model)
     with adapters_off(anatomy.peft_model):
