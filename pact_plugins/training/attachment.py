@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -62,7 +64,8 @@ class Attachment:
             if not self._is_training() or labels is None:
                 self._forward_pass.discard()
                 return result
-            term = self._compute(labels)
+            with self._detached_on_error():
+                term = self._compute(labels)
             if term is None:
                 return result
             extra = self._coefficient * term.divergence.sum() * _trainer_scale(trainer, term, num_items_in_batch)
@@ -100,10 +103,19 @@ class Attachment:
             # Not the trainer's loss, as far as we can see. If it was, the receipts will miss it.
             self._forward_pass.discard()
             return None
-        term = self._compute(labels)
-        if term is not None:
-            _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
+        with self._detached_on_error():
+            term = self._compute(labels)
+            if term is not None:
+                _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
         return output
+
+    @contextmanager
+    def _detached_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.detach()
+            raise
 
     def _compute(self, labels: Tensor) -> Term | None:
         inputs, hidden_states, autocast = self._forward_pass.take()

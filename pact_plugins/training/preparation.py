@@ -16,7 +16,7 @@ from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.forward_pass import ForwardPass
-from pact_plugins.training.probe import check_adapter_is_fresh, check_model
+from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
 from pact_plugins.training.reference import (
     AdapterOffReference,
     ReferenceContext,
@@ -65,6 +65,7 @@ def prepare(
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     anatomy = dissect(model)
     objective = config.objective_spec()
+    check_tokenizer_fits(anatomy, tokenizer)
     with preserved_random_state():
         tokens = None
         if not objective.full_vocabulary:
