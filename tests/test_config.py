@@ -19,9 +19,7 @@ def test_defaults():
     assert config.reference == "auto"
     assert config.receipts == "exact"
     assert config.exclude_special_tokens
-    assert config.gate == GateConfig(
-        top_p=0.9, alpha=2, bias=0, temperature=1, prefix_tokens=8, decay_tau=8, boost=1
-    )
+    assert config.gate == GateConfig(top_p=0.9, alpha=2, bias=0, temperature=1, prefix_tokens=8, decay_tau=8, boost=1)
 
 
 @pytest.mark.parametrize("objective", ["match", "published", "published_positive", "full_kl"])

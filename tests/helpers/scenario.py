@@ -1,7 +1,8 @@
 """Single steps of the real trainer in a process of their own: ``python -m tests.helpers.scenario OUT CASES``.
 
-CASES is JSON, ``{"name": {"objective": ...}}``. Each case writes ``gradients.safetensors`` and ``log.json`` into OUT/name;
-with ``with_naive``, also ``expected.safetensors``. Several cases share a process: importing takes longer than a step.
+CASES is JSON, ``{"name": {"objective": ...}}``. Each case writes ``gradients.safetensors`` and ``log.json`` into
+OUT/name; with ``with_naive``, also ``expected.safetensors``. Several cases share a process: importing takes longer than
+a step.
 """
 
 from __future__ import annotations

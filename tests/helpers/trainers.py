@@ -20,7 +20,8 @@ from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 
 datasets.disable_progress_bars()
 
-_WORDS = "the film was slow but wonderful please help with a garden plan and sorry I cannot do that request".split()
+_TEXT = "the film was slow but wonderful please help with a garden plan and sorry I cannot do that request"
+_WORDS = tuple(_TEXT.split())
 
 
 def rows(count: int = 8, seed: int = 0) -> list[dict[str, Any]]:

@@ -169,11 +169,9 @@ def test_lora_with_the_output_embedding_saved():
 def test_lora_on_the_output_embedding():
     model = get_peft_model(tiny_llama(), lora(target_modules=["q_proj", "lm_head"]))
     move_weights(model)
-    head, hidden, logits = assert_heads_agree(model)
+    head, hidden, _ = assert_heads_agree(model)
     with model.disable_adapter():
-        torch.testing.assert_close(
-            head.logits(hidden, TOKEN_IDS), hidden @ tiny_llama().lm_head.weight.T[:, TOKEN_IDS]
-        )
+        torch.testing.assert_close(head.logits(hidden, TOKEN_IDS), hidden @ tiny_llama().lm_head.weight.T[:, TOKEN_IDS])
     with pytest.raises(AttachmentError, match="reference_model_path"):
         head.frozen()
 

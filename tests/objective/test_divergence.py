@@ -53,7 +53,9 @@ def naive_gate(drawn, token, gate):
     if position < gate.prefix_tokens:
         decay = 1.0
     else:
-        decay = 0.0 if gate.decay_tau == 0 else torch.exp(torch.tensor((gate.prefix_tokens - position) / gate.decay_tau))
+        decay = (
+            0.0 if gate.decay_tau == 0 else torch.exp(torch.tensor((gate.prefix_tokens - position) / gate.decay_tau))
+        )
     difference = count(drawn["train"][token]) - count(drawn["prompt_free"][token])
     return float(torch.sigmoid(torch.tensor(gate.alpha * (difference - gate.bias))) * decay * gate.boost)
 
@@ -235,9 +237,7 @@ def test_negative_weights_count_as_zero():
     signed[drawn["weights"] == 0] = -1.0
     for function in (published, published_positive):
         first, second = (
-            function(
-                drawn["train"], drawn["reference"], None, weights, drawn["positions"], temperature=2.0, gate=None
-            )
+            function(drawn["train"], drawn["reference"], None, weights, drawn["positions"], temperature=2.0, gate=None)
             for weights in (drawn["weights"], signed)
         )
         assert torch.equal(first, second)

@@ -71,7 +71,12 @@ def test_whatever_changes_the_result_has_its_own_file(tmp_path, tokenizer, confi
 
 def test_what_does_not_change_the_result_shares_it(tokenizer, config, calibrations):
     _, path = find(tiny_llama(), tokenizer, config)
-    for change in ({"kl_coef": 7.0}, {"kl_temperature": 1.0}, {"calibration_batch_size": 2}, {"reference": "frozen_copy"}):
+    for change in (
+        {"kl_coef": 7.0},
+        {"kl_temperature": 1.0},
+        {"calibration_batch_size": 2},
+        {"reference": "frozen_copy"},
+    ):
         assert find(tiny_llama(), tokenizer, config.model_copy(update=change))[1] == path
     assert calibrations == [1]
 

@@ -100,9 +100,7 @@ def test_streaming_equals_safety_direction_whatever_the_batch_size(tokenizer, me
     model, other = tiny_llama(0), tiny_llama(1)
     contexts, responses = views(tokenizer)
     header = assistant_header_ids(tokenizer)
-    expected = expected_direction(
-        model, other, contexts, [header] * len(responses), responses, method=method, top_k=25
-    )
+    expected = expected_direction(model, other, contexts, [header] * len(responses), responses, method=method, top_k=25)
 
     def view(causal_lm, contexts_of_view):
         sequences = [TeacherForced(*pair) for pair in zip(contexts_of_view, responses, strict=True)]
@@ -227,7 +225,7 @@ def test_a_base_of_another_vocabulary_size_is_refused(tmp_path, tokenizer, refus
 
 def test_a_base_that_does_not_exist_is_named(tmp_path, tokenizer, refusals_path):
     path = str(tmp_path / "nowhere")
-    with pytest.raises(PACTError, match="base_model_path.*nowhere"):
+    with pytest.raises(PACTError, match=r"base_model_path.*nowhere"):
         calibrate(tiny_llama(), tokenizer, config_for(refusals_path, base_model_path=path), progress=False)
 
 
@@ -260,9 +258,7 @@ def test_sequences_without_a_response_are_left_out_of_the_mean(tokenizer):
 
     def score(pairs):
         sequences = [TeacherForced(*pair) for pair in pairs]
-        forced = teacher_force(
-            model.model, LiveHead(model), sequences, batch_size=4, description="", progress=False
-        )
+        forced = teacher_force(model.model, LiveHead(model), sequences, batch_size=4, description="", progress=False)
         contrast = Forced([states.flip(-1) for states in forced.hidden_states], forced.head)
         return score_tokens(forced, contrast, SCORERS["p_diff"], top_k=20, progress=False).direction
 

@@ -90,9 +90,7 @@ def test_the_reference_consumes_no_random_number_and_sees_no_dropout(tmp_path):
             max_steps=3,
         )
         trainer.train()
-        losses = [
-            entry["loss"] - entry.get("pact/loss", 0.0) for entry in trainer.state.log_history if "loss" in entry
-        ]
+        losses = [entry["loss"] - entry.get("pact/loss", 0.0) for entry in trainer.state.log_history if "loss" in entry]
         results[name] = losses, random_state()
     assert results["pact"][0] == pytest.approx(results["plain"][0], rel=1e-4)
     assert results["pact"][1] == results["plain"][1]
@@ -272,9 +270,7 @@ def test_metrics_without_safety_tokens_or_gate(tmp_path):
 
 def test_a_run_leaves_its_record_and_its_tokens(tmp_path):
     tokens = tiny_safety_tokens()
-    trainer = sft_trainer(
-        tmp_path, adapter=lora(), callbacks=[pact()], max_steps=3, gradient_accumulation_steps=2
-    )
+    trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[pact()], max_steps=3, gradient_accumulation_steps=2)
     trainer.train()
     record = json.loads((tmp_path / "pact.json").read_text())
     count = sum(int((batch["labels"] != -100).sum()) for batch in trainer.micro_batches)
@@ -290,14 +286,13 @@ def test_a_run_leaves_its_record_and_its_tokens(tmp_path):
 
 def test_the_class_itself_calibrates_and_protects(tmp_path, monkeypatch, refusals_path):
     """``callbacks=[PACTCallback]``: no instance, no argument; only the refusals come from a file here."""
-    monkeypatch.setitem(PACTConfig.model_fields, "refusals_path", PACTConfig.model_fields["refusals_path"])
     monkeypatch.setattr(
         "pact_plugins.training.callback.PACTConfig.from_mapping",
         classmethod(lambda cls, mapping, **_: cls(refusals_path=str(refusals_path))),
     )
     trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[PACTCallback], max_steps=2)
     trainer.train()
-    assert METRICS <= trainer.state.log_history[1].keys()
+    assert trainer.state.log_history[1].keys() >= METRICS
     assert trainer.state.log_history[1]["pact/kl"] > 0
     assert len(SafetyTokens.load(tmp_path / "pact_safety_tokens.safetensors")) == 50
 

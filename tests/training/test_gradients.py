@@ -56,9 +56,7 @@ def test_step_equals_plain_autograd(tmp_path, objective, kind):
     config = {"objective": objective, "kl_coef": 1.5}
     trainer, watch = one_step(tmp_path, adapter=adapter, config=config, gradient_accumulation_steps=2)
     assert len(trainer.micro_batches) == 2
-    cross_entropy, term, gradients = expected_step(
-        trainer, watch, adapter=adapter, objective=objective, kl_coef=1.5
-    )
+    cross_entropy, term, gradients = expected_step(trainer, watch, adapter=adapter, objective=objective, kl_coef=1.5)
     assert_same_gradients(watch.gradients[0], gradients)
     log = watch.losses[0]
     assert term > 1e-3
@@ -183,9 +181,7 @@ def test_compute_loss_route_with_label_smoothing_equals_plain_autograd(tmp_path,
     protected.train()
     assert protected.compute_loss == original
 
-    _, term, with_term = expected_step(
-        protected, protected_watch, adapter=None, objective="match", kl_coef=1.5
-    )
+    _, term, with_term = expected_step(protected, protected_watch, adapter=None, objective="match", kl_coef=1.5)
     _, _, without = expected_step(protected, protected_watch, adapter=None, objective="match", kl_coef=0.0)
     added = {name: protected_watch.gradients[0][name] - watch.gradients[0][name] for name in with_term}
     assert_same_gradients(added, {name: with_term[name] - without[name] for name in with_term})

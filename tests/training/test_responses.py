@@ -85,7 +85,9 @@ def random_batch(seed):
     generator = random.Random(seed)
     rows, width = generator.randint(1, 4), generator.randint(1, 14)
     share = generator.choice([0.2, 0.5, 0.8, 1.0])
-    labels = [[generator.randint(5, 99) if generator.random() < share else X for _ in range(width)] for _ in range(rows)]
+    labels = [
+        [generator.randint(5, 99) if generator.random() < share else X for _ in range(width)] for _ in range(rows)
+    ]
     if generator.random() < 0.5:
         return labels, None
     positions = []
