@@ -76,7 +76,7 @@ class PACTConfig(BaseModel):
     @classmethod
     def _default_kl_coef(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and data.get("kl_coef") is None:
-            objective = plugins.objectives().get(data.get("objective", "match"))
+            objective = plugins.objectives().get(str(data.get("objective", "match")))
             if objective is not None:
                 return {**data, "kl_coef": objective.default_kl_coef}
         return data

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pact_plugins import plugins
-from pact_plugins.errors import SafetyTokensError
+from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.messages import announce
-from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, prompt_ids, tokenizer_fingerprint
+from pact_plugins.modeling import (
+    LiveHead,
+    assistant_header_ids,
+    dissect,
+    preserved_random_state,
+    prompt_ids,
+    tokenizer_fingerprint,
+)
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
@@ -147,8 +154,6 @@ def _view(
 def _contrast_header(tokenizer: Any, config: PACTConfig) -> list[int]:
     # `match` needs no contrast, so a template without a generation prompt must not stop it: the whole prompt frame of
     # an empty message is the nearest thing to no prompt.
-    from pact_plugins.errors import ConfigurationError
-
     try:
         return assistant_header_ids(tokenizer, config.assistant_header)
     except ConfigurationError:
@@ -163,17 +168,22 @@ def _base_view(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert config.base_model_path is not None
-    base_tokenizer = AutoTokenizer.from_pretrained(config.base_model_path)
+    try:
+        base_tokenizer = AutoTokenizer.from_pretrained(config.base_model_path)
+        with preserved_random_state():
+            base = AutoModelForCausalLM.from_pretrained(config.base_model_path, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"base_model_path: {config.base_model_path} cannot be loaded: {reason}") from error
     if tokenizer_fingerprint(base_tokenizer) != tokenizer_fingerprint(tokenizer):
         raise SafetyTokensError(
             f"base_model_path: {config.base_model_path} has another tokenizer than the aligned model; "
             "name the base model that it was aligned from, or leave the key out"
         )
-    base = AutoModelForCausalLM.from_pretrained(config.base_model_path, dtype=dtype).to(device).eval()
     begin = [] if base_tokenizer.bos_token_id is None else [base_tokenizer.bos_token_id]
     texts = [BASE_TEMPLATE.format(prompt=refusal.prompt) for refusal in refusals]
     contexts = [begin + base_tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    return _view(dissect(base), contexts, refusals, config, progress)
+    return _view(dissect(base.to(device).eval()), contexts, refusals, config, progress)
 
 
 def _excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, config: PACTConfig) -> set[int]:

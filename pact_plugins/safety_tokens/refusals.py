@@ -69,7 +69,7 @@ def sample_refusals(
     limit: int,
     progress: bool = True,
 ) -> list[Refusal]:
-    """Let the aligned model answer harmful prompts (sampled at temperature 1), and keep what the keyword judge calls a refusal.
+    """Sample the aligned model's answers to harmful prompts, and keep what the keyword judge calls a refusal.
 
     Raises:
         SafetyTokensError: fewer than 8 responses are refusals; the message says how many of how many.

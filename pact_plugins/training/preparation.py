@@ -16,7 +16,7 @@ from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.forward_pass import ForwardPass
-from pact_plugins.training.probe import check_adapter_is_fresh, check_model
+from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
 from pact_plugins.training.reference import (
     AdapterOffReference,
     ReferenceContext,
@@ -65,10 +65,11 @@ def prepare(
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     anatomy = dissect(model)
     objective = config.objective_spec()
+    check_tokenizer_fits(anatomy, tokenizer)
     with preserved_random_state():
         tokens = None
         if not objective.full_vocabulary:
-            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config)
+            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config, resumed=resumed)
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
         token_ids, weights = _on_device(tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
@@ -92,10 +93,15 @@ def prepare(
     return Preparation(attachment, tokens, name)
 
 
-def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig) -> SafetyTokens:
+def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:
     if config.safety_tokens != "auto":
         return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
     if anatomy.peft_model is None:
+        if resumed:
+            raise ConfigurationError(
+                "training continues from weights that have moved, so the aligned model's safety tokens cannot be found "
+                "with them; set safety_tokens to the file that the first run left in its output folder"
+            )
         return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
     refuse_unfaithful_adapter(anatomy.peft_model)
     with adapters_off(anatomy.peft_model):

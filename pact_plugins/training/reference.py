@@ -210,7 +210,7 @@ class FrozenCopyReference(_DecoderReference):
         path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
         if not path:
             raise ConfigurationError(
-                "training resumes from a checkpoint and the aligned model's own path is unknown; "
+                "training continues from weights that have moved and the aligned model's own path is unknown; "
                 "set reference_model_path to the aligned model"
             )
         return path
