@@ -192,9 +192,7 @@ class FrozenCopyReference(_DecoderReference):
     name = "frozen_copy"
 
     def __init__(self, context: ReferenceContext) -> None:
-        path = context.config.reference_model_path
-        if path is None and context.resumed:
-            path = self._path_of(context.anatomy)
+        path = aligned_model_path(context.anatomy, context.config, resumed=context.resumed)
         if path is None:
             _refuse_partitioned(context.anatomy)
             decoder = copy.deepcopy(context.anatomy.decoder)
@@ -203,17 +201,6 @@ class FrozenCopyReference(_DecoderReference):
             loaded = _load(path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
         super().__init__(decoder.requires_grad_(False).eval(), head)
-
-    @staticmethod
-    def _path_of(anatomy: Anatomy) -> str:
-        # The weights in memory have moved already: only the model's source still is the aligned model.
-        path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
-        if not path:
-            raise ConfigurationError(
-                "training resumes from a checkpoint and the aligned model's own path is unknown; "
-                "set reference_model_path to the aligned model"
-            )
-        return path
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
         if request.decoder_inputs.get("inputs_embeds") is not None:
@@ -239,16 +226,43 @@ def _refuse_partitioned(anatomy: Anatomy) -> None:
         )
 
 
-def _load(path: str, context: ReferenceContext) -> Anatomy:
+def aligned_model_path(anatomy: Anatomy, config: PACTConfig, *, resumed: bool) -> str | None:
+    """Where to load the aligned model from; None where the model in memory still holds it.
+
+    Raises:
+        ConfigurationError: it has to be loaded, but its path is unknown.
+    """
+    if config.reference_model_path is not None or not resumed:
+        return config.reference_model_path
+    # The weights in memory have moved already: only the model's source still is the aligned model.
+    path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
+    if not path:
+        raise ConfigurationError(
+            "training resumes from a checkpoint and the aligned model's own path is unknown; "
+            "set reference_model_path to the aligned model"
+        )
+    return path
+
+
+def load_aligned_model(path: str, anatomy: Anatomy) -> Anatomy:
+    """Load the aligned model in the data type and on the device of the one in training. Random states stay as they are.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
     from transformers import AutoModelForCausalLM
 
-    own = next(context.anatomy.decoder.parameters())
+    device = next(anatomy.decoder.parameters()).device
     try:
         with preserved_random_state():
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=context.anatomy.causal_lm.dtype)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=anatomy.causal_lm.dtype)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
-    loaded = dissect(nn.Module.to(model, own.device))
+    return dissect(nn.Module.to(model, device))
+
+
+def _load(path: str, context: ReferenceContext) -> Anatomy:
+    loaded = load_aligned_model(path, context.anatomy)
     if context.token_ids is not None:
         largest = int(context.token_ids.max())
         if largest >= loaded.vocabulary_size:
