@@ -10,13 +10,14 @@ import sysconfig
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import click
 import pytest
 
 from pact_plugins.activation import line
+from pact_plugins.default_plugins import commands
 from pact_plugins.errors import ActivationError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PACT = ("-c", "from pact_plugins.cli import main; main()")
 
 
 class Environment:
@@ -33,12 +34,16 @@ class Environment:
         self.pycache = folder / "pycache"
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PACT_DISABLE")
+        dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PACT_DISABLE")
         environment = {name: value for name, value in os.environ.items() if name not in dropped}
         environment |= {"PYTHONPYCACHEPREFIX": str(self.pycache), "COLUMNS": "200", **variables}
         return subprocess.run(
             [str(self.python), *arguments], env=environment, cwd=self.site, capture_output=True, text=True, check=False
         )
+
+    def pact(self, command: str) -> subprocess.CompletedProcess[str]:
+        """The command alone: `pact` would load every plugin first, which has a test of its own."""
+        return self.run("-c", f"from pact_plugins.cli.activation import {command}; {command}()")
 
     def has_hook(self, **variables: str) -> bool:
         program = "import sys; print([type(finder).__name__ for finder in sys.meta_path])"
@@ -61,14 +66,19 @@ def enabled(environment: Environment) -> Environment:
     return environment
 
 
-@pytest.mark.framework
+def test_the_commands_are_on_the_command_line() -> None:
+    group = click.Group()
+    commands.register_commands(group)
+    assert {"enable", "disable", "doctor"} <= set(group.commands)
+
+
 def test_enable_doctor_disable(environment: Environment) -> None:
     before = environment.files()
     assert not environment.has_hook()
-    doctor = environment.run(*PACT, "doctor")
+    doctor = environment.pact("doctor")
     assert "enabled   no (pact enable)" in doctor.stdout, doctor.stderr
 
-    first = environment.run(*PACT, "enable")
+    first = environment.pact("enable")
     file = environment.site / line.FILE_NAME
     assert first.stdout == f"enabled: {file}\n", first.stderr
     written = file.read_bytes(), file.stat().st_mtime_ns
@@ -76,19 +86,19 @@ def test_enable_doctor_disable(environment: Environment) -> None:
     assert environment.files() == before | {line.FILE_NAME}
     assert environment.has_hook()
 
-    second = environment.run(*PACT, "enable")
+    second = environment.pact("enable")
     assert second.stdout == f"already enabled: {file}\n"
     assert (file.read_bytes(), file.stat().st_mtime_ns) == written
 
-    doctor = environment.run(*PACT, "doctor")
+    doctor = environment.pact("doctor")
     assert doctor.returncode == 0
     assert f"enabled   {file}" in doctor.stdout
     assert "the hook is installed" in doctor.stdout
     assert all(f" {module} " in doctor.stdout for module in ("axolotl.cli.config", "llamafactory.train.tuner"))
 
-    assert environment.run(*PACT, "disable").stdout == f"disabled: removed {file}\n"
+    assert environment.pact("disable").stdout == f"disabled: removed {file}\n"
     assert environment.files() == before
-    assert environment.run(*PACT, "disable").stdout == "was not enabled\n"
+    assert environment.pact("disable").stdout == "was not enabled\n"
     assert not environment.has_hook()
 
 
