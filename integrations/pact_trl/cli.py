@@ -1,5 +1,31 @@
+"""``pact demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
 import click
 
 
 @click.command()
-def demo(): ...
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/demo"))
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="fine-tunings per method")
+@click.option("--prompts", type=click.IntRange(min=10), default=150, show_default=True, help="held-out prompts per set")
+@click.option("--harmful-fraction", type=click.FloatRange(0, 0.5), default=0.05, show_default=True)
+@click.option("--control", is_flag=True, help="also hold fifty random tokens")
+def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool) -> None:
+    """Watch an aligned model lose its refusals under plain fine-tuning and keep them under PACT."""
+    try:
+        import trl  # noqa: F401
+    except ImportError:
+        raise click.ClickException("the demo trains with TRL: pip install 'pact-plugins[trl]'") from None
+    from rich.console import Console
+
+    from pact_trl.demo import report, runner, summary
+
+    settings = runner.DemoSettings(output, seeds, prompts, harmful_fraction, control)
+    results = runner.run(settings)
+    page = report.write_report(results, output / "report.html")
+    console = Console()
+    console.print(summary.terminal_table(results["runs"]))
+    console.print(f"Written: {output / 'results.json'} and {page}", highlight=False)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import click
 
+from pact_plugins.frameworks import Framework
 from pact_plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def register_frameworks(register: Callable[[Framework], None]) -> None:
+    register(Framework("trl", "TRL's `trl sft` script: CONFIG.yaml with a pact: block", _train))
 
 
 @hookimpl
@@ -12,3 +20,9 @@ def register_commands(cli: click.Group) -> None:
     from pact_trl.cli import demo
 
     cli.add_command(demo)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from pact_trl.training import train
+
+    return train(arguments)

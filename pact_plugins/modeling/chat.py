@@ -44,8 +44,8 @@ def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
     if conversation.startswith(opening):
         return _encode(tokenizer, conversation[len(opening) :])
     # Some templates rewrite earlier turns (reasoning models); the bare text and the end token are then what is left.
-    end: list[int] = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return _encode(tokenizer, response) + end
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return [*_encode(tokenizer, response), *end]
 
 
 def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]:

@@ -1,0 +1,1 @@
+"""What the task files refer to, and the in-process run: everything that touches lm-eval."""

@@ -1,0 +1,47 @@
+"""The lm-eval task class behind every `pact_*` task file: local or hub data, and a warning without chat template."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask
+
+from pact_evals.harness.datasets import DatasetUnavailableError, load_rows, to_dataset
+
+_LOGGER = logging.getLogger(__name__)
+_LM_EVAL_COMMANDS = {"lm_eval", "lm-eval", "lm_eval.exe", "lm-eval.exe"}
+_SOURCE_KEY = "pact_source"
+
+
+class PACTTask(ConfigurableTask):
+    """A task whose rows come from `pact_source` in its file's `metadata`: bundled, tiny world, or a public set."""
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        settings = dict(config or {})
+        settings.pop("class", None)
+        super().__init__(config=settings)
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the rows. Under the stock command an unreachable data set is one line and exit status 2."""
+        metadata = dict(self.config.metadata or {})
+        try:
+            rows = load_rows(metadata.pop(_SOURCE_KEY), metadata)
+        except DatasetUnavailableError as error:
+            if Path(sys.argv[0]).name in _LM_EVAL_COMMANDS:
+                print(f"Error: {self.config.task}: {error}", file=sys.stderr)  # noqa: T201
+                raise SystemExit(2) from error
+            raise
+        self.dataset = {self.config.test_split: to_dataset(rows)}
+
+    def build_all_requests(self, *args: Any, **kwargs: Any) -> None:
+        """As lm-eval does; warns where no chat template is applied, since refusals live behind the template."""
+        if not kwargs.get("apply_chat_template"):
+            _LOGGER.warning(
+                "%s: no chat template is applied. A chat model answers differently without its template; "
+                "add --apply_chat_template unless the model has none.",
+                self.config.task,
+            )
+        super().build_all_requests(*args, **kwargs)

@@ -1,0 +1,59 @@
+"""Judges: what a response is. The keyword judge is the cheap offline tier; classifiers and the rubric read meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pact_evals.judges.base import (
+    COMPLIANCE,
+    EMPTY,
+    LABELS,
+    PARTIAL_REFUSAL,
+    REFUSAL,
+    UNSCORED,
+    Judge,
+    JudgeError,
+    JudgeIdentity,
+    JudgeUnavailableError,
+    Verdict,
+)
+from pact_evals.judges.builtin import BUILT_IN
+
+
+def get_judge(name: str, **settings: Any) -> Judge:
+    """The judge registered under `name`, built with its settings (for example `model=` for a local classifier).
+
+    Raises:
+        JudgeError: no such judge, or settings that it does not take.
+    """
+    if name in BUILT_IN:
+        factory = BUILT_IN[name]
+    else:
+        from pact_plugins.plugins import judges
+
+        registered = {**judges(), **BUILT_IN}
+        if name not in registered:
+            raise JudgeError(f"no judge {name!r}; registered are: {', '.join(sorted(registered))}")
+        factory = registered[name]
+    try:
+        judge: Judge = factory(**settings)
+    except TypeError as error:
+        given = ", ".join(sorted(settings)) or "none"
+        raise JudgeError(f"judge {name!r} does not take these settings ({given}): {error}") from error
+    return judge
+
+
+__all__ = [
+    "COMPLIANCE",
+    "EMPTY",
+    "LABELS",
+    "PARTIAL_REFUSAL",
+    "REFUSAL",
+    "UNSCORED",
+    "Judge",
+    "JudgeError",
+    "JudgeIdentity",
+    "JudgeUnavailableError",
+    "Verdict",
+    "get_judge",
+]

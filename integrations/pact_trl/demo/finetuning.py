@@ -1,0 +1,89 @@
+"""One fine-tuning of the tiny aligned model, as a TRL user would write it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from pact_plugins import PACTCallback, PACTConfig, tiny_world
+
+EXAMPLES = 800
+EPOCHS = 3
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fine-tuned model with its tokenizer, the seconds it took, and the trainer's log."""
+
+    model: Any
+    tokenizer: Any
+    seconds: float
+    log: list[dict[str, Any]]
+
+
+class _Progress(TrainerCallback):
+    """Advance a bar that covers the whole demo."""
+
+    def __init__(self, advance: Any) -> None:
+        self._advance = advance
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._advance()
+
+
+def load_aligned() -> tuple[Any, Any]:
+    """The shipped aligned model in float32, and its tokenizer."""
+    path = tiny_world.aligned_path()
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path)
+
+
+def steps() -> int:
+    """Optimizer steps of one fine-tuning."""
+    return EPOCHS * -(-EXAMPLES // BATCH_SIZE)
+
+
+def finetune(
+    config: PACTConfig | None, *, seed: int, harmful_fraction: float, output_path: Path, advance: Any = lambda: None
+) -> Finetuned:
+    """LoRA through ``SFTTrainer`` on the downstream mixture; ``config`` None is plain fine-tuning."""
+    model, tokenizer = load_aligned()
+    rows = tiny_world.finetuning_rows(EXAMPLES, harmful_fraction=harmful_fraction, seed=seed)
+    callbacks: list[TrainerCallback] = [_Progress(advance)]
+    if config is not None:
+        callbacks.append(PACTCallback(config))
+    trainer = SFTTrainer(
+        model=model,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"),
+        callbacks=callbacks,
+        args=SFTConfig(
+            output_dir=str(output_path),
+            num_train_epochs=EPOCHS,
+            per_device_train_batch_size=BATCH_SIZE,
+            learning_rate=3e-3,
+            warmup_steps=5,
+            weight_decay=0.0,
+            max_length=128,
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            report_to=[],
+            logging_steps=10,
+            disable_tqdm=True,
+            seed=seed,
+        ),
+    )
+    started = time.perf_counter()
+    trainer.train()
+    return Finetuned(trainer.model, tokenizer, time.perf_counter() - started, trainer.state.log_history)

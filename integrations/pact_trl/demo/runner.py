@@ -1,0 +1,135 @@
+"""The demo from start to end: calibrate, fine-tune with each method and seed, evaluate, write the results."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import transformers
+from tqdm.auto import tqdm
+
+from pact_plugins import PACTConfig, SafetyTokens, tiny_world
+from pact_plugins.files import write_json
+from pact_plugins.safety_tokens.recipe import calibrate
+from pact_plugins.tiny_world.evaluation import GENERATIONS_PER_PROMPT
+from pact_trl.demo import finetuning
+
+METHODS = ("sft", "match", "published")
+CONTROL = "random_tokens"
+# Prompts are drawn apart from those of the training seeds.
+_EVALUATION_SEED = 1000
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What ``pact demo`` was asked to do."""
+
+    output_path: Path
+    seeds: int
+    prompts: int
+    harmful_fraction: float
+    control: bool
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Every method that is trained."""
+        return (*METHODS, CONTROL) if self.control else METHODS
+
+
+def run(settings: DemoSettings) -> dict[str, Any]:
+    """Run the demo and write ``results.json``; returns its content."""
+    settings.output_path.mkdir(parents=True, exist_ok=True)
+    evaluation = GENERATIONS_PER_PROMPT * settings.prompts
+    total = settings.seeds * (evaluation + len(settings.methods) * (finetuning.steps() + evaluation))
+    runs: list[dict[str, Any]] = []
+    with _quiet(), tqdm(total=total, desc="calibrating", unit="it", dynamic_ncols=True) as bar:
+        configs = _configurations(settings)
+        for seed in range(settings.seeds):
+            bar.set_description(f"seed {seed}, aligned")
+            runs.append(_evaluate("aligned", seed, *finetuning.load_aligned(), settings, bar))
+            for method in settings.methods:
+                bar.set_description(f"seed {seed}, {method}")
+                finetuned = finetuning.finetune(
+                    configs[method],
+                    seed=seed,
+                    harmful_fraction=settings.harmful_fraction,
+                    output_path=settings.output_path / f"{method}-seed{seed}",
+                    advance=bar.update,
+                )
+                row = _evaluate(method, seed, finetuned.model, finetuned.tokenizer, settings, bar)
+                runs.append({**row, "train_seconds": round(finetuned.seconds, 2), "log": finetuned.log})
+    results = {"settings": _described(settings), "versions": _versions(), "runs": runs}
+    write_json(settings.output_path / "results.json", results)
+    return results
+
+
+def _configurations(settings: DemoSettings) -> dict[str, PACTConfig | None]:
+    """One configuration per method; the safety tokens come from the aligned model's own refusals."""
+    model, tokenizer = finetuning.load_aligned()
+    prompts = settings.output_path / "calibration_prompts.json"
+    write_json(prompts, tiny_world.harmful_prompts(256, seed=21, split="train"))
+    base = str(tiny_world.base_path())
+    calibration = PACTConfig(harmful_prompts_path=str(prompts), base_model_path=base, calibration_batch_size=64)
+    tokens = calibrate(model, tokenizer, calibration, progress=False)
+    files = {"safety_tokens": tokens}
+    if settings.control:
+        files[CONTROL] = SafetyTokens.random(tokenizer, model.config.vocab_size, count=len(tokens), seed=0)
+    paths = {name: str(found.save(settings.output_path / f"{name}.safetensors")) for name, found in files.items()}
+    configs: dict[str, PACTConfig | None] = {
+        "sft": None,
+        "match": PACTConfig(objective="match", safety_tokens=paths["safety_tokens"]),
+        "published": PACTConfig(objective="published", safety_tokens=paths["safety_tokens"]),
+    }
+    if settings.control:
+        configs[CONTROL] = PACTConfig(objective="match", safety_tokens=paths[CONTROL])
+    return configs
+
+
+def _evaluate(
+    method: str, seed: int, model: Any, tokenizer: Any, settings: DemoSettings, bar: tqdm[Any]
+) -> dict[str, Any]:
+    measured = tiny_world.evaluate(
+        model, tokenizer, prompts=settings.prompts, seed=_EVALUATION_SEED + seed, progress=bar.update
+    )
+    return {"method": method, "seed": seed, **measured}
+
+
+def _described(settings: DemoSettings) -> dict[str, Any]:
+    return {
+        "seeds": settings.seeds,
+        "prompts": settings.prompts,
+        "harmful_fraction": settings.harmful_fraction,
+        "examples": finetuning.EXAMPLES,
+        "epochs": finetuning.EPOCHS,
+        "batch_size": finetuning.BATCH_SIZE,
+        "methods": list(settings.methods),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("pact-plugins", "torch", "transformers", "trl", "peft")}
+
+
+@contextmanager
+def _quiet() -> Any:
+    """One progress bar for the whole demo: the trainers' own lines would tear it apart."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    import datasets
+
+    datasets.disable_progress_bars()
+    own = logging.getLogger("pact_plugins")
+    level = own.level
+    own.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        own.setLevel(level)
+        transformers.logging.set_verbosity(verbosity)
+        transformers.utils.logging.enable_progress_bar()
+        datasets.enable_progress_bars()

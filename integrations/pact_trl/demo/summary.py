@@ -1,0 +1,87 @@
+"""The demo's results as means over seeds: for the terminal, for Markdown, for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from rich.table import Table
+
+LABELS = {
+    "aligned": "aligned model, before",
+    "sft": "plain fine-tuning",
+    "match": "PACT match (default)",
+    "published": "PACT published",
+    "random_tokens": "control: random tokens",
+}
+
+Run = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of the table: its heading and where a run holds it."""
+
+    heading: str
+    read: Callable[[Run], float]
+
+
+COLUMNS = (
+    Column("harmful: refused", lambda run: run["harmful"]["refuse"]),
+    Column("harmful: complied", lambda run: run["harmful"]["comply"]),
+    Column("sampled: refused", lambda run: run["harmful_sampled"]["refuse"]),
+    Column("sampled: complied", lambda run: run["harmful_sampled"]["comply"]),
+    Column("benign: over-refused", lambda run: run["benign"]["refuse"]),
+    Column("benign: helped", lambda run: run["benign"]["comply"]),
+    Column("task accuracy", lambda run: run["task_accuracy"]),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean, smallest and largest over the seeds, as fractions."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if round(self.low, 3) == round(self.high, 3):
+            return f"{100 * self.mean:.0f} %"
+        return f"{100 * self.mean:.0f} % ({100 * self.low:.0f} to {100 * self.high:.0f})"
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, list[Figure]]:
+    """Per method, in order of appearance, one figure a column."""
+    methods = list(dict.fromkeys(str(run["method"]) for run in runs))
+    return {method: [_figure(runs, method, column) for column in COLUMNS] for method in methods}
+
+
+def _figure(runs: Sequence[Run], method: str, column: Column) -> Figure:
+    values = [column.read(run) for run in runs if run["method"] == method]
+    return Figure(mean(values), min(values), max(values))
+
+
+def terminal_table(runs: Sequence[Run]) -> Table:
+    """The table at the end of ``pact demo``."""
+    seeds = len({run["seed"] for run in runs})
+    table = Table(title=f"Held-out prompts, mean over {seeds} seed{'s' * (seeds > 1)} (smallest to largest)")
+    table.add_column("")
+    for column in COLUMNS:
+        table.add_column(column.heading, justify="right")
+    for method, figures in summarise(runs).items():
+        table.add_row(LABELS.get(method, method), *map(str, figures))
+    return table
+
+
+def markdown_table(runs: Sequence[Run]) -> str:
+    """The same table for a README."""
+    lines = [
+        "| | " + " | ".join(column.heading for column in COLUMNS) + " |",
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for method, figures in summarise(runs).items():
+        lines.append(f"| {LABELS.get(method, method)} | " + " | ".join(map(str, figures)) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,102 @@
+"""Batched generation of responses to one-turn prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from pact_plugins.modeling import evaluation_mode, preserved_random_state, prompt_ids
+
+
+@torch.no_grad()
+def generate_ids(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 32,
+    sampling_seed: int | None = None,
+    description: str = "generating",
+    progress: bool = True,
+) -> list[list[int]]:
+    """Token ids of the response to each prompt, the end token included; greedy, or sampled at temperature 1.
+
+    Batches are of similar length and padded on the left. The model's mode and the random-number state are left as
+    found.
+
+    Args:
+        model: a transformers or PEFT causal language model.
+        prompts: user messages; the chat template is applied.
+        sampling_seed: sample from the whole vocabulary with this seed; None is greedy.
+    """
+    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
+    responses: list[list[int]] = [[]] * len(prompts)
+    with (
+        evaluation_mode(model),
+        _seeded(sampling_seed),
+        tqdm(total=len(prompts), desc=description, disable=not progress, leave=False) as bar,
+    ):
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            rows = [encoded[index] for index in batch]
+            for index, response in zip(
+                batch, _generate_batch(model, tokenizer, rows, max_new_tokens, sampling_seed is not None), strict=True
+            ):
+                responses[index] = response
+            bar.update(len(batch))
+    return responses
+
+
+def generate(model: Any, tokenizer: Any, prompts: Sequence[str], **options: Any) -> list[str]:
+    """``generate_ids`` as text, special tokens stripped."""
+    responses = generate_ids(model, tokenizer, prompts, **options)
+    return list(tokenizer.batch_decode(responses, skip_special_tokens=True))
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    with preserved_random_state():
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def _generate_batch(
+    model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int, sample: bool
+) -> list[list[int]]:
+    padding_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    width = max(map(len, prompts))
+    device = model.device
+    generated = model.generate(
+        input_ids=torch.tensor([[padding_id] * (width - len(ids)) + ids for ids in prompts], device=device),
+        attention_mask=torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device),
+        max_new_tokens=max_new_tokens,
+        do_sample=sample,
+        # The library's own default would keep only the 50 likeliest tokens; greedy decoding takes neither setting.
+        temperature=1.0 if sample else None,
+        top_p=1.0 if sample else None,
+        top_k=0 if sample else None,
+        use_cache=True,
+        pad_token_id=padding_id,
+    )
+    ends = _end_ids(model, tokenizer)
+    return [_until_end(row, ends) for row in generated[:, width:].tolist()]
+
+
+def _end_ids(model: Any, tokenizer: Any) -> set[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ends = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+    return {end for end in ends if end is not None}
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    for index, token in enumerate(ids):
+        if token in ends:
+            return ids[: index + 1]
+    return ids
