@@ -21,7 +21,9 @@ from pact_plugins.training.reference import (
     AdapterOffReference,
     ReferenceContext,
     adapters_off,
+    aligned_model_path,
     automatic_reference,
+    load_aligned_model,
     refuse_unfaithful_adapter,
 )
 from pact_plugins.training.term import TermComputer
@@ -68,7 +70,7 @@ def prepare(
     with preserved_random_state():
         tokens = None
         if not objective.full_vocabulary:
-            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config)
+            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config, resumed=resumed)
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
         token_ids, weights = _on_device(tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
@@ -92,9 +94,13 @@ def prepare(
     return Preparation(attachment, tokens, name)
 
 
-def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig) -> SafetyTokens:
+def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:
     if config.safety_tokens != "auto":
         return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
+    # An adapter that has moved already can be switched off.
+    path = aligned_model_path(anatomy, config, resumed=resumed and anatomy.peft_model is None)
+    if path is not None:
+        return automatic_safety_tokens(load_aligned_model(path, anatomy).causal_lm, tokenizer, config)[0]
     if anatomy.peft_model is None:
         return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
     refuse_unfaithful_adapter(anatomy.peft_model)
