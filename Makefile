@@ -9,7 +9,9 @@ export TOKENIZERS_PARALLELISM ?= false
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-ENVIRONMENTS := trl-oldest llamafactory
+# Frameworks with an environment of their own, in which tests/NAME runs.
+FRAMEWORKS := axolotl llamafactory
+ENVIRONMENTS := trl-oldest $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
 .PHONY: help install environments demo test test-fast lint format bench lock clean
@@ -40,11 +42,11 @@ demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo
 	$(BIN)/pact demo
 
 test: install environments ## everything
-	$(BIN)/python -m pytest tests --ignore tests/llamafactory
-	.venvs/llamafactory/bin/python -m pytest tests/llamafactory
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%)
+	$(foreach name,$(FRAMEWORKS),.venvs/$(name)/bin/python -m pytest tests/$(name) && ) true
 
 test-fast: install ## without the tests that start a trainer or a subprocess
-	$(BIN)/python -m pytest tests -m "not framework" --ignore tests/llamafactory
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework"
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .
@@ -61,8 +63,11 @@ lock: install ## resolve requirements/*.in and the extras again
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
 		pyproject.toml requirements/trl-oldest.in --extra trl --extra dev -o requirements/trl-oldest.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml requirements/llamafactory.in --extra dev --override requirements/llamafactory.overrides \
-		-o requirements/llamafactory.lock
+		pyproject.toml requirements/axolotl.in --extra axolotl --extra eval \
+		--override requirements/axolotl-overrides.txt -o requirements/axolotl.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml requirements/llamafactory.in --extra dev \
+		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
 	@# The same lock serves every build of torch.
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
 

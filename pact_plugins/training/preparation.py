@@ -97,7 +97,7 @@ def prepare(
 def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:
     if config.safety_tokens != "auto":
         return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
-    # With an adapter the weights that it rests on have not moved: switching it off is enough.
+    # An adapter that has moved already can be switched off.
     path = aligned_model_path(anatomy, config, resumed=resumed and anatomy.peft_model is None)
     if path is not None:
         return automatic_safety_tokens(load_aligned_model(path, anatomy).causal_lm, tokenizer, config)[0]
