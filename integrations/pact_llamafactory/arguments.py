@@ -49,10 +49,7 @@ def take_stage(arguments: Arguments) -> StageArguments | None:
     Raises:
         ConfigurationError: there is a ``pact:`` block, but the stage is another one.
     """
-    if isinstance(arguments, Mapping):
-        stage, blocks, rest = _from_mapping(arguments)
-    else:
-        stage, blocks, rest = _from_options(arguments)
+    stage, blocks, rest = _from_mapping(arguments) if isinstance(arguments, Mapping) else _from_options(arguments)
     if stage == STAGE:
         return StageArguments(rest, _merge(blocks))
     if blocks:

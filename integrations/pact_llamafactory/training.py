@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -87,5 +88,7 @@ def scales_with_accumulation(trainer: Any) -> bool:
     """Whether the trainer's own loss has the denominator of the whole accumulated batch."""
     if trainer.finetuning_args.use_asft_loss:
         return False
-    # transformers divides the label-smoothed loss by the steps only where the model takes no num_items_in_batch.
-    return trainer.compute_loss_func is not None or not trainer.model_accepts_loss_kwargs
+    if trainer.compute_loss_func is not None or not trainer.model_accepts_loss_kwargs:
+        return True
+    # Before transformers knew better, nobody divided the label-smoothed loss of a micro-batch by the steps.
+    return "num_items_in_batch" in inspect.signature(type(trainer.label_smoother).__call__).parameters

@@ -32,6 +32,11 @@ _FLAGS = (
 )
 
 
+def _path(label: str) -> str:
+    inside = f"//label[.//span[normalize-space()='{label}']]//*[self::input or self::textarea]"
+    return f"//*[@aria-label='{label}'] | {inside}"
+
+
 class Page:
     """What the test does with a page; every wait is bounded."""
 
@@ -45,14 +50,16 @@ class Page:
 
     def field(self, label: str) -> WebElement:
         """The visible input under ``label``."""
-        inside = f"//label[.//span[normalize-space()='{label}']]//*[self::input or self::textarea]"
-        path = f"//*[@aria-label='{label}'] | {inside}"
 
         def visible(driver: webdriver.Chrome) -> WebElement | None:
-            found = [element for element in driver.find_elements(By.XPATH, path) if element.is_displayed()]
+            found = [element for element in driver.find_elements(By.XPATH, _path(label)) if element.is_displayed()]
             return found[0] if found else None
 
         return self.wait(visible, f"no field '{label}'")  # type: ignore[return-value]
+
+    def shows(self, label: str) -> bool:
+        """Whether a visible field has this label."""
+        return any(element.is_displayed() for element in self.driver.find_elements(By.XPATH, _path(label)))
 
     def fill(self, label: str, text: str) -> None:
         field = self.field(label)

@@ -62,7 +62,7 @@ def _chat(rows: list[dict[str, str]]) -> dict[str, Any]:
     return {"conversations": turns}
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(world: Path, tmp_path: Path) -> dict[str, Any]:
     """The arguments of a two-step LoRA run with ``stage: pact``, as a YAML file would give them."""
     from pact_plugins import tiny_world

@@ -58,7 +58,15 @@ def test_a_wrong_key_is_named_with_the_nearest_one() -> None:
     [
         ["--stage", "pact", "--pact.kl_coef", "1.5", "--pact.gate.top_p", "0.8", "--lora_rank", "4"],
         ["--stage=pact", "--pact.kl_coef=1.5", "--pact.gate.top_p=0.8", "--lora_rank", "4"],
-        ["--pact", '{"kl_coef": 3, "gate": {"top_p": 0.8}}', "--pact.kl_coef=1.5", "--stage", "pact", "--lora_rank", "4"],
+        [
+            "--pact",
+            '{"kl_coef": 3, "gate": {"top_p": 0.8}}',
+            "--pact.kl_coef=1.5",
+            "--stage",
+            "pact",
+            "--lora_rank",
+            "4",
+        ],
     ],
 )
 def test_options_of_the_command_line(options: list[str]) -> None:

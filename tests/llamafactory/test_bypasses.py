@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pact_llamafactory.bypasses import refuse_bypasses
-from pact_plugins.errors import ConfigurationError
+from pact_llamafactory.training import train
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from tests.llamafactory import runs
 
 
@@ -28,7 +29,17 @@ def test_switches() -> None:
     refuse_bypasses({"use_hyper_parallel": False})
 
 
-@pytest.mark.framework()
+@pytest.mark.framework
 def test_a_run_is_refused_before_it_loads_anything(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="use_hyper_parallel"):
         runs.train(settings, use_hyper_parallel=True, model_name_or_path="/nowhere")
+
+
+def test_a_run_that_makes_no_trainer_is_an_error() -> None:
+    """A release of LLaMA-Factory that trains some other way must not pass for protected."""
+    received: list[dict[str, Any]] = []
+    with pytest.raises(UnprotectedTrainingError, match="without its SFT trainer"):
+        train(received.append, {"args": {"stage": "pact"}, "callbacks": []})
+    assert received == [{"args": {"stage": "sft"}, "callbacks": []}]
+    train(received.append, {"args": {"stage": "sft"}, "callbacks": []})
+    assert len(received) == 2

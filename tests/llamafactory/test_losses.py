@@ -29,7 +29,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def loss_settings(settings: dict[str, Any], world: Path) -> dict[str, Any]:
     """One SGD step over eight rows in full fine-tuning, held to another model, so that the divergence is not zero."""
     block = {**settings["pact"], "kl_coef": KL_COEF, "reference_model_path": str(world / "drifted")}
@@ -72,10 +72,11 @@ def test_accumulation_changes_nothing(loss_settings: dict[str, Any], tmp_path: P
 
 
 def test_a_loss_that_grows_with_accumulation_is_announced(
-    loss_settings: dict[str, Any], capfd: pytest.CaptureFixture[str]
+    loss_settings: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs.train(loss_settings, label_smoothing_factor=SMOOTHING, gradient_accumulation_steps=2)
-    told = "grows with gradient_accumulation_steps" in capfd.readouterr().err
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        runs.train(loss_settings, label_smoothing_factor=SMOOTHING, gradient_accumulation_steps=2)
+    told = "grows with gradient_accumulation_steps" in caplog.text
     assert told is ("num_items_in_batch" not in inspect.signature(LabelSmoother.__call__).parameters)
 
 

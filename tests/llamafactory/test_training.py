@@ -102,7 +102,7 @@ def test_evaluation_is_the_plain_one(settings: dict[str, Any], tmp_path: Path) -
 
 
 def test_pissa_needs_an_explicit_reference(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="pissa.*set reference_model_path"):
+    with pytest.raises(ConfigurationError, match=r"pissa.*set reference_model_path"):
         runs.train(settings, pissa_init=True)
     block = {**settings["pact"], "reference_model_path": str(tiny_world.aligned_path())}
     run = runs.train(settings, pissa_init=True, pact=block)
@@ -114,7 +114,7 @@ def test_pissa_needs_an_explicit_reference(settings: dict[str, Any]) -> None:
 def test_an_adapter_that_is_continued_needs_an_explicit_reference(settings: dict[str, Any], tmp_path: Path) -> None:
     first = runs.train(settings, max_steps=3, learning_rate=1.0e-2)
     again = {"adapter_name_or_path": str(first.folder), "output_dir": str(tmp_path / "again")}
-    with pytest.raises(ConfigurationError, match="needs a fresh adapter.*reference_model_path"):
+    with pytest.raises(ConfigurationError, match=r"needs a fresh adapter.*reference_model_path"):
         runs.train(settings, **again)
     block = {**settings["pact"], "reference_model_path": str(tiny_world.aligned_path())}
     continued = runs.train(settings, **again, pact=block)
