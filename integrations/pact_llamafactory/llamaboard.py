@@ -14,7 +14,7 @@ from pact_plugins import plugins
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError
 
-MENU_ENTRY = "PACT (fine-tuning that keeps refusals)"
+MENU_ENTRY = "PACT"
 OPTIONS = ("objective", "kl_coef", "safety_tokens", "reference_model_path")
 MORE = "more"
 
