@@ -9,16 +9,17 @@ import click
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/demo"))
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="fine-tunings per method")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="fine-tunings per method")
 @click.option("--prompts", type=click.IntRange(min=10), default=150, show_default=True, help="held-out prompts per set")
 @click.option("--harmful-fraction", type=click.FloatRange(0, 0.5), default=0.05, show_default=True)
 @click.option("--control", is_flag=True, help="also hold fifty random tokens")
 def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool) -> None:
     """Watch an aligned model lose its refusals under plain fine-tuning and keep them under PACT."""
     try:
+        import lm_eval  # noqa: F401
         import trl  # noqa: F401
-    except ImportError:
-        raise click.ClickException("the demo trains with TRL: pip install 'pact-plugins[trl]'") from None
+    except ImportError as error:
+        raise click.ClickException(f"{error}; the demo needs: pip install 'pact-plugins[trl,eval]'") from None
     from rich.console import Console
 
     from pact_trl.demo import report, runner, summary

@@ -88,4 +88,6 @@ def finetune(
     trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
     trainer.train()
-    return Finetuned(trainer.model, tokenizer, time.perf_counter() - started, trainer.state.log_history)
+    seconds = time.perf_counter() - started
+    trainer.save_model()
+    return Finetuned(trainer.model, tokenizer, seconds, trainer.state.log_history)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,10 @@ import torch
 import transformers
 from tqdm.auto import tqdm
 
+from pact_evals.harness.evaluate import evaluate_model, tiny_summary
 from pact_plugins import PACTConfig, SafetyTokens, tiny_world
 from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.recipe import calibrate
-from pact_plugins.tiny_world.evaluation import GENERATIONS_PER_PROMPT
 from pact_trl.demo import finetuning
 
 METHODS = ("sft", "match", "published")
@@ -24,6 +25,8 @@ CONTROL = "random_tokens"
 # Prompts are drawn apart from those of the training seeds.
 _EVALUATION_SEED = 1000
 _CALIBRATION_SEED = 21
+# An evaluation takes about as long as this many training steps.
+_EVALUATION_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class DemoSettings:
 def run(settings: DemoSettings) -> dict[str, Any]:
     """Run the demo and write ``results.json``; returns its content."""
     settings.output_path.mkdir(parents=True, exist_ok=True)
-    evaluation = GENERATIONS_PER_PROMPT * settings.prompts
-    total = settings.seeds * (evaluation + len(settings.methods) * (finetuning.steps() + evaluation))
+    per_method = finetuning.steps() + _EVALUATION_STEPS
+    total = settings.seeds * (_EVALUATION_STEPS + len(settings.methods) * per_method)
     runs: list[dict[str, Any]] = []
     # The model is too small to gain from a second thread, and waiting for one is slow on a busy machine.
     torch.set_num_threads(1)
@@ -108,10 +111,17 @@ def _configurations(settings: DemoSettings) -> dict[str, PACTConfig | None]:
 def _evaluate(
     method: str, seed: int, model: Any, tokenizer: Any, settings: DemoSettings, bar: tqdm[Any]
 ) -> dict[str, Any]:
-    measured = tiny_world.evaluate(
-        model, tokenizer, prompts=settings.prompts, seed=_EVALUATION_SEED + seed, progress=bar.update
-    )
-    return {"method": method, "seed": seed, **measured}
+    """The shared lm-eval tasks of the tiny world: `pact eval` gives the same numbers for the saved model."""
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        evaluation = evaluate_model(
+            model,
+            tokenizer,
+            ["pact_tiny"],
+            batch_size=settings.prompts,
+            task_settings={"prompts": settings.prompts, "seed": _EVALUATION_SEED + seed},
+        )
+    bar.update(_EVALUATION_STEPS)
+    return {"method": method, "seed": seed, **tiny_summary(evaluation), "prompts": settings.prompts}
 
 
 def _described(settings: DemoSettings) -> dict[str, Any]:
@@ -127,7 +137,7 @@ def _described(settings: DemoSettings) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("pact-plugins", "torch", "transformers", "trl", "peft")}
+    return {name: version(name) for name in ("pact-plugins", "torch", "transformers", "trl", "peft", "lm-eval")}
 
 
 @contextmanager
@@ -139,13 +149,15 @@ def _quiet() -> Any:
     import datasets
 
     datasets.disable_progress_bars()
-    own = logging.getLogger("pact_plugins")
-    level = own.level
-    own.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pact_plugins", "lm_eval")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        own.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         transformers.logging.set_verbosity(verbosity)
         transformers.utils.logging.enable_progress_bar()
         datasets.enable_progress_bars()

@@ -73,9 +73,7 @@ def _figure(runs: Sequence[Run], method: str, column: Column) -> Figure:
 def terminal_table(runs: Sequence[Run]) -> Table:
     """The table at the end of ``pact demo``."""
     seeds = len({run["seed"] for run in runs})
-    table = Table(
-        padding=(0, 0), title=f"Held-out prompts, in %, mean over {seeds} seed{'s' * (seeds > 1)} (smallest-largest)"
-    )
+    table = Table(padding=(0, 0), title=f"Held-out prompts, %, mean over {seeds} seed(s), (smallest-largest)")
     table.add_column("", min_width=14)
     for column in COLUMNS:
         table.add_column(f"{column.group}\n{column.name}", justify="right", min_width=8)
