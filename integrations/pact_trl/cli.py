@@ -13,7 +13,8 @@ import click
 @click.option("--prompts", type=click.IntRange(min=10), default=150, show_default=True, help="held-out prompts per set")
 @click.option("--harmful-fraction", type=click.FloatRange(0, 0.5), default=0.05, show_default=True)
 @click.option("--control", is_flag=True, help="also hold fifty random tokens")
-def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool) -> None:
+@click.option("--all-methods", is_flag=True, help="also the other objectives, match without openers, and the control")
+def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool, all_methods: bool) -> None:
     """Watch an aligned model lose its refusals under plain fine-tuning and keep them under PACT."""
     try:
         import lm_eval  # noqa: F401
@@ -24,7 +25,7 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 
     from pact_trl.demo import report, runner, summary
 
-    settings = runner.DemoSettings(output, seeds, prompts, harmful_fraction, control)
+    settings = runner.DemoSettings(output, seeds, prompts, harmful_fraction, control, all_methods)
     results = runner.run(settings)
     page = report.write_report(results, output / "report.html")
     console = Console()

@@ -22,6 +22,7 @@ from pact_trl.demo import finetuning
 
 METHODS = ("sft", "match", "published")
 CONTROL = "random_tokens"
+FURTHER_METHODS = ("published_positive", "full_kl", "match_without_openers")
 # Prompts are drawn apart from those of the training seeds.
 _EVALUATION_SEED = 1000
 _CALIBRATION_SEED = 21
@@ -37,12 +38,14 @@ class DemoSettings:
     seeds: int
     prompts: int
     harmful_fraction: float
-    control: bool
+    control: bool = False
+    all_methods: bool = False
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Every method that is trained."""
-        return (*METHODS, CONTROL) if self.control else METHODS
+        control = (CONTROL,) if self.control or self.all_methods else ()
+        return (*METHODS, *(FURTHER_METHODS if self.all_methods else ()), *control)
 
 
 def run(settings: DemoSettings) -> dict[str, Any]:
@@ -87,25 +90,21 @@ def _configurations(settings: DemoSettings) -> dict[str, PACTConfig | None]:
         base_model_path=str(tiny_world.base_path()),
         calibration_batch_size=64,
     )
-    files = {
-        "match": calibrate(model, tokenizer, calibration, progress=False),
-        # The paper's selection knows no openers.
-        "published": calibrate(
-            model, tokenizer, calibration.model_copy(update={"include_openers": False}), progress=False
-        ),
-    }
-    if settings.control:
-        count = len(files["match"])
-        files[CONTROL] = SafetyTokens.random(tokenizer, model.config.vocab_size, count=count, seed=0)
-    paths = {name: str(tokens.save(folder / f"{name}.safetensors")) for name, tokens in files.items()}
-    configs: dict[str, PACTConfig | None] = {
+    tokens = calibrate(model, tokenizer, calibration, progress=False)
+    # The paper's selection knows no openers.
+    plain = calibrate(model, tokenizer, calibration.model_copy(update={"include_openers": False}), progress=False)
+    random = SafetyTokens.random(tokenizer, model.config.vocab_size, count=len(tokens), seed=0)
+    named = {"with_openers": tokens, "without_openers": plain, "random": random}
+    paths = {name: str(found.save(folder / f"safety_tokens_{name}.safetensors")) for name, found in named.items()}
+    return {
         "sft": None,
-        "match": PACTConfig(objective="match", safety_tokens=paths["match"]),
-        "published": PACTConfig(objective="published", safety_tokens=paths["published"]),
+        "match": PACTConfig(objective="match", safety_tokens=paths["with_openers"]),
+        "published": PACTConfig(objective="published", safety_tokens=paths["without_openers"]),
+        "published_positive": PACTConfig(objective="published_positive", safety_tokens=paths["without_openers"]),
+        "full_kl": PACTConfig(objective="full_kl"),
+        "match_without_openers": PACTConfig(objective="match", safety_tokens=paths["without_openers"]),
+        CONTROL: PACTConfig(objective="match", safety_tokens=paths["random"]),
     }
-    if settings.control:
-        configs[CONTROL] = PACTConfig(objective="match", safety_tokens=paths[CONTROL])
-    return configs
 
 
 def _evaluate(

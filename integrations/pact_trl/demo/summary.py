@@ -14,6 +14,9 @@ LABELS = {
     "sft": "plain SFT",
     "match": "PACT match",
     "published": "PACT published",
+    "published_positive": "PACT published, w > 0",
+    "full_kl": "full-vocabulary KL",
+    "match_without_openers": "match, no openers",
     "random_tokens": "random tokens",
 }
 
