@@ -1,0 +1,52 @@
+"""Openers: which first tokens tell refusing from helping, and their place among the safety tokens."""
+
+from __future__ import annotations
+
+import torch
+
+from pact_plugins import PACTConfig, tiny_world
+from pact_plugins.files import write_json
+from pact_plugins.safety_tokens.openers import find_openers
+from pact_plugins.safety_tokens.recipe import calibrate
+from pact_plugins.safety_tokens.scoring import direction_from_scores
+
+
+def test_thresholds_order_and_mirror():
+    harmful = torch.tensor([0.30, 0.50, 0.004, 0.02, 0.10, 0.0])
+    harmless = torch.tensor([0.05, 0.01, 0.000, 0.01, 0.60, 0.3])
+    found = find_openers(harmful, harmless, limit=5)
+    assert found.refusal == (1, 0)  # 2 is too rare, 3 not five times as frequent
+    assert found.compliance == (4, 5)
+    assert find_openers(harmful, harmless, limit=1).refusal == (1,)
+    assert find_openers(harmful, harmless, limit=5, excluded_ids=[1]).refusal == (0,)
+
+
+def test_included_tokens_take_the_place_of_the_least_probable():
+    scores = torch.arange(1.0, 9.0)
+    probability = torch.tensor([0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.0, 0.0])
+    kept = direction_from_scores(scores, probability, top_k=3, included_ids=[7]).nonzero()[:, 0].tolist()
+    assert kept == [0, 1, 7]
+    kept = direction_from_scores(scores, probability, top_k=3, included_ids=[7], excluded_ids=[7])
+    assert kept.nonzero()[:, 0].tolist() == [0, 1, 2]
+
+
+def test_the_aligned_tiny_model(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_world.aligned_path())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_world.aligned_path())
+    write_json(tmp_path / "harmful.json", tiny_world.harmful_prompts(48, seed=3, split="train"))
+    write_json(tmp_path / "harmless.json", tiny_world.benign_prompts(48, seed=3, split="train"))
+    config = PACTConfig(
+        harmful_prompts_path=str(tmp_path / "harmful.json"), harmless_prompts_path=str(tmp_path / "harmless.json")
+    )
+    tokens = calibrate(model, tokenizer, config, progress=False)
+    refusal, compliance = tokens.settings["refusal_opener_strings"], tokens.settings["compliance_opener_strings"]
+    assert "I" in refusal
+    assert "Sure" in compliance
+    assert len(tokens) == 50
+    assert set(refusal) | set(compliance) <= set(tokens.token_strings)
+
+    without = calibrate(model, tokenizer, config.model_copy(update={"include_openers": False}), progress=False)
+    assert "Sure" not in without.token_strings
+    assert without.settings["compliance_opener_strings"] == compliance
