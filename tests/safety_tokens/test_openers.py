@@ -23,7 +23,7 @@ def test_thresholds_order_and_mirror():
 
 def test_included_tokens_take_the_place_of_the_least_probable():
     scores = torch.arange(1.0, 9.0)
-    probability = torch.tensor([0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.0, 0.0])
+    probability = torch.tensor([0.3, 0.2, 0.12, 0.1, 0.1, 0.05, 0.0, 0.0])
     kept = direction_from_scores(scores, probability, top_k=3, included_ids=[7]).nonzero()[:, 0].tolist()
     assert kept == [0, 1, 7]
     kept = direction_from_scores(scores, probability, top_k=3, included_ids=[7], excluded_ids=[7])

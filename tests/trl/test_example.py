@@ -1,4 +1,4 @@
-"""``examples/trl/finetune.py`` on rows in the format in which people have them, and on real ones where there are any."""
+"""``examples/trl/finetune.py`` on rows as people have them, and on real ones where there are any."""
 
 from __future__ import annotations
 
