@@ -59,7 +59,12 @@ class _FirstStep(TrainerCallback):
         trained = {name: p for name, p in self.trainer.model.named_parameters() if p.requires_grad}
         with torch.no_grad():
             for name in sorted(trained):
-                trained[name].add_(0.02 * torch.randn(trained[name].shape, generator=generator))
+                noise = torch.randn(trained[name].shape, generator=generator)
+                # LoRA's A is drawn without Axolotl's seed: two runs agree only where both are replaced.
+                if "lora_" in name:
+                    trained[name].copy_(0.05 * noise)
+                else:
+                    trained[name].add_(0.02 * noise)
         self._write("weights", {name: parameter.detach() for name, parameter in trained.items()})
         self.hook = self.trainer.model.register_forward_pre_hook(self._keep, with_kwargs=True)
 

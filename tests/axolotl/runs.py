@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ BASE: Settings = {
     "base_model": str(tiny_world.aligned_path()),
     "datasets": [{"path": "./train.jsonl", "ds_type": "json", "type": "chat_template"}],
     "dataset_prepared_path": "./prepared",
+    "dataset_num_proc": 1,
     "chat_template": "tokenizer_default",
     "bf16": False,
     "fp16": False,
@@ -153,14 +155,17 @@ def _log_to(log: Any) -> None:
             handler.stream = log
 
 
+@cache
 def import_axolotl() -> None:
     """Everything that a run imports, once."""
-    import axolotl.cli.config
-    import axolotl.cli.train
-    import axolotl.common.datasets
-    import axolotl.core.builders.causal
-    import axolotl.train  # noqa: F401
+    import numpy
+    from axolotl.utils.samplers.multipack import pack_parallel
+
     import pact_axolotl.axolotl_plugin  # noqa: F401
+
+    # Numba compiles the packing on its first call.
+    lengths = numpy.array([8, 8, 8], dtype=numpy.int64)
+    pack_parallel(lengths, bin_capacity=16, group_size=3, bin_size=3, num_processes=1)
 
 
 def train() -> None:
@@ -180,5 +185,3 @@ def train() -> None:
     torch.manual_seed(0)
     _model, _tokenizer, trainer = run(cfg=cfg, dataset_meta=meta)
     Path("history.json").write_text(json.dumps(trainer.state.log_history))
-
-

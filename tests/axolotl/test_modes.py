@@ -60,7 +60,6 @@ MODES: dict[str, tuple[dict[str, Any], str, int]] = {
         1,
     ),
     "embedding_trained": ({**LORA, "lora_modules_to_save": ["embed_tokens", "lm_head"]}, "adapter_off", 1),
-    "chunked_cross_entropy": ({**LORA, "chunked_cross_entropy": True}, "adapter_off", 1),
 }
 
 
