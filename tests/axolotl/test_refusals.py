@@ -122,7 +122,7 @@ def test_a_plugin_that_cannot_be_imported_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_one_process_many_configurations(tmp_path: Path) -> None:
-    """Axolotl keeps a plugin registered for the following configurations: a run that does not list it stays as it is."""
+    """Axolotl keeps a plugin registered for later configurations: a run that does not list it stays as it is."""
 
     def read() -> None:
         from axolotl.cli.config import load_cfg
