@@ -12,7 +12,7 @@ export UV_LINK_MODE ?= copy
 export UV_COMPILE_BYTECODE ?= 1
 
 # Frameworks with an environment of their own, in which tests/NAME runs.
-FRAMEWORKS := axolotl
+FRAMEWORKS := axolotl llamafactory
 ENVIRONMENTS := trl-oldest $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
@@ -32,8 +32,10 @@ install: .venv/.installed ## the main environment: TRL and lm-eval
 
 .venvs/%/.installed: requirements/%.lock pyproject.toml .venv/.installed
 	$(PYTHON) -m venv .venvs/$*
-	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python -r requirements/$*.lock
+	@# The lock is complete, and leaves out on purpose what a package would ask for again.
+	$(BIN)/uv pip install --quiet --no-deps --python .venvs/$*/bin/python -r requirements/$*.lock
 	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
+	if [ -f requirements/$*.sh ]; then sh requirements/$*.sh .venvs/$*; fi
 	touch $@
 
 environments: $(INSTALLED) ## one environment for each further framework
@@ -65,6 +67,9 @@ lock: install ## resolve requirements/*.in and the extras again
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
 		pyproject.toml requirements/axolotl.in --extra axolotl --extra eval \
 		--override requirements/axolotl-overrides.txt -o requirements/axolotl.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml requirements/llamafactory.in --extra dev \
+		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
 	@# The same lock serves every build of torch.
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
 

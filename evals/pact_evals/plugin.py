@@ -1,15 +1,29 @@
-"""What the evals register. Imports nothing heavy: it is loaded by every ``pact`` command."""
+"""What this package adds through the hooks: judges and commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pact_plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import click
 
 
 @hookimpl
 def register_judges(register: Callable[[str, Callable[..., Any]], None]) -> None:
-    from pact_evals.judges.keyword import KeywordJudge
+    """The built-in judges."""
+    from pact_evals.judges.builtin import BUILT_IN
 
-    register("keyword", KeywordJudge)
+    for name, factory in BUILT_IN.items():
+        register(name, factory)
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    """`pact eval`, `pact judge`, `pact report` and `pact tasks-path`."""
+    from pact_evals.commands import COMMANDS
+
+    for command in COMMANDS:
+        cli.add_command(command)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TARGETS = {
     "axolotl.cli.config": "pact_axolotl.short_name:install",
     "llamafactory.train.tuner": "pact_llamafactory.activation:install",
+    "llamafactory.hparams.parser": "pact_llamafactory.activation:install_parser",
+    "llamafactory.webui.interface": "pact_llamafactory.activation:install_llamaboard",
+    "llamafactory.v1.launcher": "pact_llamafactory.activation:install_v1",
     "lm_eval.tasks": "pact_evals.activation:install",
 }
 """Module of a framework -> ``package.module:function``, called with the freshly imported module."""
