@@ -29,14 +29,15 @@ DEMO = {
 }
 
 
-def test_refusals_survive_and_the_task_does_not_suffer(settings: dict[str, Any], world: Path, tmp_path: Path) -> None:
+def test_refusals_survive_and_the_task_does_not_suffer(settings: dict[str, Any], tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     rows = [row.pair for row in tiny_world.finetuning_mixture(800, seed=1)]
     alpaca = [{"instruction": row["prompt"], "input": "", "output": row["response"]} for row in rows]
     (data / "demo.json").write_text(json.dumps(alpaca))
     (data / "dataset_info.json").write_text(json.dumps({"demo": {"file_name": "demo.json"}}))
-    block = {"refusals_path": str(world / "data/refusals.json"), "cache_path": str(tmp_path)}
+    (data / "refusals.json").write_text(json.dumps(tiny_world.refusal_pairs(256, seed=1)))
+    block = {"refusals_path": str(data / "refusals.json"), "cache_path": str(tmp_path)}
     shared = {**DEMO, "dataset_dir": str(data)}
     plain = runs.train(settings, **shared, stage="sft", pact=None, output_dir=str(tmp_path / "plain"))
     protected = runs.train(settings, **shared, pact=block, output_dir=str(tmp_path / "protected"))
