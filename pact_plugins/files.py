@@ -50,15 +50,15 @@ def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:
         key: the setting that named the file, for the error message.
 
     Raises:
-        ConfigurationError: the file is missing, is not JSON, or holds no row.
+        ConfigurationError: the file is missing, is not JSON in UTF-8, or holds no row.
     """
     file = Path(path)
     if not file.is_file():
         raise ConfigurationError(f"{key}: no such file: {file}")
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{key}: {file} is neither a JSON list nor JSON lines: {error}") from None
     if not rows:
         raise ConfigurationError(f"{key}: {file} holds no row")

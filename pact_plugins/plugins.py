@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
@@ -30,21 +31,33 @@ def get_plugin_manager() -> pluggy.PluginManager:
     """The one plugin manager of this process, loaded on first use.
 
     Raises:
-        PACTError: an installed plugin cannot be imported. A plugin that fails must not be skipped in silence: it may
-            hold the objective that the user relies on.
+        PACTError: an installed plugin cannot be imported, shares its name with another, or implements a hook that
+            does not exist. A plugin that fails must not be skipped in silence: it may hold the objective that the user
+            relies on.
     """
     manager = pluggy.PluginManager("pact")
     manager.add_hookspecs(hookspecs)
     for name in DEFAULT_PLUGINS:
         manager.register(importlib.import_module(name), name=name)
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        _load(manager, entry_point)
+    return manager
+
+
+def _load(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    package = entry_point.dist.name if entry_point.dist else "unknown"
+    if manager.has_plugin(entry_point.name):
+        raise PACTError(
+            f"two plugins are called {entry_point.name!r}, one of them from the package {package}; uninstall one"
+        )
     try:
-        manager.load_setuptools_entrypoints(ENTRY_POINT_GROUP)
+        manager.load_setuptools_entrypoints(ENTRY_POINT_GROUP, name=entry_point.name)
+        manager.check_pending()
     except Exception as error:
         raise PACTError(
-            f"a plugin of the entry-point group '{ENTRY_POINT_GROUP}' cannot be loaded: {error}. "
-            "Repair or uninstall the package that provides it."
+            f"the plugin {entry_point.name!r} of the package {package} cannot be loaded: {error}. "
+            "Repair or uninstall the package."
         ) from error
-    return manager
 
 
 class _Registry(dict[str, Any]):

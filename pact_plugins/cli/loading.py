@@ -11,7 +11,7 @@ def load_model(path: str, *, device: str, dtype: str = "auto", revision: str | N
     """A causal language model in evaluation mode on ``device``, and its tokenizer.
 
     Raises:
-        ConfigurationError: it cannot be loaded.
+        ConfigurationError: it cannot be loaded, or not be moved to the device.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -20,4 +20,7 @@ def load_model(path: str, *, device: str, dtype: str = "auto", revision: str | N
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, revision=revision)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"MODEL: {path} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return model.to(device).eval(), tokenizer
+    try:
+        return model.to(device).eval(), tokenizer
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that it lacks
+        raise ConfigurationError(f"--device: {device} cannot be used: {str(error).splitlines()[0]}") from error

@@ -9,9 +9,11 @@ import click
 
 from pact_plugins.cli.options import config_from, config_options
 
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 _CALIBRATION_KEYS = (
     "top_k",
     "token_scorer",
+    "include_openers",
     "exclude_special_tokens",
     "max_refusals",
     "max_response_tokens",
@@ -26,8 +28,9 @@ _CALIBRATION_KEYS = (
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 @click.option("--refusals", "refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked")
 @click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
+@click.option("--harmless-prompts", "harmless_prompts_path", help="JSON or JSONL prompts it helps with; else bundled")
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
-@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16")
+@click.option("--dtype", type=click.Choice(_DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 @config_options(*_CALIBRATION_KEYS)
 def calibrate(model: str, output: Path, device: str | None, dtype: str, revision: str | None, **values: Any) -> None:
@@ -58,7 +61,7 @@ def inspect(file: Path, chart: Path | None) -> None:
     console = Console()
     console.print(display.table(tokens))
     for key, value in tokens.settings.items():
-        console.print(f"{key}: {value}", highlight=False)
+        console.print(f"{key}: {value}", highlight=False, markup=False)
     console.print(f"tokenizer: {tokens.tokenizer_fingerprint}", highlight=False)
     if chart is not None:
-        console.print(f"chart: {display.save_chart(tokens, chart)}", highlight=False)
+        console.print(f"chart: {display.save_chart(tokens, chart)}", highlight=False, markup=False)

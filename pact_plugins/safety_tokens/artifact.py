@@ -100,25 +100,17 @@ class SafetyTokens:
                 tensors = {name: reader.get_tensor(name) for name in _TENSORS}
         except (SafetensorError, json.JSONDecodeError, OSError) as error:
             raise SafetyTokensError(f"{file} cannot be read as a safetensors file: {error}") from error
+        _check_consistency(file, tensors, metadata)
         tokens = cls(
             **tensors,
             token_strings=tuple(metadata["token_strings"]),
             tokenizer_fingerprint=metadata["tokenizer_fingerprint"],
-            vocabulary_size=int(metadata["vocabulary_size"]),
+            vocabulary_size=metadata["vocabulary_size"],
             settings=metadata.get("settings", {}),
         )
-        tokens._check_consistency(file)
         if tokenizer is not None:
             tokens.check_tokenizer(tokenizer, source=str(file))
         return tokens
-
-    def _check_consistency(self, file: Path) -> None:
-        size = len(self.token_strings)
-        shapes = {name: tuple(getattr(self, name).shape) for name in _TENSORS}
-        if size == 0 or any(shape != (size,) for shape in shapes.values()):
-            raise SafetyTokensError(f"{file} is damaged: {size} token strings, tensor shapes {shapes}")
-        if bool((self.token_ids.diff() <= 0).any()):
-            raise SafetyTokensError(f"{file} is damaged: token_ids are not strictly ascending")
 
     def check_tokenizer(self, tokenizer: Any, *, source: str = "the safety tokens") -> None:
         """Make sure that the ids mean the same tokens under ``tokenizer``.
@@ -187,3 +179,21 @@ class SafetyTokens:
             tokenizer=tokenizer,
             settings={"scorer": "random", "seed": seed, "top_k": count},
         )
+
+
+def _check_consistency(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    strings, size = metadata["token_strings"], metadata["vocabulary_size"]
+    types = {"token_strings": list, "tokenizer_fingerprint": str, "vocabulary_size": int, "settings": dict}
+    for key, expected in types.items():
+        if not isinstance(metadata.get(key, {}), expected):
+            raise SafetyTokensError(f"{file} is damaged: {key} is {metadata[key]!r}")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if not strings or any(shape != (len(strings),) for shape in shapes.values()):
+        raise SafetyTokensError(f"{file} is damaged: {len(strings)} token strings, tensor shapes {shapes}")
+    token_ids = tensors["token_ids"]
+    if token_ids.dtype != torch.int64 or not all(tensors[name].isfinite().all() for name in _TENSORS):
+        raise SafetyTokensError(f"{file} is damaged: token_ids are {token_ids.dtype}, or a number is not finite")
+    if bool((token_ids.diff() <= 0).any()):
+        raise SafetyTokensError(f"{file} is damaged: token_ids are not strictly ascending")
+    if int(token_ids[0]) < 0 or int(token_ids[-1]) >= size:
+        raise SafetyTokensError(f"{file} is damaged: token_ids do not fit a vocabulary of {size}")

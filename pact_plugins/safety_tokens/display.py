@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from pact_plugins.files import atomic_path
 from pact_plugins.safety_tokens.artifact import SafetyTokens
@@ -23,7 +24,8 @@ def table(tokens: SafetyTokens) -> Table:
         result.add_column(column, justify="left" if column == "token" else "right")
     for index in tokens.direction.argsort(descending=True).tolist():
         result.add_row(
-            readable(tokens.token_strings[index]),
+            # As text: tokens such as [/INST] look like rich's markup.
+            Text(readable(tokens.token_strings[index])),
             str(int(tokens.token_ids[index])),
             f"{float(tokens.direction[index]):+.4f}",
             f"{float(tokens.aligned_probability[index]):.5f}",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +19,9 @@ from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptLedger
 from pact_plugins.training.responses import IGNORE_INDEX
 from pact_plugins.training.term import Term, TermComputer
+
+# An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
+_LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
 
 
 class Attachment:
@@ -36,12 +42,14 @@ class Attachment:
 
     def attach_to_outputs(self) -> None:
         """Join the term to the outputs of the model's forward pass."""
+        self._replace_left_over()
         self._forward_pass.attach()
         handle = self._anatomy.model.register_forward_hook(self._after_forward, with_kwargs=True)
         self._undo.append(handle.remove)
 
     def attach_to_compute_loss(self, trainer: Any) -> None:
         """Join the term to what ``trainer.compute_loss`` returns, scaled as the trainer scales its own loss."""
+        self._replace_left_over()
         self._forward_pass.attach()
         original = trainer.compute_loss
 
@@ -56,7 +64,8 @@ class Attachment:
             if not self._is_training() or labels is None:
                 self._forward_pass.discard()
                 return result
-            term = self._compute(labels)
+            with self._detached_on_error():
+                term = self._compute(labels)
             if term is None:
                 return result
             extra = self._coefficient * term.divergence.sum() * _trainer_scale(trainer, term, num_items_in_batch)
@@ -70,6 +79,13 @@ class Attachment:
         self._forward_pass.detach()
         while self._undo:
             self._undo.pop()()
+
+    def _replace_left_over(self) -> None:
+        latest = _LATEST.get(self._anatomy.causal_lm)
+        left_over = None if latest is None else latest()
+        if left_over is not None:
+            left_over.detach()
+        _LATEST[self._anatomy.causal_lm] = weakref.ref(self)
 
     def _is_training(self) -> bool:
         return self._anatomy.model.training and torch.is_grad_enabled()
@@ -87,10 +103,19 @@ class Attachment:
             # Not the trainer's loss, as far as we can see. If it was, the receipts will miss it.
             self._forward_pass.discard()
             return None
-        term = self._compute(labels)
-        if term is not None:
-            _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
+        with self._detached_on_error():
+            term = self._compute(labels)
+            if term is not None:
+                _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
         return output
+
+    @contextmanager
+    def _detached_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.detach()
+            raise
 
     def _compute(self, labels: Tensor) -> Term | None:
         inputs, hidden_states, autocast = self._forward_pass.take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
-from pact_plugins.config import PACTConfig
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.config import AUTO, PACTConfig
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.preparation import Preparation, prepare
@@ -46,26 +47,33 @@ class PACTCallback(TrainerCallback):
         self._given_safety_tokens = safety_tokens
         self._trainer = trainer
         self._preparation: Preparation | None = None
+        self._trained: weakref.ref[Any] | None = None
+        self._safety_tokens: SafetyTokens | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check everything, calibrate if need be, and attach."""
         self._detach()
-        _report_before_loggers(self, inspect.currentframe())
+        _take_first_place(self, inspect.currentframe())
         if self.config.coefficient == 0:
             announce("kl_coef is 0: off, this is the framework's own run")
             return
         if self._trainer is None:
             _refuse_bypassed_outputs(args)
+        model = kwargs["model"]
+        # A second call of train() starts from weights that have moved, as a resumed run does.
+        again = self._trained is not None and self._trained() is model
+        resumed = state.global_step > 0 or again
         self._preparation = prepare(
-            kwargs["model"],
+            model,
             kwargs.get("processing_class") or kwargs.get("tokenizer"),
             self.config,
-            safety_tokens=self._given_safety_tokens,
-            resumed=state.global_step > 0,
+            safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
+            resumed=resumed,
             half_precision=bool(args.bf16 or args.fp16),
         )
+        self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
         if self._trainer is None:
             attachment.attach_to_outputs()
@@ -86,12 +94,18 @@ class PACTCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Every micro-batch must have brought its gradient receipt."""
-        if self._preparation is not None:
+        if self._preparation is None:
+            return
+        try:
             self._preparation.attachment.receipts.settle(
                 loss_scale=_loss_scale(kwargs.get("optimizer")),
                 exact=self.config.receipts == "exact",
                 suspects=_suspects(args),
             )
+        except UnprotectedTrainingError:
+            # The trainer tells nobody that it stops.
+            self._detach()
+            raise
 
     def on_log(
         self,
@@ -128,14 +142,23 @@ class PACTCallback(TrainerCallback):
         if is_main_process() and args.output_dir:
             write_run_record(Path(args.output_dir), self.config, preparation, state.log_history)
 
+    def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
+        """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""
+        if self._given_safety_tokens is not None or again:
+            return self._given_safety_tokens or self._safety_tokens
+        left = Path(args.output_dir or ".") / SAFETY_TOKENS_FILE
+        if resumed and self.config.safety_tokens == AUTO and left.is_file():
+            return SafetyTokens.load(left)
+        return None
+
     def _detach(self) -> None:
         if self._preparation is not None:
             self._preparation.attachment.detach()
             self._preparation = None
 
 
-def _report_before_loggers(callback: TrainerCallback, frame: Any) -> None:
-    """Move ``callback`` to the front of the handler that is calling it.
+def _take_first_place(callback: PACTCallback, frame: Any) -> None:
+    """Move ``callback`` to the front of the handler that is calling it; two of its kind are an error.
 
     A trainer puts its reporting callbacks (W&B, TensorBoard) before the user's, and hands callbacks no reference to
     itself or to the handler: without this, reporters would see the log line before our values are on it. Where the
@@ -144,8 +167,11 @@ def _report_before_loggers(callback: TrainerCallback, frame: Any) -> None:
     while frame is not None:
         handler = frame.f_locals.get("self")
         if isinstance(handler, CallbackHandler):
+            others = [other for other in handler.callbacks if other is not callback]
+            if any(isinstance(other, PACTCallback) for other in others):
+                raise ConfigurationError("the trainer has two PACTCallbacks, which would both add a term; keep one")
             # A new list: the handler is iterating over the old one.
-            handler.callbacks = [callback, *(other for other in handler.callbacks if other is not callback)]
+            handler.callbacks = [callback, *others]
             return
         frame = frame.f_back
 

@@ -16,7 +16,7 @@ from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.forward_pass import ForwardPass
-from pact_plugins.training.probe import check_adapter_is_fresh, check_model
+from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
 from pact_plugins.training.reference import (
     AdapterOffReference,
     ReferenceContext,
@@ -67,6 +67,7 @@ def prepare(
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     anatomy = dissect(model)
     objective = config.objective_spec()
+    check_tokenizer_fits(anatomy, tokenizer)
     with preserved_random_state():
         tokens = None
         if not objective.full_vocabulary:
@@ -102,6 +103,11 @@ def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, res
     if path is not None:
         return automatic_safety_tokens(load_aligned_model(path, anatomy).causal_lm, tokenizer, config)[0]
     if anatomy.peft_model is None:
+        if resumed:
+            raise ConfigurationError(
+                "training continues from weights that have moved, so the aligned model's safety tokens cannot be found "
+                "with them; set safety_tokens to the file that the first run left in its output folder"
+            )
         return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
     refuse_unfaithful_adapter(anatomy.peft_model)
     with adapters_off(anatomy.peft_model):

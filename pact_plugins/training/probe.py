@@ -1,4 +1,4 @@
-"""Two checks on a short text before the first step, because what they guard against would go unnoticed afterwards."""
+"""Checks before the first step, because what they guard against would go unnoticed, or unexplained, afterwards."""
 
 from __future__ import annotations
 
@@ -8,12 +8,33 @@ import torch
 from torch import Tensor
 
 from pact_plugins.errors import AttachmentError, ConfigurationError
-from pact_plugins.modeling import Anatomy, OutputHead, evaluation_mode
+from pact_plugins.modeling import Anatomy, OutputHead, evaluation_mode, prompt_ids
 from pact_plugins.training.reference import adapters_off
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_PRECISION_TOLERANCE = 4e-2
+
+
+def check_tokenizer_fits(anatomy: Anatomy, tokenizer: Any) -> None:
+    """Make sure that the model has a row for every id that text can hold.
+
+    Added tokens beyond the model are accepted while the chat template writes none of them: some published tokenizers
+    carry image tokens that their text model lacks.
+
+    Raises:
+        ConfigurationError: it has not.
+    """
+    added = set(tokenizer.added_tokens_decoder)
+    used = [index for index in tokenizer.get_vocab().values() if index not in added]
+    if getattr(tokenizer, "chat_template", None):
+        used += prompt_ids(tokenizer, _TEXT)
+    largest, rows = max(used, default=0), anatomy.vocabulary_size
+    if largest >= rows:
+        raise ConfigurationError(
+            f"the tokenizer has a token of id {largest}, but the model's output embedding has only {rows} rows: load "
+            "the model's own tokenizer, or make the model larger (resize_token_embeddings)"
+        )
 
 
 def check_model(

@@ -46,7 +46,9 @@ def prompt_free_batch(responses: Responses, header_ids: Sequence[int]) -> Prompt
     attention_mask = torch.zeros_like(input_ids)
     input_ids[:, : len(header)] = header
     attention_mask[:, : len(header)] = 1
-    inside = len(header) + offset < width
+    # The last token of a response predicts nothing of it.
+    inside = torch.zeros_like(index, dtype=torch.bool)
+    inside[:-1] = index[:-1] == index[1:]
     input_ids[index[inside], len(header) + offset[inside]] = tokens[inside]
     attention_mask[index[inside], len(header) + offset[inside]] = 1
     return PromptFreeBatch(input_ids, attention_mask, index, len(header) - 1 + offset)

@@ -1,0 +1,1 @@
+"""Tiny models, tokenizers and trainers that several test rooms share."""

@@ -1,0 +1,73 @@
+"""Taking models apart, wrapped and bare; refusing what has no head or no decoder."""
+
+from __future__ import annotations
+
+import pytest
+from peft import PromptTuningConfig, get_peft_model
+from torch import nn
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from pact_plugins.errors import AttachmentError
+from pact_plugins.modeling import dissect
+from tests.helpers.tiny import llama_config, tiny_llama
+from tests.helpers.trainers import lora
+
+
+class Wrapper(nn.Module):
+    """Stands for DistributedDataParallel."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+class Compiled(nn.Module):
+    """Stands for what torch.compile returns; compiling itself takes half a minute."""
+
+    def __init__(self, module):
+        super().__init__()
+        self._orig_mod = module
+
+
+def test_plain_model():
+    model = tiny_llama()
+    anatomy = dissect(model)
+    assert anatomy.model is anatomy.causal_lm is model
+    assert anatomy.peft_model is None
+    assert anatomy.decoder is model.model
+    assert anatomy.vocabulary_size == 368
+
+
+def test_peft_model():
+    base = tiny_llama()
+    model = get_peft_model(base, lora(modules_to_save=["lm_head"]))
+    anatomy = dissect(model)
+    assert anatomy.model is anatomy.peft_model is model
+    assert anatomy.causal_lm is base
+    assert anatomy.decoder is base.model
+    assert anatomy.vocabulary_size == 368
+
+
+def test_wrappers_are_taken_off():
+    model = tiny_llama()
+    assert dissect(Wrapper(model)).model is model
+    assert dissect(Compiled(model)).model is model
+    assert dissect(Wrapper(Compiled(get_peft_model(model, lora())))).causal_lm is model
+
+
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForSequenceClassification])
+def test_models_without_an_output_embedding_are_refused(auto):
+    with pytest.raises(AttachmentError, match="has no output embedding"):
+        dissect(auto.from_config(llama_config()))
+
+
+def test_a_bare_module_is_refused():
+    with pytest.raises(AttachmentError, match="Linear has no output embedding"):
+        dissect(nn.Linear(2, 2))
+
+
+def test_prompt_learning_is_refused():
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    model = get_peft_model(tiny_llama(), config)
+    with pytest.raises(AttachmentError, match="PROMPT_TUNING adds virtual tokens"):
+        dissect(model)

@@ -1,0 +1,71 @@
+"""Side passes leave no trace: modes, random-number states, precision."""
+
+from __future__ import annotations
+
+import random
+
+import numpy
+import pytest
+import torch
+
+from pact_plugins.modeling import AutocastState, evaluation_mode, preserved_random_state
+from tests.helpers.tiny import tiny_llama
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+def test_evaluation_mode_restores_mixed_modes():
+    model = tiny_llama().train()
+    model.model.layers[0].eval()
+    before = modes(model)
+    assert len(set(before)) == 2
+    with evaluation_mode(model):
+        assert not any(modes(model))
+    assert modes(model) == before
+
+
+def test_evaluation_mode_restores_after_an_error():
+    model = tiny_llama().train()
+    with pytest.raises(RuntimeError), evaluation_mode(model):
+        raise RuntimeError
+    assert all(modes(model))
+
+
+def test_evaluation_mode_switches_dropout_off():
+    model = tiny_llama(attention_dropout=0.5).train()
+    ids = torch.arange(2, 12)[None]
+    with torch.no_grad(), evaluation_mode(model):
+        assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    with torch.no_grad():
+        assert not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def draw():
+    return random.random(), float(numpy.random.rand()), float(torch.rand(()))
+
+
+def test_random_state_is_preserved_even_after_an_error():
+    random.seed(1), numpy.random.seed(1), torch.manual_seed(1)
+    expected = draw()
+    random.seed(1), numpy.random.seed(1), torch.manual_seed(1)
+    with preserved_random_state():
+        draw()
+        torch.manual_seed(99)
+    assert draw() == expected
+    random.seed(1), numpy.random.seed(1), torch.manual_seed(1)
+    with pytest.raises(ZeroDivisionError), preserved_random_state():
+        draw()[0] / 0
+    assert draw() == expected
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_autocast_state_is_entered_again_elsewhere(enabled):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        state = AutocastState.current("cpu")
+    with state():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if enabled else torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16), AutocastState("cpu", False, torch.bfloat16)():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

@@ -1,0 +1,104 @@
+"""``safety_tokens: auto``: calibrated once, found again by content, never for another model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import get_peft_model
+
+from pact_plugins import PACTConfig, SafetyTokens
+from pact_plugins.safety_tokens import automatic
+from pact_plugins.safety_tokens.automatic import automatic_safety_tokens, cache_folder
+from tests.helpers.tiny import REFUSAL_ROWS, tiny_llama, tiny_tokenizer, write_refusals
+from tests.helpers.trainers import lora
+
+
+@pytest.fixture
+def config(refusals_path):
+    return PACTConfig(refusals_path=str(refusals_path), top_k=20)
+
+
+@pytest.fixture
+def calibrations(monkeypatch):
+    """How often calibration really ran."""
+    calls = []
+    real = automatic.calibrate
+    monkeypatch.setattr(automatic, "calibrate", lambda *args, **kwargs: calls.append(1) or real(*args, **kwargs))
+    return calls
+
+
+def find(model, tokenizer, config):
+    return automatic_safety_tokens(model, tokenizer, config, progress=False)
+
+
+def test_the_second_time_nothing_is_calibrated(tokenizer, config, calibrations, private_cache):
+    first, path = find(tiny_llama(), tokenizer, config)
+    assert path.is_relative_to(private_cache)
+    second, same_path = find(tiny_llama(), tokenizer, config)
+    assert calibrations == [1]
+    assert path == same_path
+    assert second.fingerprint == first.fingerprint == SafetyTokens.load(path).fingerprint
+
+
+def test_an_adapter_in_training_does_not_matter(tokenizer, config, calibrations):
+    _, path = find(tiny_llama(), tokenizer, config)
+    model = get_peft_model(tiny_llama(), lora())
+    assert find(model.get_base_model(), tokenizer, config)[1] == path
+    assert calibrations == [1]
+
+
+def test_whatever_changes_the_result_has_its_own_file(tmp_path, tokenizer, config, calibrations):
+    paths = [find(tiny_llama(), tokenizer, config)[1]]
+    moved = tiny_llama()
+    with torch.no_grad():
+        moved.model.layers[0].mlp.up_proj.weight.mul_(1.001)
+    paths.append(find(tiny_llama(1), tokenizer, config)[1])
+    paths.append(find(moved, tokenizer, config)[1])
+    for change in (
+        {"top_k": 21},
+        {"token_scorer": "pref_logratio"},
+        {"exclude_special_tokens": False},
+        {"max_refusals": 5},
+        {"max_response_tokens": 3},
+        {"assistant_header": "<|system|>"},
+        {"refusals_path": str(write_refusals(tmp_path / "fewer.jsonl", REFUSAL_ROWS[:9]))},
+    ):
+        paths.append(find(tiny_llama(), tokenizer, config.model_copy(update=change))[1])
+    other_template = tiny_tokenizer(tokenizer.chat_template + " ")
+    paths.append(find(tiny_llama(), other_template, config)[1])
+    assert len(set(paths)) == len(paths) == len(calibrations) == 11
+
+
+def test_what_does_not_change_the_result_shares_it(tokenizer, config, calibrations):
+    _, path = find(tiny_llama(), tokenizer, config)
+    for change in (
+        {"kl_coef": 7.0},
+        {"kl_temperature": 1.0},
+        {"calibration_batch_size": 2},
+        {"reference": "frozen_copy"},
+    ):
+        assert find(tiny_llama(), tokenizer, config.model_copy(update=change))[1] == path
+    assert calibrations == [1]
+
+
+def test_an_edited_refusals_file_is_another_one(tokenizer, config, refusals_path, calibrations):
+    _, path = find(tiny_llama(), tokenizer, config)
+    write_refusals(refusals_path, REFUSAL_ROWS[:9])
+    assert find(tiny_llama(), tokenizer, config)[1] != path
+
+
+def test_a_damaged_cache_file_is_replaced(tokenizer, config, calibrations, caplog):
+    first, path = find(tiny_llama(), tokenizer, config)
+    path.write_bytes(b"damaged")
+    second, _ = find(tiny_llama(), tokenizer, config)
+    assert calibrations == [1, 1]
+    assert SafetyTokens.load(path).fingerprint == second.fingerprint == first.fingerprint
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("PACT_CACHE_PATH", str(tmp_path / "environment"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder(PACTConfig(cache_path=str(tmp_path / "own"))) == tmp_path / "own"
+    assert cache_folder(PACTConfig()) == tmp_path / "environment"
+    monkeypatch.delenv("PACT_CACHE_PATH")
+    assert cache_folder(PACTConfig()) == tmp_path / "xdg" / "pact"

@@ -1,0 +1,77 @@
+"""Atomic writes and rows of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import atomic_path, read_rows, write_json, write_text
+
+
+def test_a_file_appears_whole(tmp_path):
+    target = tmp_path / "new" / "folder" / "file.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["file.txt"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    target = tmp_path / "file.txt"
+    write_text(target, "old")
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
+        temporary.write_text("new" * (1 // temporary.write_text("")))
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_what_cannot_be_serialised_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "file.json", {"x": object()})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_users_umask_holds(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "file.txt", "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == mode
+
+
+def test_json_keeps_letters_readable(tmp_path):
+    write_json(tmp_path / "file.json", {"word": "naïve ␣"})
+    assert "naïve ␣" in (tmp_path / "file.json").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "file.json").read_text(encoding="utf-8")) == {"word": "naïve ␣"}
+
+
+def test_rows(tmp_path):
+    path = tmp_path / "rows"
+    path.write_text('[1, {"a": 2}]')
+    assert read_rows(path, key="k") == [1, {"a": 2}]
+    path.write_text('\n{"a": 1}\n\n"text"\n')
+    assert read_rows(path, key="k") == [{"a": 1}, "text"]
+
+
+@pytest.mark.parametrize("content", ["{", "[1, ", "", "[]", "\n\n"])
+def test_bad_rows_name_key_and_file(tmp_path, content):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"^my_key: .*rows\.jsonl"):
+        read_rows(path, key="my_key")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match=r"^my_key: .*rows\.jsonl"):
+        read_rows(path, key="my_key")

@@ -1,0 +1,267 @@
+"""Every hook is documented and exercised; strangers' packages are loaded and listed, or refused by name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pluggy
+import pytest
+from click.testing import CliRunner
+
+from pact_plugins import PACTConfig, hookspecs, plugins
+from pact_plugins.errors import PACTError
+from pact_plugins.hookspecs import hookimpl
+from tests.helpers.packages import HOOKS_PAGE, documented_example, write_installed, write_wheel
+from tests.helpers.trainers import python_path
+
+HOOKS = {
+    name: function
+    for name, function in inspect.getmembers(hookspecs, inspect.isfunction)
+    if hasattr(function, "pact_spec")
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_manager():
+    """No test sees the plugins of another."""
+    plugins.get_plugin_manager.cache_clear()
+    yield
+    plugins.get_plugin_manager.cache_clear()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a stranger's package on the path of this process."""
+    installed = []
+
+    def install(source, **names):
+        folder = write_installed(tmp_path / f"site{len(installed)}", source, **names)
+        installed.append(names.get("name", "stranger"))
+        monkeypatch.syspath_prepend(str(folder))
+        plugins.get_plugin_manager.cache_clear()
+        return folder
+
+    yield install
+    for name in installed:
+        sys.modules.pop(name, None)
+
+
+# --- every hook ------------------------------------------------------------------------------------------------------
+
+
+def test_all_hooks_are_seen():
+    manager = pluggy.PluginManager("pact")
+    manager.add_hookspecs(hookspecs)
+    assert {name for name in vars(manager.hook) if not name.startswith("_")} == HOOKS.keys()
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_has_a_docstring_and_a_test(name):
+    assert HOOKS[name].__doc__
+    assert f"test_hook_{name}" in globals(), f"write test_hook_{name}"
+
+
+def test_the_page_documents_exactly_the_hooks_and_their_arguments():
+    headings = re.findall(r"^## `(\w+)\((.*?)\)`$", HOOKS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    documented = dict(headings)
+    assert len(headings) == len(documented)
+    assert documented == {name: ", ".join(inspect.signature(function).parameters) for name, function in HOOKS.items()}
+
+
+def test_hook_register_objectives(install):
+    import torch
+
+    from pact_plugins.objective import GateConfig, ObjectiveInputs
+
+    install(documented_example("register_objectives"))
+    config = PACTConfig(objective="squared_distance", objective_options={"scale": 3.0})
+    assert config.coefficient == 0.5
+    output = config.objective_spec().compute(
+        ObjectiveInputs(
+            train_logits=torch.ones(2, 4),
+            reference_logits=torch.zeros(2, 4),
+            prompt_free_logits=None,
+            weights=None,
+            positions=torch.arange(2),
+            temperature=2.0,
+            gate=GateConfig(),
+            options=config.objective_options,
+        )
+    )
+    assert output.divergence.tolist() == [3.0, 3.0]
+
+
+def test_hook_register_token_scorers(install):
+    import torch
+
+    install(documented_example("register_token_scorers"))
+    assert PACTConfig(token_scorer="probability").token_scorer == "probability"
+    scorer = plugins.token_scorers()["probability"]
+    assert torch.equal(scorer.contribution(torch.zeros(2), torch.ones(2)), torch.ones(2))
+
+
+def test_hook_register_references(install, capsys):
+    from pact_plugins.training.preparation import prepare
+    from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
+
+    install(documented_example("register_references"))
+    config = PACTConfig(reference="announced")
+    preparation = prepare(tiny_llama(), tiny_tokenizer(), config, safety_tokens=tiny_safety_tokens())
+    assert preparation.reference_name == "announced"
+    assert "copying the model" in capsys.readouterr().out
+
+
+def test_hook_register_frameworks(install):
+    install(documented_example("register_frameworks"))
+    cli = click.Group()
+    plugins.get_plugin_manager().hook.register_commands(cli=cli)
+    result = CliRunner().invoke(cli, ["train", "my_framework", "config.yaml", "--steps", "3"])
+    assert result.exit_code == 0
+    assert result.output == "training with config.yaml --steps 3\n"
+    assert "trains with my own trainer" in CliRunner().invoke(cli, ["train", "--help"]).output
+
+
+def test_hook_register_judges(install):
+    install(documented_example("register_judges"))
+    judge = plugins.judges()["polite"]()
+    assert judge.label([{"prompt": "x", "response": "Sorry."}, {"prompt": "x", "response": "Sure."}]) == [
+        "refusal",
+        "other",
+    ]
+
+
+def test_hook_register_commands(install):
+    install(documented_example("register_commands"))
+    group = click.Group()
+    plugins.get_plugin_manager().hook.register_commands(cli=group)
+    assert {"hello", "calibrate", "inspect", "plugins", "train"} <= group.commands.keys()
+    assert CliRunner().invoke(group, ["hello"]).output == "hello from a plugin\n"
+
+
+# --- what ships ------------------------------------------------------------------------------------------------------
+
+
+def test_what_ships_goes_through_the_same_hooks():
+    assert {"match", "published", "published_positive", "full_kl"} <= plugins.objectives().keys()
+    assert {"p_diff", "pref_logratio"} <= plugins.token_scorers().keys()
+    assert {"adapter_off", "frozen_copy"} <= plugins.references().keys()
+    manager = plugins.get_plugin_manager()
+    for name in ("objectives", "token_scorers", "references"):
+        manager.unregister(name=f"pact_plugins.default_plugins.{name}")
+    assert "match" not in plugins.objectives()
+    assert "p_diff" not in plugins.token_scorers()
+    assert "adapter_off" not in plugins.references()
+
+
+def test_loading_is_idempotent():
+    assert plugins.get_plugin_manager() is plugins.get_plugin_manager()
+
+
+# --- strangers -------------------------------------------------------------------------------------------------------
+
+
+def test_loaded_plugins_are_listed_with_their_distribution(install):
+    install(documented_example("register_objectives"))
+    rows = {row.name: row for row in plugins.loaded_plugins()}
+    assert rows["stranger"] == plugins.LoadedPlugin("stranger", "stranger", "1.2.3", ("register_objectives",))
+    built_in = rows["pact_plugins.default_plugins.objectives"]
+    assert built_in.distribution == "pact-plugins (built in)"
+    assert rows["trl"].distribution == "pact-plugins"
+
+
+def test_two_plugins_that_register_one_name(install):
+    install(documented_example("register_objectives"), name="first")
+    install(documented_example("register_objectives"), name="second")
+    with pytest.raises(PACTError, match="two plugins register the objective 'squared_distance'"):
+        plugins.objectives()
+
+
+def test_nobody_replaces_what_ships(install):
+    install(documented_example("register_objectives").replace('"squared_distance"', '"match"'))
+    with pytest.raises(PACTError, match="two plugins register the objective 'match'"):
+        plugins.objectives()
+
+
+def test_two_plugins_of_one_name(install):
+    install(documented_example("register_objectives"), name="first", plugin="same")
+    install(documented_example("register_token_scorers"), name="second", plugin="same")
+    with pytest.raises(PACTError, match=r"two plugins are called 'same'.*(first|second)"):
+        plugins.get_plugin_manager()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
+        ("1 / 0", "division by zero"),
+        (documented_example("register_objectives").replace("(register):", "(register, more):"), "more"),
+        (
+            documented_example("register_objectives").replace("def register_obj", "def registr_obj"),
+            "registr_objectives",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_named(install, source, message):
+    install(source, name="broken_package", plugin="broken_plugin")
+    with pytest.raises(PACTError, match="the plugin 'broken_plugin' of the package broken_package") as error:
+        plugins.get_plugin_manager()
+    assert message in str(error.value)
+
+
+def test_a_broken_plugin_cannot_be_missed_in_a_configuration(install):
+    install("1 / 0", name="broken_package")
+    with pytest.raises(PACTError, match="broken_package"):
+        PACTConfig()
+
+
+TRAINING = """
+import json, sys
+from tests.helpers.trainers import Watch, pact, sft_trainer
+
+watch = Watch(move=True)
+callback = pact({"objective": "squared_distance", "objective_options": {"scale": 2.0}})
+sft_trainer(sys.argv[1], callbacks=[callback, watch]).train()
+print(json.dumps(watch.losses[0]))
+"""
+
+
+@pytest.mark.framework
+def test_a_strangers_installed_objective_trains(tmp_path):
+    wheel = write_wheel(tmp_path, documented_example("register_objectives"))
+    site = tmp_path / "site"
+    installer = Path(sys.executable).with_name("uv")
+    command = [str(installer), "pip", "install"] if installer.exists() else [sys.executable, "-m", "pip", "install"]
+    subprocess.run(
+        [*command, "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "VIRTUAL_ENV": sys.prefix},
+    )
+    environment = python_path()
+    environment["PYTHONPATH"] += os.pathsep + str(site)
+    finished = subprocess.run(
+        [sys.executable, "-c", TRAINING, str(tmp_path / "run")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    log = json.loads(finished.stdout.splitlines()[-1])
+    assert log["pact/gap"] > 0
+    assert log["pact/kl"] > 0
+    assert log["pact/loss"] == pytest.approx(0.5 * log["pact/kl"])
+    record = json.loads((tmp_path / "run" / "pact.json").read_text())
+    assert record["config"]["objective"] == "squared_distance"
+    assert record["optimizer_steps_protected"] == 1
+
+
+def test_hookimpl_is_pluggys():
+    assert isinstance(hookimpl, pluggy.HookimplMarker)

@@ -1,0 +1,551 @@
+"""``PACTCallback`` in the real trainer: what it leaves alone, what it logs, when it stops."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import pytest
+import torch
+from transformers import TrainerCallback
+from trl import SFTTrainer
+
+from pact_plugins import PACTCallback, SafetyTokens
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
+from tests.helpers.trainers import (
+    RecordingTrainer,
+    Watch,
+    lora,
+    move_weights,
+    pact,
+    random_state,
+    rows,
+    sft_trainer,
+)
+
+pytestmark = pytest.mark.framework
+
+ADAPTERS = {"lora": lora, "full": lambda: None}
+
+
+def hooks_on(model):
+    """Every forward hook, and forward pre-hook, on any module."""
+    return [
+        hook
+        for module in model.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        for hook in hooks.values()
+    ]
+
+
+def weights_of(trainer):
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+def without_timing(log_history):
+    return [{k: v for k, v in entry.items() if "runtime" not in k and "per_second" not in k} for entry in log_history]
+
+
+def dropout_llama():
+    return tiny_llama(attention_dropout=0.2)
+
+
+# --- nothing is changed that should not be ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_kl_coef_zero_is_the_trainers_own_run_bit_for_bit(tmp_path, kind):
+    results = []
+    for callbacks in ([], [pact({"kl_coef": 0})]):
+        adapter = lora(lora_dropout=0.1) if kind == "lora" else None
+        trainer = sft_trainer(
+            tmp_path,
+            model=dropout_llama(),
+            adapter=adapter,
+            callbacks=callbacks,
+            max_steps=4,
+            gradient_accumulation_steps=2,
+        )
+        trainer.train()
+        results.append((weights_of(trainer), without_timing(trainer.state.log_history), random_state()))
+    (plain, plain_log, plain_state), (ours, our_log, our_state) = results
+    assert plain.keys() == ours.keys()
+    assert all(torch.equal(plain[name], ours[name]) for name in plain)
+    assert plain_log == our_log
+    assert plain_state == our_state
+
+
+def test_the_reference_consumes_no_random_number_and_sees_no_dropout(tmp_path):
+    """With dropout everywhere, an active term leaves the cross-entropy and the random-number state as they were."""
+    results = {}
+    for name, callbacks in {"plain": [], "pact": [pact({"objective": "published", "kl_coef": 1.0})]}.items():
+        trainer = sft_trainer(
+            tmp_path,
+            model=dropout_llama(),
+            adapter=lora(lora_dropout=0.3),
+            callbacks=callbacks,
+            learning_rate=0.0,
+            max_steps=3,
+        )
+        trainer.train()
+        losses = [entry["loss"] - entry.get("pact/loss", 0.0) for entry in trainer.state.log_history if "loss" in entry]
+        results[name] = losses, random_state()
+    assert results["pact"][0] == pytest.approx(results["plain"][0], rel=1e-4)
+    assert results["pact"][1] == results["plain"][1]
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_zero_drift_under_lora_dropout_is_exactly_zero(tmp_path, kind):
+    """LoRA's B is zero at first, so its dropout changes nothing yet; the term must not notice it either."""
+    trainer = sft_trainer(tmp_path, adapter=lora(lora_dropout=0.5) if kind == "lora" else None, callbacks=[pact()])
+    trainer.train()
+    assert trainer.state.log_history[0]["pact/kl"] == 0.0
+    assert trainer.state.log_history[0]["pact/safety_mass"] == pytest.approx(
+        trainer.state.log_history[0]["pact/reference_safety_mass"], rel=1e-5
+    )
+
+
+def test_dropout_in_the_reference_would_show(tmp_path):
+    """The trained model's own dropout does make the term positive at zero drift."""
+    trainer = sft_trainer(tmp_path, model=dropout_llama(), callbacks=[pact()])
+    trainer.train()
+    assert trainer.state.log_history[0]["pact/kl"] > 0
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("packing", [False, True])
+def test_zero_drift_under_bf16_autocast_is_exactly_zero(tmp_path, kind, packing):
+    watch = Watch()
+    trainer = sft_trainer(
+        tmp_path,
+        adapter=ADAPTERS[kind](),
+        callbacks=[pact(), watch],
+        bf16=True,
+        packing=packing,
+        max_length=256,
+        max_steps=2,
+    )
+    trainer.train()
+    assert watch.losses[0]["pact/kl"] == 0.0
+    assert watch.losses[1]["pact/kl"] > 0.0
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_bf16_weights(tmp_path, kind):
+    watch = Watch()
+    model = tiny_llama().bfloat16()
+    trainer = sft_trainer(tmp_path, model=model, adapter=ADAPTERS[kind](), callbacks=[pact(), watch], max_steps=2)
+    trainer.train()
+    assert watch.losses[0]["pact/kl"] == 0.0
+    assert watch.losses[1]["pact/kl"] > 0.0
+
+
+class AdapterState(TrainerCallback):
+    """What of the adapter is on, as the trainer sees it between two steps."""
+
+    def __init__(self):
+        self.seen = []
+
+    def record(self, model):
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+        self.seen.append(
+            (
+                {name: p.requires_grad for name, p in model.named_parameters()},
+                [(layer.disable_adapters, tuple(layer.active_adapters), layer.merged) for layer in layers],
+                [module.training for module in model.modules()],
+            )
+        )
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        model.train()
+        self.record(model)
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.record(model)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.record(model)
+
+
+def test_the_adapter_is_as_before_after_every_step(tmp_path):
+    adapter_state = AdapterState()
+    adapter = lora(modules_to_save=["lm_head"])
+    trainer = sft_trainer(tmp_path, adapter=adapter, callbacks=[pact(), adapter_state], max_steps=3)
+    before = {name: p.requires_grad for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert len(adapter_state.seen) == 9
+    assert all(seen == adapter_state.seen[0] for seen in adapter_state.seen)
+    assert adapter_state.seen[0][0] == before
+    assert len(set(before.values())) == 2
+    assert not any(disabled for disabled, _, _ in adapter_state.seen[0][1])
+
+
+def test_mixed_modes_of_sub_modules_survive(tmp_path):
+    class Freeze(TrainerCallback):
+        modes = ()
+
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            model.model.layers[0].mlp.eval()
+
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            self.modes = (model.model.layers[0].mlp.training, model.model.layers[1].mlp.training, model.training)
+
+    freeze = Freeze()
+    # The trainer itself calls model.train() before each micro-batch; the model's own method would undo the freezing.
+    trainer = sft_trainer(tmp_path, callbacks=[pact(), freeze])
+    trainer.model.train = lambda mode=True: trainer.model
+    torch.nn.Module.train(trainer.model)
+    trainer.train()
+    assert freeze.modes == (False, True, True)
+
+
+def test_evaluation_is_the_trainers_own(tmp_path):
+    results = []
+    for callbacks in ([], [pact({"kl_coef": 100.0})]):
+        trainer = sft_trainer(
+            tmp_path,
+            callbacks=callbacks,
+            learning_rate=0.0,
+            eval_rows=rows(4, seed=9),
+            eval_strategy="steps",
+            eval_steps=1,
+            eval_on_start=True,
+            max_steps=2,
+        )
+        with torch.no_grad():
+            move_weights(trainer.model)
+        trainer.train()
+        results.append([entry for entry in trainer.state.log_history if "eval_loss" in entry])
+    plain, ours = ([entry["eval_loss"] for entry in result] for result in results)
+    assert len(ours) == 3
+    assert ours == plain
+    assert not any(key.startswith(("pact/", "eval_pact")) for entry in results[1] for key in entry)
+
+
+# --- what is logged --------------------------------------------------------------------------------------------------
+
+
+class Reporter(TrainerCallback):
+    """Stands where W&B and TensorBoard stand: before the user's callbacks."""
+
+    def __init__(self):
+        self.lines = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.lines.append(dict(logs))
+
+
+METRICS = {"pact/kl", "pact/loss", "pact/safety_mass", "pact/reference_safety_mass"}
+
+
+def test_metrics_reach_log_history_reporters_and_trainer_state(tmp_path):
+    reporter = Reporter()
+    config = {"objective": "published", "kl_coef": 0.5}
+    trainer = sft_trainer(
+        tmp_path, callbacks=[reporter, pact(config)], max_steps=4, logging_steps=2, save_strategy="steps", save_steps=4
+    )
+    trainer.train()
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    saved = json.loads((tmp_path / "checkpoint-4" / "trainer_state.json").read_text())["log_history"]
+    seen = [line for line in reporter.lines if "loss" in line]
+    assert len(history) == len(seen) == 2
+    for lines in (history, seen, saved[:2]):
+        for line in lines:
+            assert METRICS | {"pact/gate"} <= line.keys()
+            assert line["pact/loss"] == pytest.approx(0.5 * line["pact/kl"])
+            assert 0 < line["pact/safety_mass"] < 1
+            assert 0 < line["pact/reference_safety_mass"] < 1
+            assert 0 < line["pact/gate"] < 1
+
+
+def test_metrics_without_safety_tokens_or_gate(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[PACTCallback({"objective": "full_kl"})])
+    trainer.train()
+    assert {key for key in trainer.state.log_history[0] if key.startswith("pact/")} == {"pact/kl", "pact/loss"}
+
+
+def test_a_run_leaves_its_record_and_its_tokens(tmp_path):
+    tokens = tiny_safety_tokens()
+    trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[pact()], max_steps=3, gradient_accumulation_steps=2)
+    trainer.train()
+    record = json.loads((tmp_path / "pact.json").read_text())
+    count = sum(int((batch["labels"] != -100).sum()) for batch in trainer.micro_batches)
+    assert record["reference"] == "adapter_off"
+    assert record["optimizer_steps_protected"] == 3
+    assert record["gradient_receipts"] == 6
+    assert record["response_tokens"] == count
+    assert record["config"]["kl_coef"] == 2.0
+    assert record["safety_tokens"]["fingerprint"] == tokens.fingerprint
+    assert record["last_log"]["pact/kl"] == pytest.approx(trainer.state.log_history[-2]["pact/kl"])
+    assert SafetyTokens.load(tmp_path / "pact_safety_tokens.safetensors").fingerprint == tokens.fingerprint
+
+
+def test_the_class_itself_calibrates_and_protects(tmp_path, monkeypatch, refusals_path):
+    """``callbacks=[PACTCallback]``: no instance, no argument; only the refusals come from a file here."""
+    monkeypatch.setattr(
+        "pact_plugins.training.callback.PACTConfig.from_mapping",
+        classmethod(lambda cls, mapping, **_: cls(refusals_path=str(refusals_path))),
+    )
+    trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[PACTCallback], max_steps=2)
+    trainer.train()
+    assert trainer.state.log_history[1].keys() >= METRICS
+    assert trainer.state.log_history[1]["pact/kl"] > 0
+    assert len(SafetyTokens.load(tmp_path / "pact_safety_tokens.safetensors")) == 50
+
+
+def test_the_term_holds_the_model_to_the_reference(tmp_path):
+    """Ten steps with a large coefficient drift less on the safety tokens than ten steps with a tiny one."""
+    drift = {}
+    for kl_coef in (1e-6, 50.0):
+        trainer = sft_trainer(tmp_path, callbacks=[pact({"kl_coef": kl_coef})], max_steps=10, learning_rate=3e-3)
+        trainer.train()
+        drift[kl_coef] = trainer.state.log_history[9]["pact/kl"]
+    assert drift[50.0] < 0.2 * drift[1e-6]
+
+
+# --- stopping, resuming, starting again ------------------------------------------------------------------------------
+
+
+def assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, config, model_path):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+
+    def trainer(folder):
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+        return sft_trainer(folder, model=model, adapter=ADAPTERS[kind](), callbacks=[pact(config)], **settings)
+
+    whole = trainer(tmp_path / "run")
+    whole.train()
+    resumed = trainer(tmp_path / "run")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert len(resumed.micro_batches) == 2
+    for name, value in weights_of(whole).items():
+        torch.testing.assert_close(dict(resumed.model.named_parameters())[name], value, rtol=1e-5, atol=1e-6)
+    expected, found = whole.state.log_history[3], resumed.state.log_history[3]
+    assert found["pact/kl"] == pytest.approx(expected["pact/kl"], rel=1e-4)
+    assert found["pact/kl"] > 0
+
+
+@pytest.mark.parametrize(("kind", "reference"), [("lora", "adapter_off"), ("full", "frozen_copy")])
+def test_resuming_keeps_the_aligned_model_as_reference(tmp_path, kind, reference):
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, {"reference": reference}, path)
+
+
+def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
+    """On a resumed run in full the weights have moved: calibrating on them would change the target."""
+    from transformers import AutoModelForCausalLM
+
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    config = {"refusals_path": str(refusals_path), "top_k": 20}
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 5e-2}
+
+    def trainer():
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        return sft_trainer(tmp_path / "run", model=model, callbacks=[PACTCallback(config)], **settings)
+
+    whole = trainer()
+    whole.train()
+    tokens = SafetyTokens.load(tmp_path / "run" / "pact_safety_tokens.safetensors")
+    resumed = trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert SafetyTokens.load(tmp_path / "run" / "pact_safety_tokens.safetensors").fingerprint == tokens.fingerprint
+    assert resumed.state.log_history[3]["pact/kl"] == pytest.approx(whole.state.log_history[3]["pact/kl"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_training_twice_keeps_the_first_reference(tmp_path, kind):
+    from transformers import AutoModelForCausalLM
+
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    trainer = sft_trainer(tmp_path / "run", model=model, adapter=ADAPTERS[kind](), callbacks=[pact()], max_steps=2)
+    trainer.train()
+    first = [entry["pact/kl"] for entry in trainer.state.log_history if "pact/kl" in entry]
+    trainer.train()
+    second = [entry["pact/kl"] for entry in trainer.state.log_history if "pact/kl" in entry]
+    assert first[0] == 0.0
+    # The model has drifted from what the first training started from, and the term knows.
+    assert second[0] > first[1]
+    assert not hooks_on(trainer.model)
+
+
+def test_training_twice_without_a_way_back_to_the_aligned_model_is_refused(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[pact()])
+    trainer.train()
+    with pytest.raises(ConfigurationError, match="reference_model_path"):
+        trainer.train()
+
+
+def test_two_callbacks_are_refused(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[pact(), pact()])
+    with pytest.raises(ConfigurationError, match="two PACTCallbacks"):
+        trainer.train()
+    assert not hooks_on(trainer.model)
+
+
+def test_resuming_in_full_without_the_first_runs_tokens_is_refused(tmp_path):
+    trainer = sft_trainer(tmp_path / "run", callbacks=[pact()], max_steps=4, save_strategy="steps", save_steps=2)
+    trainer.train()
+    (tmp_path / "run" / "pact_safety_tokens.safetensors").unlink()
+    again = sft_trainer(tmp_path / "run", callbacks=[PACTCallback()], max_steps=4)
+    with pytest.raises(ConfigurationError, match="safety_tokens to the file"):
+        again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+
+
+def test_hooks_are_gone_after_training(tmp_path):
+    model = tiny_llama()
+    trainer = sft_trainer(tmp_path, model=model, callbacks=[pact()])
+    assert not hooks_on(model)
+    trainer.train()
+    assert not hooks_on(model)
+    assert len(trainer.micro_batches) == 1
+
+
+class Failing(RecordingTrainer):
+    """Fails in its second micro-batch."""
+
+    def training_step(self, *args, **kwargs):
+        if len(self.micro_batches) == 1:
+            raise RuntimeError("out of memory")
+        return super().training_step(*args, **kwargs)
+
+
+def test_an_interrupted_run_does_not_count_twice_in_the_next(tmp_path):
+    """Nobody tells a callback of an exception; whoever attaches next to the model clears what was left."""
+    model = tiny_llama()
+    trainer = sft_trainer(tmp_path, model=model, callbacks=[pact()], trainer_class=Failing, max_steps=2)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trainer.train()
+    left_over = len(hooks_on(model))
+    seen = []
+
+    class Count(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            seen.append(len(hooks_on(model)))
+
+    model = trainer.model
+    again = sft_trainer(tmp_path, model=model, callbacks=[pact(), Count()])
+    again.train()
+    assert seen == [left_over]
+    assert not hooks_on(model)
+
+
+class Doubling(SFTTrainer):
+    def compute_loss(self, *args, **kwargs):
+        return 2 * super().compute_loss(*args, **kwargs)
+
+
+class Replacing(SFTTrainer):
+    """Computes a loss of its own from the logits and throws the model's away."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        super().compute_loss(model, dict(inputs), num_items_in_batch=num_items_in_batch)
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), inputs["labels"][:, 1:].flatten())
+
+
+class Uneven(SFTTrainer):
+    """Weights the first half of a batch more."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs, fused_lm_head=True)
+        weight = torch.ones_like(outputs.log_probs)
+        weight[0] = 3.0
+        return -(outputs.log_probs * weight).sum() / num_items_in_batch
+
+
+class Once(SFTTrainer):
+    """Lets the term through in the first micro-batch of an accumulated batch only."""
+
+    calls = 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        self.calls += 1
+        if self.calls % 2:
+            return super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), inputs["labels"][:, 1:].flatten())
+        return loss / 2
+
+
+def own_loss(outputs, labels, num_items_in_batch=None):
+    logits = outputs.logits[:, :-1].flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), reduction="sum") / num_items_in_batch
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        pytest.param({"trainer_class": Doubling}, r"total weight of 4 instead of 2", id="doubled"),
+        pytest.param({"trainer_class": Replacing}, r"no gradient came back to it", id="replaced"),
+        pytest.param({"trainer_class": Uneven}, r"weights the term's tokens unevenly", id="uneven"),
+        pytest.param(
+            {"trainer_class": Once, "gradient_accumulation_steps": 2}, r"total weight of", id="every other micro-batch"
+        ),
+        pytest.param({"trainer_settings": {"compute_loss_func": own_loss}}, r"compute_loss_func", id="loss function"),
+    ],
+)
+def test_a_term_that_does_not_arrive_as_it_should_stops_training(tmp_path, settings, message):
+    trainer = sft_trainer(tmp_path, callbacks=[pact()], **settings)
+    before = weights_of(trainer)
+    with pytest.raises(UnprotectedTrainingError, match=message) as error:
+        trainer.train()
+    assert "PACTCallback(config, trainer=trainer)" in str(error.value)
+    assert trainer.state.global_step == 0
+    assert all(torch.equal(before[name], value) for name, value in weights_of(trainer).items())
+    assert not hooks_on(trainer.model)
+
+
+def test_receipts_present_accepts_another_weight_but_not_none(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[pact({"receipts": "present"})], trainer_class=Doubling)
+    trainer.train()
+    assert trainer.state.global_step == 1
+    with pytest.raises(UnprotectedTrainingError, match="no gradient came back"):
+        sft_trainer(tmp_path, callbacks=[pact({"receipts": "present"})], trainer_class=Replacing).train()
+
+
+class Unlabelled:
+    """A collator that takes the labels of one micro-batch away, as truncation does in some frameworks."""
+
+    def __init__(self, collator, which):
+        self.collator, self.which, self.calls = collator, which, 0
+
+    def __call__(self, features):
+        batch = self.collator(features)
+        if self.calls in self.which:
+            batch["labels"] = torch.full_like(batch["labels"], -100)
+        self.calls += 1
+        return batch
+
+
+def test_micro_batches_without_any_response_are_no_reason_to_stop(tmp_path):
+    trainer = sft_trainer(
+        tmp_path,
+        callbacks=[pact(), Watch(move=True)],
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=4,
+        max_steps=2,
+    )
+    trainer.data_collator = Unlabelled(trainer.data_collator, which=(1, 4, 5, 6, 7))
+    trainer.train()
+    labelled = [int((batch["labels"] != -100).sum()) for batch in trainer.micro_batches]
+    assert [count > 0 for count in labelled] == [True, False, True, True, False, False, False, False]
+    record = json.loads((tmp_path / "pact.json").read_text())
+    assert record["gradient_receipts"] == 3
+    assert record["optimizer_steps_protected"] == 2
+    assert math.isfinite(trainer.state.log_history[0]["pact/kl"])
+    assert "pact/kl" not in trainer.state.log_history[1]
+
+
+def test_the_output_folder_holds_no_pickle_of_ours(tmp_path):
+    sft_trainer(tmp_path, callbacks=[pact()]).train()
+    assert {name for name in os.listdir(tmp_path) if name.startswith("pact")} == {
+        "pact.json",
+        "pact_safety_tokens.safetensors",
+    }

@@ -1,0 +1,120 @@
+"""Two processes give one process's gradients; the oldest supported TRL gives those of plain autograd."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.helpers.scenario import run
+from tests.helpers.trainers import python_path
+
+pytestmark = pytest.mark.framework
+
+ROOT = Path(__file__).parents[2]
+OLDEST = ROOT / ".venvs" / "trl-oldest" / "bin" / "python"
+
+
+PROCESSES = {
+    "published, full": {"objective": "published", "kl_coef": 1.0},
+    "match, lora": {"objective": "match", "adapter": True},
+}
+SILENT = {"objective": "published", "kl_coef": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
+OLDEST_CASES = {
+    "match, lora": {"objective": "match", "adapter": True, "gradient_accumulation_steps": 2},
+    "published, full": {"objective": "published", "kl_coef": 1.0},
+    "match, packed": {"objective": "match", "packing": True, "max_length": 256},
+}
+
+
+def in_subprocess(out, cases, *, launcher):
+    """Run the cases and return the folder that holds a folder for each."""
+    finished = subprocess.run(
+        [*map(str, launcher), "-m", "tests.helpers.scenario", str(out), json.dumps(cases)],
+        cwd=ROOT,
+        env=python_path(),
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    cases = {name: {**settings, **options} for name, options in {**PROCESSES, "silent": SILENT}.items()}
+    cases["silent"]["gradient_accumulation_steps"] = 1
+    cases = {name: {**options, "ddp_backend": "gloo"} for name, options in cases.items()}
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    return in_subprocess(tmp_path_factory.mktemp("two_processes"), cases, launcher=launcher)
+
+
+@pytest.fixture(scope="module")
+def oldest_trl(tmp_path_factory):
+    if not OLDEST.exists():
+        pytest.skip(f"{OLDEST} is missing: make environments")
+    cases = {name: {**options, "with_naive": True} for name, options in OLDEST_CASES.items()}
+    return in_subprocess(tmp_path_factory.mktemp("oldest"), cases, launcher=(OLDEST,))
+
+
+def read(folder):
+    return load_file(folder / "gradients.safetensors"), json.loads((folder / "log.json").read_text())
+
+
+def assert_same(found, expected, *, tolerance=1e-5):
+    names = set(expected) - {"cross_entropy", "term"}
+    assert found.keys() == names
+    for name in names:
+        gradient = expected[name]
+        torch.testing.assert_close(
+            found[name], gradient, rtol=tolerance, atol=tolerance * max(1.0, float(gradient.abs().max())), msg=name
+        )
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_two_processes_equal_one(tmp_path, two_processes, name):
+    run(tmp_path, **PROCESSES[name], per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    expected_gradients, expected = read(tmp_path)
+    gradients, log = read(two_processes / name)
+    assert_same(gradients, expected_gradients)
+    for key in ("loss", "pact/kl", "pact/loss"):
+        assert log[key] == pytest.approx(expected[key], rel=1e-4)
+
+
+def test_a_rank_without_response_tokens_takes_part(two_processes):
+    """Its collectives must match the other's, and the other's term must arrive in full."""
+    gradients, log = read(two_processes / "silent")
+    assert log["pact/kl"] > 0
+    assert 0 < log["pact/safety_mass"] < 1
+    assert 0 < log["pact/gate"] < 1
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in gradients.values())
+    record = json.loads((two_processes / "silent" / "run" / "pact.json").read_text())
+    assert record["optimizer_steps_protected"] == 1
+
+
+@pytest.mark.parametrize("name", OLDEST_CASES)
+def test_oldest_trl_equals_plain_autograd(oldest_trl, name):
+    gradients, log = read(oldest_trl / name)
+    expected = load_file(oldest_trl / name / "expected.safetensors")
+    assert_same(gradients, expected)
+    kl_coef, term = OLDEST_CASES[name].get("kl_coef", 1.5), float(expected["term"])
+    assert term > 1e-3
+    assert log["pact/kl"] == pytest.approx(term, rel=1e-4)
+    assert log["loss"] == pytest.approx(float(expected["cross_entropy"]) + kl_coef * term, rel=1e-3)
+    assert {"pact/loss", "pact/safety_mass", "pact/reference_safety_mass"} <= log.keys()
+
+
+def test_the_oldest_environment_holds_the_oldest_versions():
+    if not OLDEST.exists():
+        pytest.skip(f"{OLDEST} is missing: make environments")
+    code = "from importlib.metadata import version; print(version('trl'), version('transformers'))"
+    versions = subprocess.run([OLDEST, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert versions[0].startswith("0.24.")
+    assert versions[1].startswith("4.")
