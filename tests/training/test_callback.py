@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
-from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
+from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import (
