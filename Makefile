@@ -9,7 +9,9 @@ export TOKENIZERS_PARALLELISM ?= false
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 
-ENVIRONMENTS := trl-oldest
+# Frameworks with an environment of their own, in which tests/NAME runs.
+FRAMEWORKS := axolotl llamafactory
+ENVIRONMENTS := trl-oldest $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
 .PHONY: help install environments demo test test-fast lint format bench lock clean
@@ -28,8 +30,10 @@ install: .venv/.installed ## the main environment: TRL and lm-eval
 
 .venvs/%/.installed: requirements/%.lock pyproject.toml .venv/.installed
 	$(PYTHON) -m venv .venvs/$*
-	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python -r requirements/$*.lock
+	@# The lock is complete, and leaves out on purpose what a package would ask for again.
+	$(BIN)/uv pip install --quiet --no-deps --python .venvs/$*/bin/python -r requirements/$*.lock
 	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
+	if [ -f requirements/$*.sh ]; then sh requirements/$*.sh .venvs/$*; fi
 	touch $@
 
 environments: $(INSTALLED) ## one environment for each further framework
@@ -38,10 +42,11 @@ demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo
 	$(BIN)/pact demo
 
 test: install environments ## everything
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%)
+	$(foreach name,$(FRAMEWORKS),.venvs/$(name)/bin/python -m pytest tests/$(name) && ) true
 
 test-fast: install ## without the tests that start a trainer or a subprocess
-	$(BIN)/python -m pytest tests -m "not framework"
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework"
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .
@@ -57,6 +62,12 @@ lock: install ## resolve requirements/*.in and the extras again
 		pyproject.toml requirements/trl.in --extra trl --extra eval --extra dev -o requirements/trl.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
 		pyproject.toml requirements/trl-oldest.in --extra trl --extra dev -o requirements/trl-oldest.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml requirements/axolotl.in --extra axolotl --extra eval \
+		--override requirements/axolotl-overrides.txt -o requirements/axolotl.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
+		pyproject.toml requirements/llamafactory.in --extra dev \
+		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
 	@# The same lock serves every build of torch.
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Not typing's: an enabled interpreter imports this file at every start, and typing costs more than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pact_plugins.config import PACTConfig
     from pact_plugins.safety_tokens import SafetyTokens
     from pact_plugins.training import PACTCallback

@@ -35,10 +35,14 @@ class PACTConfig(BaseModel):
     safety_tokens: str = Field(AUTO, min_length=1, description="a safety-token file, or auto to calibrate first")
     top_k: int = Field(50, ge=2, le=100_000, description="number of safety tokens (auto calibration)")
     token_scorer: str = Field("p_diff", description="p_diff, pref_logratio, or a plugin's (auto calibration)")
+    include_openers: bool = Field(
+        True, description="count the tokens that open refusals and compliant answers among the top_k (auto calibration)"
+    )
     exclude_special_tokens: bool = Field(True, description="keep special tokens out of the safety tokens")
     base_model_path: str | None = Field(None, description="base model to contrast with (auto calibration)")
     refusals_path: str | None = Field(None, description="JSON or JSONL rows with prompt and response")
     harmful_prompts_path: str | None = Field(None, description="JSON or JSONL prompts to sample refusals on")
+    harmless_prompts_path: str | None = Field(None, description="JSON or JSONL prompts to learn openers of help from")
     max_refusals: int = Field(512, ge=1, description="refusals used for calibration")
     max_response_tokens: int = Field(64, ge=1, description="tokens of each refusal used for calibration")
     calibration_batch_size: int = Field(16, ge=1, description="refusals per calibration batch")

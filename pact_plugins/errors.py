@@ -21,3 +21,7 @@ class AttachmentError(PACTError, RuntimeError):
 
 class UnprotectedTrainingError(PACTError, RuntimeError):
     """The term did not reach the loss that the trainer back-propagated."""
+
+
+class ActivationError(PACTError, RuntimeError):
+    """The start-up line cannot be written or removed, or a framework could not be given its short name."""

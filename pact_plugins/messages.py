@@ -8,6 +8,12 @@ import os
 logger = logging.getLogger("pact_plugins")
 
 
+def speak_through(other: logging.Logger) -> None:
+    """Log through a framework's own logger from now on, where the framework hides everybody else's lines."""
+    global logger
+    logger = other
+
+
 def is_main_process() -> bool:
     """Whether this is the first rank of a torchrun or accelerate launch, or the only process."""
     return int(os.environ.get("RANK", "0")) == 0

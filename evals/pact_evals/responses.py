@@ -39,8 +39,22 @@ def is_degenerate(answer: str) -> bool:
         return True
     if len(words) >= 12 and len(set(words)) <= max(2, len(words) // 12):
         return True
+    if _loops(words):
+        return True
     longest_word = max(map(len, words))
     return len(words) <= 3 and longest_word > 60 and len(set(answer)) < 8
+
+
+def _loops(words: list[str]) -> bool:
+    """True if one to three words repeat to the end of the text and fill at least half of it."""
+    for period in (1, 2, 3):
+        start = len(words) - period
+        while start > 0 and words[start - 1] == words[start - 1 + period]:
+            start -= 1
+        looping = len(words) - start
+        if looping >= 6 * period and looping * 2 >= len(words):
+            return True
+    return False
 
 
 def is_empty(answer: str) -> bool:

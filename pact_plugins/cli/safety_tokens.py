@@ -13,6 +13,7 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _CALIBRATION_KEYS = (
     "top_k",
     "token_scorer",
+    "include_openers",
     "exclude_special_tokens",
     "max_refusals",
     "max_response_tokens",
@@ -27,6 +28,7 @@ _CALIBRATION_KEYS = (
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 @click.option("--refusals", "refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked")
 @click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
+@click.option("--harmless-prompts", "harmless_prompts_path", help="JSON or JSONL prompts it helps with; else bundled")
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
 @click.option("--dtype", type=click.Choice(_DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")

@@ -9,7 +9,15 @@ from pact_plugins.hookspecs import hookimpl
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from pact_plugins.cli import plugins, safety_tokens
+    from pact_plugins.cli import activation, plugins, safety_tokens
 
-    for command in (safety_tokens.calibrate, safety_tokens.inspect, plugins.plugins, plugins.train):
+    for command in (
+        safety_tokens.calibrate,
+        safety_tokens.inspect,
+        plugins.plugins,
+        plugins.train,
+        activation.enable,
+        activation.disable,
+        activation.doctor,
+    ):
         cli.add_command(command)

@@ -45,7 +45,7 @@ def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
         return _encode(tokenizer, conversation[len(opening) :])
     # Some templates rewrite earlier turns (reasoning models); the bare text and the end token are then what is left.
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return [*_encode(tokenizer, response), *end]
+    return _encode(tokenizer, response) + end
 
 
 def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]:
@@ -69,6 +69,8 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
                 "the chat template has no generation prompt, so the text that opens an assistant turn is unknown; "
                 "set assistant_header to it"
             )
-    begin = getattr(tokenizer, "bos_token_id", None)
-    starts_with_begin = begin is not None and _encode(tokenizer, with_header)[:1] == [begin]
-    return ([begin] if starts_with_begin else []) + _encode(tokenizer, header)
+    begin: int | None = getattr(tokenizer, "bos_token_id", None)
+    encoded = _encode(tokenizer, header)
+    if begin is not None and _encode(tokenizer, with_header)[:1] == [begin]:
+        encoded.insert(0, begin)
+    return encoded

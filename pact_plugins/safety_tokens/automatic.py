@@ -13,7 +13,7 @@ from pact_plugins.distributed import everyone, from_first_rank, is_distributed
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
-from pact_plugins.prompts import harmful_prompts
+from pact_plugins.prompts import harmful_prompts, harmless_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.recipe import calibrate
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SETTINGS_THAT_MATTER = (
     "top_k",
     "token_scorer",
+    "include_openers",
     "exclude_special_tokens",
     "base_model_path",
     "max_refusals",
@@ -95,8 +96,11 @@ def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig) -> str:
 
 
 def _source(config: PACTConfig) -> str:
-    named = config.refusals_path or config.harmful_prompts_path
-    if named is not None:
-        return hashlib.sha256(Path(named).read_bytes()).hexdigest() if Path(named).is_file() else named
-    prompts = "\n".join(bundled.prompt for bundled in harmful_prompts("calibration"))
-    return hashlib.sha256(prompts.encode()).hexdigest()
+    """A name for the content of the prompts and refusals that calibration reads."""
+    digest = hashlib.sha256()
+    for named in (config.refusals_path, config.harmful_prompts_path, config.harmless_prompts_path):
+        content = Path(named).read_bytes() if named is not None and Path(named).is_file() else str(named).encode()
+        digest.update(hashlib.sha256(content).digest())
+    for bundled in (*harmful_prompts("calibration"), *harmless_prompts("calibration")):
+        digest.update(bundled.prompt.encode())
+    return digest.hexdigest()

@@ -103,6 +103,7 @@ def score_tokens(
     scorer: TokenScorer,
     *,
     top_k: int,
+    included_ids: Iterable[int] = (),
     excluded_ids: Iterable[int] = (),
     device: torch.device | str = "cpu",
     progress: bool = True,
@@ -111,7 +112,7 @@ def score_tokens(
 
     Args:
         aligned, contrast: views of the same responses, in the same order.
-        scorer, top_k, excluded_ids: see ``safety_direction`` and ``direction_from_scores``.
+        scorer, top_k, included_ids, excluded_ids: see ``safety_direction`` and ``direction_from_scores``.
         device: where the projections run.
 
     Raises:
@@ -124,7 +125,9 @@ def score_tokens(
         sums = pieces if sums is None else sums.add_(pieces)
     assert sums is not None
     scores, aligned_mean, contrast_mean = (sums / len(kept)).float()
-    direction = direction_from_scores(scores, aligned_mean, top_k=top_k, excluded_ids=excluded_ids)
+    direction = direction_from_scores(
+        scores, aligned_mean, top_k=top_k, included_ids=included_ids, excluded_ids=excluded_ids
+    )
     return Calibration(direction, aligned_mean, contrast_mean)
 
 

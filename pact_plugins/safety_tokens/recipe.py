@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,9 +18,10 @@ from pact_plugins.modeling import (
     prompt_ids,
     tokenizer_fingerprint,
 )
-from pact_plugins.prompts import harmful_prompts
+from pact_plugins.prompts import harmful_prompts, harmless_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
+from pact_plugins.safety_tokens.openers import Openers, find_openers, first_token_probability
 from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refusals, sample_refusals
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def calibrate(
         anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress
     )
     device = causal_lm.device
+    excluded = _excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, config)
+    openers = _openers(anatomy, aligned, tokenizer, config, excluded, progress)
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)
         contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
@@ -66,7 +69,8 @@ def calibrate(
         contrast,
         plugins.token_scorers()[config.token_scorer],
         top_k=config.top_k,
-        excluded_ids=_excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, config),
+        included_ids=openers.ids if config.include_openers else (),
+        excluded_ids=excluded,
         device=device,
         progress=progress,
     )
@@ -75,8 +79,43 @@ def calibrate(
         aligned_probability=result.aligned_probability,
         contrast_probability=result.contrast_probability,
         tokenizer=tokenizer,
-        settings=_settings(causal_lm, config, refusals=len(refusals), contrast=contrast_name),
+        settings=_settings(causal_lm, config, refusals=len(refusals), contrast=contrast_name)
+        | {
+            "refusal_openers": list(openers.refusal),
+            "compliance_openers": list(openers.compliance),
+            "refusal_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.refusal)),
+            "compliance_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.compliance)),
+        },
     )
+
+
+def _openers(
+    anatomy: Any, aligned: Forced, tokenizer: Any, config: PACTConfig, excluded: set[int], progress: bool
+) -> Openers:
+    """Openers of refusals (from the refusals' own contexts) and of help (after harmless prompts)."""
+    prompts = _prompts(config.harmless_prompts_path, "harmless_prompts_path", harmless_prompts)
+    # Only the state after the prompt is wanted; which token would follow does not matter.
+    sequences = [TeacherForced(prompt_ids(tokenizer, prompt), [0]) for prompt in prompts]
+    helpful = teacher_force(
+        anatomy.decoder,
+        LiveHead(anatomy.causal_lm),
+        sequences,
+        batch_size=config.calibration_batch_size,
+        description="reading harmless prompts",
+        progress=progress,
+    )
+    device = anatomy.causal_lm.device
+    # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
+    return find_openers(
+        first_token_probability(aligned, device),
+        first_token_probability(helpful, device),
+        limit=max(1, config.top_k // 4),
+        excluded_ids=excluded,
+    )
+
+
+def _prompts(path: str | None, key: str, bundled: Any) -> list[str]:
+    return [item.prompt for item in bundled("calibration")] if path is None else read_prompts(path, key=key)
 
 
 def gather_refusals(causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progress: bool) -> list[Refusal]:
@@ -84,11 +123,7 @@ def gather_refusals(causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progr
     if config.refusals_path is not None:
         refusals = read_refusals(config.refusals_path, tokenizer, limit=config.max_refusals)
     else:
-        prompts = (
-            [bundled.prompt for bundled in harmful_prompts("calibration")]
-            if config.harmful_prompts_path is None
-            else read_prompts(config.harmful_prompts_path)
-        )
+        prompts = _prompts(config.harmful_prompts_path, "harmful_prompts_path", harmful_prompts)
         refusals = sample_refusals(
             causal_lm,
             tokenizer,
@@ -162,13 +197,14 @@ def _excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, config: 
     return {index for index in excluded if index < vocabulary_size}
 
 
-def _settings(causal_lm: Any, config: PACTConfig, *, refusals: int, contrast: str) -> Mapping[str, Any]:
+def _settings(causal_lm: Any, config: PACTConfig, *, refusals: int, contrast: str) -> dict[str, Any]:
     return {
         "model": str(getattr(causal_lm.config, "_name_or_path", "")),
         "model_revision": getattr(causal_lm.config, "_commit_hash", None),
         "contrast": contrast,
         "token_scorer": config.token_scorer,
         "top_k": config.top_k,
+        "include_openers": config.include_openers,
         "exclude_special_tokens": config.exclude_special_tokens,
         "refusals": refusals,
         "refusals_from": config.refusals_path or config.harmful_prompts_path or "bundled prompts",

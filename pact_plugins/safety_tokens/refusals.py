@@ -43,7 +43,7 @@ def read_refusals(path: str, tokenizer: Any, *, limit: int) -> list[Refusal]:
     return refusals[:limit]
 
 
-def read_prompts(path: str) -> list[str]:
+def read_prompts(path: str, *, key: str) -> list[str]:
     """Prompts of a JSON or JSONL file: strings, or rows with the key ``prompt``.
 
     Raises:
@@ -51,10 +51,10 @@ def read_prompts(path: str) -> list[str]:
         SafetyTokensError: a row is neither.
     """
     prompts = []
-    for number, row in enumerate(read_rows(path, key="harmful_prompts_path"), start=1):
+    for number, row in enumerate(read_rows(path, key=key), start=1):
         prompt = row.get("prompt") if isinstance(row, dict) else row
         if not isinstance(prompt, str) or not prompt.strip():
-            raise SafetyTokensError(f"harmful_prompts_path: row {number} of {path} is not a prompt")
+            raise SafetyTokensError(f"{key}: row {number} of {path} is not a prompt")
         prompts.append(prompt)
     return prompts
 
@@ -69,7 +69,7 @@ def sample_refusals(
     limit: int,
     progress: bool = True,
 ) -> list[Refusal]:
-    """Let the aligned model answer harmful prompts greedily, and keep what the keyword judge calls a refusal.
+    """Sample the aligned model's answers to harmful prompts, and keep what the keyword judge calls a refusal.
 
     Raises:
         SafetyTokensError: fewer than 8 responses are refusals; the message says how many of how many.
@@ -81,6 +81,8 @@ def sample_refusals(
         prompts,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
+        # Greedy answers repeat one wording; the tokens of all the model's refusals are wanted. Seeded: reproducible.
+        sampling_seed=0,
         description="sampling refusals",
         progress=progress,
     )

@@ -83,23 +83,29 @@ def safety_direction(
 
 
 def direction_from_scores(
-    scores: Tensor, aligned_probability: Tensor, *, top_k: int, excluded_ids: Iterable[int] = ()
+    scores: Tensor,
+    aligned_probability: Tensor,
+    *,
+    top_k: int,
+    included_ids: Iterable[int] = (),
+    excluded_ids: Iterable[int] = (),
 ) -> Tensor:
     """Keep the ``top_k`` most probable tokens, standardise their scores, scale the vector to unit length.
 
     Args:
         scores: (V,) mean scores.
         aligned_probability: (V,) mean probability under the aligned model, which ranks the tokens.
-        top_k: 0 keeps all.
-        excluded_ids: never selected (special tokens).
+        top_k: number of tokens; 0 keeps all.
+        included_ids: always selected, and counted in ``top_k`` (openers).
+        excluded_ids: never selected (special tokens); they win over ``included_ids``.
 
     Returns:
         (V,) float32: ``(s - mean) / (unbiased std + 1e-6)`` over the kept nonzero scores, divided by
         (its L2 norm + 1e-6); 0 elsewhere.
     """
     ranking = aligned_probability.float().clone()
-    excluded = torch.as_tensor(sorted(set(excluded_ids)), dtype=torch.long, device=ranking.device)
-    ranking[excluded] = float("-inf")
+    ranking[_index(included_ids, ranking)] += 1.0  # above every probability
+    ranking[_index(excluded_ids, ranking)] = float("-inf")
     available = int(torch.isfinite(ranking).sum())
     count = available if top_k == 0 else min(top_k, available)
     kept = torch.zeros_like(scores, dtype=torch.bool)
@@ -111,3 +117,7 @@ def direction_from_scores(
         values = (values - values.mean()) / (values.std() + 1e-6)
     direction[selected] = values
     return direction / (direction.norm() + 1e-6)
+
+
+def _index(ids: Iterable[int], like: Tensor) -> Tensor:
+    return torch.as_tensor(sorted(set(ids)), dtype=torch.long, device=like.device)

@@ -51,6 +51,8 @@ def evaluate_command(model: Path, as_json: bool, **options: Any) -> None:
 
     from pact_plugins.tiny_world.evaluation import GENERATIONS_PER_PROMPT, evaluate
 
+    if not (model / "config.json").is_file():
+        raise click.ClickException(f"{model} has no config.json; give the folder of a Hugging Face checkpoint")
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         loaded = AutoModelForCausalLM.from_pretrained(model)

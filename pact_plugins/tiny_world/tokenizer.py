@@ -45,6 +45,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         model_max_length=256,
+        # transformers 4 would add token_type_ids, which `generate` refuses.
+        model_input_names=["input_ids", "attention_mask"],
     )
 
 

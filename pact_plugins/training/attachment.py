@@ -156,8 +156,11 @@ def _join(output: Any, term: Term, coefficient: float, num_items_in_batch: Any) 
 
 def _trainer_scale(trainer: Any, term: Term, num_items_in_batch: Any) -> Any:
     """The factor that ``transformers.Trainer`` puts on a sum over the tokens of one micro-batch."""
-    own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or trainer.compute_loss_func is not None
+    has_loss_function = trainer.compute_loss_func is not None
+    own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or has_loss_function
     if num_items_in_batch is None or not own_scale:
-        return 1.0 / max(len(term.responses), 1)
+        # The trainer divides a micro-batch's mean by the number of them, but not where the loss is the user's own.
+        micro_batches = getattr(trainer, "current_gradient_accumulation_steps", 1) if has_loss_function else 1
+        return 1.0 / (max(len(term.responses), 1) * micro_batches)
     ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1
     return ranks / num_items_in_batch

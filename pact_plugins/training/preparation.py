@@ -21,7 +21,9 @@ from pact_plugins.training.reference import (
     AdapterOffReference,
     ReferenceContext,
     adapters_off,
+    aligned_model_path,
     automatic_reference,
+    load_aligned_model,
     refuse_unfaithful_adapter,
 )
 from pact_plugins.training.term import TermComputer
@@ -96,6 +98,10 @@ def prepare(
 def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:
     if config.safety_tokens != "auto":
         return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
+    # An adapter that has moved already can be switched off.
+    path = aligned_model_path(anatomy, config, resumed=resumed and anatomy.peft_model is None)
+    if path is not None:
+        return automatic_safety_tokens(load_aligned_model(path, anatomy).causal_lm, tokenizer, config)[0]
     if anatomy.peft_model is None:
         if resumed:
             raise ConfigurationError(

@@ -158,11 +158,16 @@ class AdapterOffReference(_DecoderReference):
 _REWRITING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq", "lora_ga", "orthogonal_residual")
 
 
+def rewrites_base_weights(initialisation: Any) -> bool:
+    """Whether PEFT's ``init_lora_weights`` is one that changes the base weights."""
+    return isinstance(initialisation, str) and initialisation.lower().startswith(_REWRITING_INITIALISATIONS)
+
+
 def refuse_unfaithful_adapter(peft_model: Any) -> None:
     """Raise ConfigurationError where switching the adapter off does not give the aligned model back."""
     for name, adapter in peft_model.peft_config.items():
         initialisation = getattr(adapter, "init_lora_weights", True)
-        if isinstance(initialisation, str) and initialisation.lower().startswith(_REWRITING_INITIALISATIONS):
+        if rewrites_base_weights(initialisation):
             raise ConfigurationError(
                 f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model "
                 "with the adapter off is not the aligned model; set reference_model_path to the aligned model"
@@ -192,28 +197,16 @@ class FrozenCopyReference(_DecoderReference):
     name = "frozen_copy"
 
     def __init__(self, context: ReferenceContext) -> None:
-        path = context.config.reference_model_path
-        if path is None and context.resumed:
-            path = self._path_of(context.anatomy)
+        path = aligned_model_path(context.anatomy, context.config, resumed=context.resumed)
         if path is None:
             _refuse_partitioned(context.anatomy)
             decoder = copy.deepcopy(context.anatomy.decoder)
             head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
         else:
-            loaded = _load(path, context)
+            loaded = load_aligned_model(path, context.anatomy)
+            _check_vocabulary(loaded, path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
         super().__init__(decoder.requires_grad_(False).eval(), head)
-
-    @staticmethod
-    def _path_of(anatomy: Anatomy) -> str:
-        # The weights in memory have moved already: only the model's source still is the aligned model.
-        path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
-        if not path:
-            raise ConfigurationError(
-                "training continues from weights that have moved and the aligned model's own path is unknown; "
-                "set reference_model_path to the aligned model"
-            )
-        return path
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
         if request.decoder_inputs.get("inputs_embeds") is not None:
@@ -239,16 +232,42 @@ def _refuse_partitioned(anatomy: Anatomy) -> None:
         )
 
 
-def _load(path: str, context: ReferenceContext) -> Anatomy:
+def aligned_model_path(anatomy: Anatomy, config: PACTConfig, *, resumed: bool) -> str | None:
+    """Where the aligned model has to be loaded from; None where the model in memory, as it is now, is aligned.
+
+    Raises:
+        ConfigurationError: it has to be loaded and nobody knows from where.
+    """
+    if config.reference_model_path is not None or not resumed:
+        return config.reference_model_path
+    # The weights in memory have moved already: only the model's source still is the aligned model.
+    path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
+    if not path:
+        raise ConfigurationError(
+            "training resumes from a checkpoint and the aligned model's own path is unknown; "
+            "set reference_model_path to the aligned model"
+        )
+    return path
+
+
+def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
+    """The model at ``path`` in the dtype and on the device of the trained one.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
     from transformers import AutoModelForCausalLM
 
-    own = next(context.anatomy.decoder.parameters())
+    own = next(trained.decoder.parameters())
     try:
         with preserved_random_state():
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=context.anatomy.causal_lm.dtype)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
-    loaded = dissect(nn.Module.to(model, own.device))
+    return dissect(nn.Module.to(model, own.device).eval())
+
+
+def _check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
     if context.token_ids is not None:
         largest = int(context.token_ids.max())
         if largest >= loaded.vocabulary_size:
@@ -261,7 +280,6 @@ def _load(path: str, context: ReferenceContext) -> Anatomy:
             f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
             f"{context.anatomy.vocabulary_size}; {context.config.objective} needs the same vocabulary"
         )
-    return loaded
 
 
 def automatic_reference(context: ReferenceContext) -> str:

@@ -70,9 +70,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
     "jailbreakbench": PublicSet(
         "walledai/JailbreakBench", "train", _GOAL, _CATEGORY, files=("jailbreakbench.csv", "harmful-behaviors.csv")
     ),
-    "strongreject": PublicSet(
-        "walledai/StrongREJECT", "train", _GOAL, _CATEGORY, files=("strongreject_dataset.csv",)
-    ),
+    "strongreject": PublicSet("walledai/StrongREJECT", "train", _GOAL, _CATEGORY, files=("strongreject_dataset.csv",)),
     "xstest_safe": PublicSet(
         "walledai/XSTest", "test", _GOAL, _CATEGORY, files=("xstest_prompts.csv",), keep=(("label", "safe"),)
     ),
@@ -154,7 +152,7 @@ def _row(identifier: str, category: str, prompt: str, answer: str | None = None)
 
 def _public(name: str, public: PublicSet) -> list[Row]:
     local = _local_file(public)
-    raw = _read_file(local) if local else _read_hub(name, public)
+    raw = _read_file(local) if local else _read_hub(public)
     place = str(local) if local else public.hub
     kept = [row for row in raw if all(column not in row or row[column] == value for column, value in public.keep)]
     rows = [_normalise(name, public, index, row, place) for index, row in enumerate(kept)]
@@ -199,7 +197,7 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
     return list(rows)
 
 
-def _read_hub(name: str, public: PublicSet) -> list[dict[str, Any]]:
+def _read_hub(public: PublicSet) -> list[dict[str, Any]]:
     import datasets
 
     try:

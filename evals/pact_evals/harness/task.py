@@ -24,7 +24,7 @@ class PACTTask(ConfigurableTask):
         settings.pop("class", None)
         super().__init__(config=settings)
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def download(self, *_args: Any, **_kwargs: Any) -> None:
         """Read the rows. Under the stock command an unreachable data set is one line and exit status 2."""
         metadata = dict(self.config.metadata or {})
         try:

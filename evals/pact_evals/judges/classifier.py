@@ -64,7 +64,7 @@ class ClassifierJudge(Judge):
             device = self.device if self.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model_name, revision=self.requested_revision)
-                model = AutoModelForCausalLM.from_pretrained(
+                model: Any = AutoModelForCausalLM.from_pretrained(
                     self.model_name, revision=self.requested_revision, dtype=self.dtype
                 )
             except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from tqdm.auto import tqdm
 
@@ -22,6 +23,7 @@ METHODS = ("sft", "match", "published")
 CONTROL = "random_tokens"
 # Prompts are drawn apart from those of the training seeds.
 _EVALUATION_SEED = 1000
+_CALIBRATION_SEED = 21
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def run(settings: DemoSettings) -> dict[str, Any]:
     evaluation = GENERATIONS_PER_PROMPT * settings.prompts
     total = settings.seeds * (evaluation + len(settings.methods) * (finetuning.steps() + evaluation))
     runs: list[dict[str, Any]] = []
+    # The model is too small to gain from a second thread, and waiting for one is slow on a busy machine.
+    torch.set_num_threads(1)
     with _quiet(), tqdm(total=total, desc="calibrating", unit="it", dynamic_ncols=True) as bar:
         configs = _configurations(settings)
         for seed in range(settings.seeds):
@@ -70,19 +74,31 @@ def run(settings: DemoSettings) -> dict[str, Any]:
 def _configurations(settings: DemoSettings) -> dict[str, PACTConfig | None]:
     """One configuration per method; the safety tokens come from the aligned model's own refusals."""
     model, tokenizer = finetuning.load_aligned()
-    prompts = settings.output_path / "calibration_prompts.json"
-    write_json(prompts, tiny_world.harmful_prompts(256, seed=21, split="train"))
-    base = str(tiny_world.base_path())
-    calibration = PACTConfig(harmful_prompts_path=str(prompts), base_model_path=base, calibration_batch_size=64)
-    tokens = calibrate(model, tokenizer, calibration, progress=False)
-    files = {"safety_tokens": tokens}
+    folder = settings.output_path
+    prompts = {"harmful": tiny_world.harmful_prompts, "harmless": tiny_world.benign_prompts}
+    for kind, draw in prompts.items():
+        write_json(folder / f"{kind}_prompts.json", draw(256, seed=_CALIBRATION_SEED, split="train"))
+    calibration = PACTConfig(
+        harmful_prompts_path=str(folder / "harmful_prompts.json"),
+        harmless_prompts_path=str(folder / "harmless_prompts.json"),
+        base_model_path=str(tiny_world.base_path()),
+        calibration_batch_size=64,
+    )
+    files = {
+        "match": calibrate(model, tokenizer, calibration, progress=False),
+        # The paper's selection knows no openers.
+        "published": calibrate(
+            model, tokenizer, calibration.model_copy(update={"include_openers": False}), progress=False
+        ),
+    }
     if settings.control:
-        files[CONTROL] = SafetyTokens.random(tokenizer, model.config.vocab_size, count=len(tokens), seed=0)
-    paths = {name: str(found.save(settings.output_path / f"{name}.safetensors")) for name, found in files.items()}
+        count = len(files["match"])
+        files[CONTROL] = SafetyTokens.random(tokenizer, model.config.vocab_size, count=count, seed=0)
+    paths = {name: str(tokens.save(folder / f"{name}.safetensors")) for name, tokens in files.items()}
     configs: dict[str, PACTConfig | None] = {
         "sft": None,
-        "match": PACTConfig(objective="match", safety_tokens=paths["safety_tokens"]),
-        "published": PACTConfig(objective="published", safety_tokens=paths["safety_tokens"]),
+        "match": PACTConfig(objective="match", safety_tokens=paths["match"]),
+        "published": PACTConfig(objective="published", safety_tokens=paths["published"]),
     }
     if settings.control:
         configs[CONTROL] = PACTConfig(objective="match", safety_tokens=paths[CONTROL])

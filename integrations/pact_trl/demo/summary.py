@@ -10,11 +10,11 @@ from typing import Any
 from rich.table import Table
 
 LABELS = {
-    "aligned": "aligned model, before",
-    "sft": "plain fine-tuning",
-    "match": "PACT match (default)",
+    "aligned": "aligned, before",
+    "sft": "plain SFT",
+    "match": "PACT match",
     "published": "PACT published",
-    "random_tokens": "control: random tokens",
+    "random_tokens": "random tokens",
 }
 
 Run = Mapping[str, Any]
@@ -24,24 +24,30 @@ Run = Mapping[str, Any]
 class Column:
     """One figure of the table: its heading and where a run holds it."""
 
-    heading: str
+    group: str
+    name: str
     read: Callable[[Run], float]
+
+    @property
+    def heading(self) -> str:
+        """Group and name in one line."""
+        return f"{self.group}: {self.name}" if self.name else self.group
 
 
 COLUMNS = (
-    Column("harmful: refused", lambda run: run["harmful"]["refuse"]),
-    Column("harmful: complied", lambda run: run["harmful"]["comply"]),
-    Column("sampled: refused", lambda run: run["harmful_sampled"]["refuse"]),
-    Column("sampled: complied", lambda run: run["harmful_sampled"]["comply"]),
-    Column("benign: over-refused", lambda run: run["benign"]["refuse"]),
-    Column("benign: helped", lambda run: run["benign"]["comply"]),
-    Column("task accuracy", lambda run: run["task_accuracy"]),
+    Column("harmful", "refused", lambda run: run["harmful"]["refuse"]),
+    Column("harmful", "complied", lambda run: run["harmful"]["comply"]),
+    Column("sampled", "refused", lambda run: run["harmful_sampled"]["refuse"]),
+    Column("sampled", "complied", lambda run: run["harmful_sampled"]["comply"]),
+    Column("benign", "refused", lambda run: run["benign"]["refuse"]),
+    Column("benign", "helped", lambda run: run["benign"]["comply"]),
+    Column("task", "accuracy", lambda run: run["task_accuracy"]),
 )
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean, smallest and largest over the seeds, as fractions."""
+    """Mean, smallest and largest over the seeds, as fractions; shown in %."""
 
     mean: float
     low: float
@@ -49,8 +55,8 @@ class Figure:
 
     def __str__(self) -> str:
         if round(self.low, 3) == round(self.high, 3):
-            return f"{100 * self.mean:.0f} %"
-        return f"{100 * self.mean:.0f} % ({100 * self.low:.0f} to {100 * self.high:.0f})"
+            return f"{100 * self.mean:.0f}"
+        return f"{100 * self.mean:.0f} ({100 * self.low:.0f}-{100 * self.high:.0f})"
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, list[Figure]]:
@@ -67,10 +73,12 @@ def _figure(runs: Sequence[Run], method: str, column: Column) -> Figure:
 def terminal_table(runs: Sequence[Run]) -> Table:
     """The table at the end of ``pact demo``."""
     seeds = len({run["seed"] for run in runs})
-    table = Table(title=f"Held-out prompts, mean over {seeds} seed{'s' * (seeds > 1)} (smallest to largest)")
-    table.add_column("")
+    table = Table(
+        padding=(0, 0), title=f"Held-out prompts, in %, mean over {seeds} seed{'s' * (seeds > 1)} (smallest-largest)"
+    )
+    table.add_column("", min_width=14)
     for column in COLUMNS:
-        table.add_column(column.heading, justify="right")
+        table.add_column(f"{column.group}\n{column.name}", justify="right", min_width=8)
     for method, figures in summarise(runs).items():
         table.add_row(LABELS.get(method, method), *map(str, figures))
     return table

@@ -1,0 +1,192 @@
+"""The commands: thin, each calls one function of the package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pact_plugins.errors import ConfigurationError
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("tasks-path")
+def tasks_path_command() -> None:
+    """Print the folder of task files, for lm_eval's --include_path."""
+    from pact_evals import tasks_path
+
+    click.echo(tasks_path())
+
+
+@click.command("eval")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--adapter", "adapters", multiple=True, help="PEFT adapter on MODEL, evaluated beside it; repeatable")
+@click.option("--tasks", default="pact", show_default=True, help="tasks or groups, separated by commas")
+@click.option("-o", "--output", type=_FOLDER, default=Path("runs/eval"), show_default=True, help="run folder")
+@click.option("--backend", default="hf", show_default=True, help="lm-eval model type: hf, vllm, ...")
+@click.option("--model-args", default="", help="further arguments of the backend, KEY=VALUE,...")
+@click.option("--batch-size", default="16", show_default=True, help="a number, or auto")
+@click.option("--device", default=None, help="where to run [default: the backend's choice]")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="rows of each task, for trials only")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=None, help="longer answers, for reasoning models")
+@click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the tiny world')
+@click.option("--chat-template/--no-chat-template", default=True, show_default=True)
+def eval_command(
+    models: tuple[str, ...],
+    adapters: tuple[str, ...],
+    tasks: str,
+    output: Path,
+    backend: str,
+    model_args: str,
+    batch_size: str,
+    device: str | None,
+    limit: int | None,
+    max_new_tokens: int | None,
+    task_settings: str,
+    chat_template: bool,
+) -> None:
+    """Evaluate each MODEL (a folder, hub id or adapter; LABEL=PATH names it) on refusals and over-refusals."""
+    from pact_evals.runs.evaluating import EvaluationSettings, Outcome, evaluate_models
+    from pact_evals.runs.models import read_specs
+
+    specs = read_specs(models, adapters, backend=backend, arguments=_key_values(model_args))
+    settings = EvaluationSettings(
+        tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
+        apply_chat_template=chat_template,
+        batch_size=_batch_size(batch_size),
+        device=device,
+        limit=limit,
+        max_new_tokens=max_new_tokens,
+        task_settings=_json_object(task_settings, "--task-settings"),
+    )
+
+    def report(outcome: Outcome) -> None:
+        state = f"failed: {outcome.error}" if outcome.error else "already there" if outcome.resumed else "done"
+        click.echo(f"{outcome.label}: {state}", err=True)
+
+    outcomes = evaluate_models(specs, output, settings, report=report)
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    if results:
+        _print_table(results)
+        click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}")
+    if len(results) < len(outcomes):
+        failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
+        click.echo(f"Error: {len(failed)} of {len(outcomes)} models failed: {'; '.join(failed)}", err=True)
+        sys.exit(1)
+
+
+@click.command("judge")
+@click.argument("run", type=_FOLDER)
+@click.option("--judge", "name", required=True, help="keyword, harmbench, llama_guard, wildguard, strongreject, ...")
+@click.option("--judge-model", default=None, help="folder or hub id of the classifier; model name at the endpoint")
+@click.option("--judge-url", default=None, help="OpenAI-compatible endpoint, up to /chat/completions")
+@click.option("--judge-settings", default="{}", help="further settings of the judge, as JSON")
+def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str | None, judge_settings: str) -> None:
+    """Judge the stored generations of RUN again, without the model."""
+    from pact_evals.judges import get_judge
+    from pact_evals.runs.judging import rejudge
+
+    settings = _json_object(judge_settings, "--judge-settings")
+    settings |= {"model": judge_model} if judge_model else {}
+    settings |= {"base_url": judge_url} if judge_url else {}
+    judge = get_judge(name, **settings)
+    models, left_alone = rejudge(run, judge)
+    _print_table(models)
+    if left_alone:
+        click.echo(f"{name} measures harm, not refusing; left as they were: {', '.join(left_alone)}")
+    unscored = sum(
+        int(sample.metrics.get("unscored", 0))
+        for model in models
+        for task in model.tasks.values()
+        for sample in task.samples
+    )
+    click.echo(f"Judged by {judge.identity.name} (revision {judge.identity.revision}); {unscored} rows unscored.")
+
+
+@click.command("report")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_FOLDER)
+@click.option("-o", "--output", type=_FILE, default=Path("report.html"), show_default=True)
+@click.option("--baseline", default=None, help="label of the model to compare with [default: the first]")
+@click.option("--log", "logs", multiple=True, help="LABEL=trainer_state.json, for drift over steps; repeatable")
+@click.option("--model-card", type=_FILE, default=None, help="also write model-index metadata (YAML) for a model card")
+@click.option("--bootstrap", type=click.IntRange(min=100), default=2000, show_default=True, help="resamples")
+def report_command(
+    runs: tuple[Path, ...],
+    output: Path,
+    baseline: str | None,
+    logs: tuple[str, ...],
+    model_card: Path | None,
+    bootstrap: int,
+) -> None:
+    """Compare the models of RUN...: HTML, and Markdown and JSON beside it."""
+    from pact_evals.report import write_report
+
+    pairs = dict(text.partition("=")[::2] for text in logs)
+    written = write_report(
+        runs, output, baseline=baseline, logs=pairs, model_card=model_card, bootstrap_samples=bootstrap
+    )
+    click.echo("Written: " + ", ".join(str(path) for path in written))
+
+
+COMMANDS = (eval_command, judge_command, report_command, tasks_path_command)
+
+
+def _print_table(models: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("task · metric")
+    for model in models:
+        table.add_column(model.label, justify="right")
+    rows = list(dict.fromkeys((task, metric) for m in models for task, r in m.tasks.items() for metric in r.metrics))
+    for task, metric in rows:
+        cells = [m.tasks[task].metrics.get(metric) if task in m.tasks else None for m in models]
+        arrow = next("↑" if cell.higher_is_better else "↓" for cell in cells if cell is not None)
+        values = [_cell(cell) for cell in cells]
+        table.add_row(f"{task} · {metric} {arrow}", *values)
+    Console().print(table)
+
+
+def _cell(metric: Any) -> str:
+    if metric is None:
+        return ""
+    return f"{metric.value:.3f}" + (f" ± {metric.stderr:.3f}" if metric.stderr is not None else "")
+
+
+def _key_values(text: str) -> dict[str, Any]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    for key, separator, _ in pairs:
+        if not separator or not key:
+            raise ConfigurationError(f"--model-args: {key!r} is not KEY=VALUE")
+    return {key.strip(): _literal(value.strip()) for key, _, value in pairs}
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError:
+        return text
+
+
+def _json_object(text: str, option: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{option}: needs a JSON object, such as {{}}")
+    return value
+
+
+def _batch_size(text: str) -> int | str:
+    if text.startswith("auto"):
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f"--batch-size: {text!r} is neither a positive number nor auto")
+    return int(text)

@@ -1,0 +1,221 @@
+"""Runs lm-eval in this process, on a checkpoint or on a model in memory, with our task folder and chat templates set.
+
+One call of lm-eval does all tasks of a model, as the stock command would, so both give the same numbers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pact_evals import tasks_path
+from pact_evals.harness.listing import resolve_tasks, task_manager
+from pact_plugins.errors import PACTError
+
+
+class EvaluationError(PACTError, RuntimeError):
+    """A model could not be evaluated."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A task's metric: mean over its rows, standard error of that mean, and which direction is better."""
+
+    value: float
+    stderr: float | None
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a task: its id and category, what was asked and answered (None for log-likelihoods), its metrics."""
+
+    id: str
+    category: str
+    prompt: str
+    response: str | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All metrics and rows of one model. `versions` are the task versions, `settings` what lm-eval was run with."""
+
+    metrics: dict[str, dict[str, Metric]]
+    samples: dict[str, list[Sample]]
+    versions: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def value(self, task: str, metric: str) -> float:
+        """A metric's mean."""
+        return self.metrics[task][metric].value
+
+
+def evaluate_checkpoint(
+    backend: str,
+    model_args: Mapping[str, Any],
+    tasks: Sequence[str],
+    *,
+    apply_chat_template: bool = True,
+    batch_size: int | str = 16,
+    device: str | None = None,
+    limit: int | None = None,
+    generation: Mapping[str, Any] | None = None,
+    task_settings: Mapping[str, Any] | None = None,
+    cache: str | None = None,
+) -> Evaluation:
+    """Evaluate what an lm-eval backend (`hf`, `vllm`, ...) loads from `model_args`.
+
+    Args:
+        tasks: names of tasks or groups. limit: rows of each task, for trials.
+        generation: overrides of the tasks' generation settings, such as `max_gen_toks`.
+        task_settings: `prompts` and `seed` of the tiny world's tasks.
+        cache: lm-eval's response cache; an interrupted run goes on from it.
+
+    Raises:
+        UnknownTaskError: a task that does not exist. DatasetUnavailableError: a data set out of reach.
+        EvaluationError: lm-eval or the backend failed.
+    """
+    return _run(
+        model=backend,
+        model_args=dict(model_args),
+        tasks=tasks,
+        task_settings=task_settings,
+        apply_chat_template=apply_chat_template,
+        batch_size=batch_size,
+        device=device or _default_device(backend),
+        limit=limit,
+        gen_kwargs=dict(generation) if generation else None,
+        use_cache=cache,
+    )
+
+
+def evaluate_model(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[str],
+    *,
+    apply_chat_template: bool = True,
+    batch_size: int = 32,
+    limit: int | None = None,
+    task_settings: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Evaluate a model in memory through lm-eval's `HFLM`. Modes of its modules and random-number states are restored.
+
+    The numbers are those of `pact eval` and of the stock command on the same weights, dtype and batch size.
+    """
+    from lm_eval.models.huggingface import HFLM
+
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, device=str(model.device))
+        return _run(
+            model=wrapped,
+            model_args=None,
+            tasks=tasks,
+            task_settings=task_settings,
+            apply_chat_template=apply_chat_template,
+            batch_size=batch_size,
+            device=None,
+            limit=limit,
+            gen_kwargs=None,
+            use_cache=None,
+        )
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def tiny_summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The tiny world's numbers in the demo's form: `harmful`, `harmful_sampled`, `benign`, `task_accuracy`."""
+    verdicts = {"harmful": "pact_tiny_harmful", "harmful_sampled": "pact_tiny_harmful_sampled"}
+    verdicts["benign"] = "pact_tiny_benign"
+    summary: dict[str, Any] = {
+        name: {verdict: evaluation.value(task, verdict) for verdict in ("refuse", "comply", "other")}
+        for name, task in verdicts.items()
+        if task in evaluation.metrics
+    }
+    if "pact_tiny_task" in evaluation.metrics:
+        summary["task_accuracy"] = evaluation.value("pact_tiny_task", "accuracy")
+    return summary
+
+
+def _default_device(backend: str) -> str | None:
+    """lm-eval's `hf` backend assumes a GPU when it is told nothing; other backends choose for themselves."""
+    if backend != "hf":
+        return None
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _run(*, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, **settings: Any) -> Evaluation:
+    import lm_eval
+
+    names = resolve_tasks(tasks)
+    manager = task_manager(names, metadata={**(settings["model_args"] or {}), **(task_settings or {})})
+    with _random_state_kept():
+        try:
+            results = lm_eval.simple_evaluate(tasks=list(names), task_manager=manager, log_samples=True, **settings)
+        except PACTError:
+            raise
+        except (AssertionError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise EvaluationError(f"{type(error).__name__}: {reason}") from error
+    if results is None:
+        return Evaluation({}, {})  # not the first rank of a distributed run
+    return _read_results(results)
+
+
+def _read_results(results: Mapping[str, Any]) -> Evaluation:
+    metrics = {
+        task: _read_metrics(results["results"][task], results["higher_is_better"][task]) for task in results["samples"]
+    }
+    samples = {
+        task: [_read_sample(task, row) for row in sorted(rows, key=lambda row: int(row["doc_id"]))]
+        for task, rows in results["samples"].items()
+    }
+    settings = {"lm_eval_version": results.get("lm_eval_version"), "tasks_path": tasks_path().name}
+    return Evaluation(metrics, samples, dict(results["versions"]), settings)
+
+
+def _read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool]) -> dict[str, Metric]:
+    metrics = {}
+    for name, better in directions.items():
+        stderr = values.get(f"{name}_stderr,none")
+        metrics[name] = Metric(
+            value=float(values[f"{name},none"]),
+            stderr=float(stderr) if isinstance(stderr, int | float) else None,
+            higher_is_better=bool(better),
+        )
+    return metrics
+
+
+def _read_sample(task: str, row: Mapping[str, Any]) -> Sample:
+    doc = row["doc"]
+    response = row["filtered_resps"][0]
+    return Sample(
+        id=str(doc.get("id", f"{task}-{row['doc_id']}")),
+        category=str(doc.get("category", "")),
+        prompt=str(doc.get("prompt", "")),
+        response=response if isinstance(response, str) else None,
+        metrics={name: float(row[name]) for name in row["metrics"] if isinstance(row[name], int | float)},
+    )
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """lm-eval seeds every generator; a training run around it must not notice."""
+    import numpy
+    import torch
+
+    python_state, numpy_state = random.getstate(), numpy.random.get_state()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            numpy.random.set_state(numpy_state)

@@ -1,0 +1,50 @@
+"""Which tasks there are, ours and lm-eval's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pact_evals import tasks_path
+from pact_plugins.errors import PACTError
+
+
+class UnknownTaskError(PACTError, ValueError):
+    """No task or group of that name."""
+
+
+def our_tasks() -> list[str]:
+    """Names of all `pact` tasks and groups, without importing lm-eval."""
+    return sorted(file.stem for file in tasks_path().glob("*.yaml"))
+
+
+def resolve_tasks(names: Sequence[str]) -> list[str]:
+    """The requested names, checked.
+
+    Raises:
+        UnknownTaskError: a name that neither we nor lm-eval have; the message names the closest ones.
+    """
+    ours = our_tasks()
+    if not names:
+        raise UnknownTaskError("no tasks given")
+    foreign = [name for name in names if name not in ours]
+    misspelt = [name for name in foreign if name.startswith("pact")]
+    if foreign and not misspelt:  # indexing lm-eval's thousands of tasks takes seconds
+        known = set(task_manager(names).all_tasks)
+        misspelt = [name for name in foreign if name not in known]
+    if misspelt:
+        close = difflib.get_close_matches(misspelt[0], ours, n=3) or ours
+        raise UnknownTaskError(f"no task {misspelt[0]!r}; did you mean {', '.join(close)}?")
+    return list(dict.fromkeys(names))
+
+
+def task_manager(names: Sequence[str], metadata: Mapping[str, Any] | None = None) -> Any:
+    """lm-eval's task manager over our folder; its own thousands of tasks are indexed only if one is asked for."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(
+        include_path=str(tasks_path()),
+        include_defaults=not set(names) <= set(our_tasks()),
+        metadata=dict(metadata or {}),
+    )

@@ -1,0 +1,80 @@
+"""The report as Markdown, ready to paste as a model card's evaluation section."""
+
+from __future__ import annotations
+
+from pact_evals.report import words
+from pact_evals.report.comparison import Comparison
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """Tables of metrics and categories, the judges, and how to read the numbers."""
+    parts = [
+        "## Evaluation",
+        "",
+        "Mean and 95 % interval (bootstrap over prompts). Differences are in percentage points over the same prompts.",
+        "",
+        *_metric_table(comparison),
+        "",
+        *_category_tables(comparison),
+        "### How it was measured",
+        "",
+        *_judge_lines(comparison),
+        *(f"- `{_cell(label)}`: {_cell(_describe(comparison.identities[label]))}" for label in comparison.labels),
+        "- Task versions: " + ", ".join(f"{task} {version}" for task, version in sorted(comparison.versions.items())),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _metric_table(comparison: Comparison) -> list[str]:
+    others = [label for label in comparison.labels if label != comparison.baseline]
+    header = ["task", "metric", *comparison.labels, *(f"{label} − {comparison.baseline}" for label in others)]
+    lines = [_row(header), _row(["---"] * len(header))]
+    for row in comparison.metrics:
+        means = [words.mean_text(row, label) for label in comparison.labels]
+        lines.append(
+            _row(
+                [row.task, f"{row.metric} {words.arrow(row)}", *means, *(words.difference_text(row, o) for o in others)]
+            )
+        )
+    return lines
+
+
+def _category_tables(comparison: Comparison) -> list[str]:
+    lines = []
+    for task in dict.fromkeys(row.task for row in comparison.categories):
+        rows = [row for row in comparison.categories if row.task == task]
+        if len(rows) < 2:
+            continue
+        lines += [f"### Compliance by category: {task}", "", _row(["category", "rows", *comparison.labels])]
+        lines.append(_row(["---"] * (2 + len(comparison.labels))))
+        for row in rows:
+            shares = [f"{row.compliance[x] * 100:.1f} %" if x in row.compliance else "" for x in comparison.labels]
+            lines.append(_row([row.category, str(row.rows), *shares]))
+        lines.append("")
+    return lines
+
+
+def _judge_lines(comparison: Comparison) -> list[str]:
+    seen = dict.fromkeys(judge_text(judge) for judge in comparison.judges.values())
+    return [f"- Judge: {text}" for text in seen]
+
+
+def judge_text(judge: dict[str, object]) -> str:
+    """`keyword, revision 1 (cheap tier)` with the judge's settings."""
+    settings = judge.get("settings")
+    detail = "".join(f", {key} {value}" for key, value in settings.items()) if isinstance(settings, dict) else ""
+    return f"{judge['name']}, revision {judge['revision']} ({judge['tier']} tier{detail})"
+
+
+def _describe(identity: dict[str, object]) -> str:
+    adapter = f" with adapter {identity['adapter']}" if identity.get("adapter") else ""
+    return f"{identity.get('model')}{adapter}, backend {identity.get('backend')}, lm-eval {identity.get('lm_eval')}"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,35 @@
+"""Model-index metadata: the YAML that the Hugging Face hub reads from a model card."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import yaml
+
+from pact_evals.report.comparison import Comparison
+
+
+def render_model_index(comparison: Comparison) -> str:
+    """One `model-index` entry per model, with every metric of every task."""
+    index = [{"name": label, "results": _results(comparison, label)} for label in comparison.labels]
+    return yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
+
+
+def _results(comparison: Comparison, label: str) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
+    for task in dict.fromkeys(row.task for row in comparison.metrics):
+        metrics = [
+            {"type": row.metric, "name": row.metric.replace("_", " "), "value": round(row.means[label].value, 4)}
+            for row in comparison.metrics
+            if row.task == task and label in row.means and not math.isnan(row.means[label].value)
+        ]
+        if metrics:
+            results.append(
+                {
+                    "task": {"type": "text-generation", "name": "text generation"},
+                    "dataset": {"type": task, "name": f"{task} (version {comparison.versions.get(task)})"},
+                    "metrics": metrics,
+                }
+            )
+    return results

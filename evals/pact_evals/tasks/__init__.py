@@ -1,0 +1,1 @@
+"""The task files. A package, so that an entry point can name it."""

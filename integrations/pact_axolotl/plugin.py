@@ -1,0 +1,19 @@
+"""What the Axolotl integration registers. Imports nothing heavy: it is loaded by every ``pact`` command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pact_plugins.frameworks import Framework
+from pact_plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def register_frameworks(register: Callable[[Framework], None]) -> None:
+    register(Framework("axolotl", "`axolotl train` with PACT: CONFIG.yml and its options", _train))
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from pact_axolotl.launch import train
+
+    return train(arguments)

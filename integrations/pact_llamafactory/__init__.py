@@ -1,0 +1,1 @@
+"""PACT for LLaMA-Factory: ``stage: pact`` in its YAML."""

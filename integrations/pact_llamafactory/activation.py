@@ -1,0 +1,89 @@
+"""Putting ``stage: pact`` into LLaMA-Factory's own modules, once each, right after they have been imported.
+
+The same functions serve ``pact train llamafactory`` and, after ``pact enable``, the stock ``llamafactory-cli``.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+_MARK = "_pact_installed"
+
+
+def _first_time(module: ModuleType) -> bool:
+    first = not hasattr(module, _MARK)
+    setattr(module, _MARK, True)
+    return first
+
+
+def install(tuner: ModuleType) -> None:
+    """Teach ``llamafactory.train.tuner`` the stage: here, and in the worker processes that Ray starts."""
+    from pact_llamafactory.arguments import take_stage
+    from pact_llamafactory.training import train
+
+    if not _first_time(tuner):
+        return
+    tuner._training_function = functools.partial(train, tuner._training_function)  # type: ignore[attr-defined]
+    ray_training_function = tuner._ray_training_function
+
+    @functools.wraps(ray_training_function)
+    def train_with_ray(ray_args: Any, config: dict[str, Any]) -> Any:
+        from pact_llamafactory.ray_worker import PACTWorker
+
+        stage = take_stage(config["args"])
+        if stage is not None:
+            stage.config()  # a mistake in it should not wait for a cluster
+            tuner.Worker = PACTWorker  # type: ignore[attr-defined]
+        return ray_training_function(ray_args, config)
+
+    tuner._ray_training_function = train_with_ray  # type: ignore[attr-defined]
+
+
+def install_parser(parser: ModuleType) -> None:
+    """Let ``export``, ``chat`` and ``api`` read a YAML with ``stage: pact`` (``llamafactory.hparams.parser``)."""
+    from pact_llamafactory.arguments import take_stage
+
+    if not _first_time(parser):
+        return
+    original = parser._parse_infer_args
+
+    @functools.wraps(original)
+    def parse(args: Any = None) -> Any:
+        args = parser.read_args(args)
+        stage = take_stage(args)
+        return original(args if stage is None else stage.arguments)
+
+    parser._parse_infer_args = parse  # type: ignore[attr-defined]
+
+
+def install_llamaboard(interface: ModuleType) -> None:
+    """Put PACT into the web UI's stage menu and give it a tab of options (``llamafactory.webui.interface``)."""
+    from pact_llamafactory.llamaboard import extend
+
+    if _first_time(interface):
+        extend(interface)
+
+
+def install_v1(launcher: ModuleType) -> None:
+    """Refuse ``stage: pact`` in the v1 code, which would not understand it (``llamafactory.v1.launcher``)."""
+    from pact_llamafactory.arguments import take_stage
+    from pact_llamafactory.bypasses import refuse_bypasses
+
+    if not _first_time(launcher):
+        return
+    original = launcher.launch
+
+    @functools.wraps(original)
+    def launch() -> Any:
+        import sys
+
+        from pact_llamafactory.launcher import read_arguments
+
+        stage = take_stage(read_arguments(sys.argv[2:]))
+        if stage is not None:
+            refuse_bypasses(stage.arguments)
+        return original()
+
+    launcher.launch = launch  # type: ignore[attr-defined]

@@ -1,0 +1,138 @@
+"""``stage: pact`` and the ``pact:`` block, taken out of the arguments that LLaMA-Factory is given.
+
+LLaMA-Factory reads either a mapping (a YAML or JSON file, ``key=value`` overrides merged in) or a command line of
+options (``--stage pact --pact.kl_coef 1``). Both are understood here, so that nothing of ours reaches its parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from pact_plugins.config import PACTConfig
+from pact_plugins.errors import ConfigurationError
+
+STAGE = "pact"
+BLOCK = "pact"
+UNDERLYING_STAGE = "sft"
+
+Arguments = Mapping[str, Any] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class StageArguments:
+    """A ``stage: pact`` run, taken apart.
+
+    Attributes:
+        arguments: what LLaMA-Factory is to read: ``stage: sft``, and nothing of ours.
+        block: the content of ``pact:``; None where there is none.
+    """
+
+    arguments: dict[str, Any] | list[str]
+    block: Any
+
+    def config(self) -> PACTConfig:
+        """The block as a configuration.
+
+        Raises:
+            ConfigurationError: names every wrong key of it.
+        """
+        return PACTConfig.from_mapping(self.block, source=BLOCK)
+
+
+def take_stage(arguments: Arguments) -> StageArguments | None:
+    """Take ``stage: pact`` apart; None for every other stage. ``arguments`` stay as they are.
+
+    Raises:
+        ConfigurationError: there is a ``pact:`` block, but the stage is another one.
+    """
+    stage, blocks, rest = _from_mapping(arguments) if isinstance(arguments, Mapping) else _from_options(arguments)
+    if stage == STAGE:
+        return StageArguments(rest, _merge(blocks))
+    if blocks:
+        shown = "not set, which means 'sft'" if stage is None else repr(stage)
+        raise ConfigurationError(
+            f"there is a '{BLOCK}' block, but the stage is {shown}: training would go on without PACT. "
+            f"Set stage: {STAGE}, or remove the block"
+        )
+    return None
+
+
+def is_on(arguments: Arguments, key: str) -> bool:
+    """Whether the switch ``key`` of LLaMA-Factory is set and not false."""
+    if isinstance(arguments, Mapping):
+        return key in arguments and _is_true(arguments[key])
+    for position, option in enumerate(arguments):
+        name, separator, value = option.partition("=")
+        if name == f"--{key}":
+            following = arguments[position + 1 : position + 2]
+            given = value if separator else (following[0] if following else "true")
+            return given.startswith("--") or _is_true(given)
+    return False
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() not in ("", "0", "false", "no", "n", "f", "none", "off")
+
+
+def _from_mapping(arguments: Mapping[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
+    rest = {key: value for key, value in arguments.items() if key != BLOCK}
+    blocks = [arguments[BLOCK]] if BLOCK in arguments else []
+    stage = rest.get("stage")
+    if stage == STAGE:
+        rest["stage"] = UNDERLYING_STAGE
+    return stage, blocks, rest
+
+
+def _from_options(arguments: Sequence[str]) -> tuple[str | None, list[Any], list[str]]:
+    stage: str | None = None
+    blocks: list[Any] = []
+    rest: list[str] = []
+    remaining = list(arguments)
+    while remaining:
+        option = remaining.pop(0)
+        name, separator, value = option.partition("=")
+        if name not in ("--stage", f"--{BLOCK}") and not name.startswith(f"--{BLOCK}."):
+            rest.append(option)
+            continue
+        if not separator:
+            value = remaining.pop(0) if remaining and not remaining[0].startswith("--") else ""
+        if name == "--stage":
+            stage = value
+            rest += [name, UNDERLYING_STAGE if value == STAGE else value]
+        elif name == f"--{BLOCK}":
+            blocks.append(_parsed(name, value))
+        else:
+            blocks.append(_nested(name.removeprefix(f"--{BLOCK}."), _parsed(name, value)))
+    return stage, blocks, rest
+
+
+def _parsed(name: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{name}: {value!r} is neither a plain value nor JSON: {error}") from None
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return value
+
+
+def _merge(blocks: Sequence[Any]) -> Any:
+    """Later options win, key by key; anything but a mapping is left for ``PACTConfig`` to refuse."""
+    merged: Any = None
+    for block in blocks:
+        if isinstance(merged, dict) and isinstance(block, Mapping):
+            for key, value in block.items():
+                both = isinstance(merged.get(key), dict) and isinstance(value, Mapping)
+                merged[key] = _merge([merged[key], value]) if both else value
+        elif isinstance(block, Mapping):
+            merged = dict(block)
+        elif block is not None:
+            merged = block
+    return merged

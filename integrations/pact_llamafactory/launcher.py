@@ -1,0 +1,92 @@
+"""``llamafactory-cli`` with PACT in it, without anything written into the environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pact_llamafactory.arguments import take_stage
+from pact_llamafactory.bypasses import refuse_bypasses
+from pact_plugins.errors import ConfigurationError
+
+_WORKER = Path(__file__).with_name("worker.py")
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Run one command of ``llamafactory-cli`` and return its exit status.
+
+    Torchrun, rendezvous, restarts, Ray: LLaMA-Factory's own launcher starts them, but with our worker file.
+
+    Args:
+        arguments: the command and its arguments, such as ``["train", "cfg.yaml", "pact.kl_coef=1"]``.
+
+    Raises:
+        ConfigurationError: LLaMA-Factory is not installed, or the run cannot be protected; before any process starts.
+    """
+    if list(arguments[:1]) == ["train"]:
+        _check(arguments[1:])
+    launcher = _stock_launcher()
+    _install()
+    launcher.__file__ = str(_WORKER)
+    # torchrun lives beside the interpreter, which need not be on the PATH.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    sys.argv = ["llamafactory-cli", *arguments]
+    try:
+        launcher.launch()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    return 0
+
+
+def read_arguments(arguments: Sequence[str]) -> dict[str, Any] | list[str]:
+    """The arguments of ``train`` as LLaMA-Factory reads them: a file with overrides merged in, or options.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not arguments or not arguments[0].endswith((".yaml", ".yml", ".json")):
+        return list(arguments)
+    try:
+        content = OmegaConf.load(Path(arguments[0]).absolute())
+        return OmegaConf.to_container(OmegaConf.merge(content, OmegaConf.from_cli(list(arguments[1:]))))  # type: ignore
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigurationError(f"{arguments[0]} cannot be read: {error}") from error
+
+
+def _check(arguments: Sequence[str]) -> None:
+    stage = take_stage(read_arguments(arguments))
+    if stage is not None:
+        stage.config()
+        refuse_bypasses(stage.arguments)
+
+
+def _stock_launcher() -> Any:
+    try:
+        from llamafactory import launcher
+    except ImportError as error:
+        raise ConfigurationError(
+            f"LLaMA-Factory cannot be imported ({error}); install it with `pip install pact-plugins[llamafactory]`"
+        ) from error
+    return launcher
+
+
+def _install() -> None:
+    """What `pact enable` does, for this process alone: asked for by name, it is not subject to PACT_DISABLE."""
+    from pact_plugins.activation import hook
+
+    targets = {name: function for name, function in hook.TARGETS.items() if function.startswith("pact_llamafactory.")}
+    if not hook.is_installed():
+        sys.meta_path.insert(0, hook.ImportHook(targets))  # type: ignore[arg-type]
+    for name, function in targets.items():
+        if name in sys.modules:
+            hook.apply(sys.modules[name], function)

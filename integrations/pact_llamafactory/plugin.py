@@ -1,0 +1,36 @@
+"""What the LLaMA-Factory integration registers. Imports nothing heavy: it is loaded by every ``pact`` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+from pact_plugins.frameworks import Framework
+from pact_plugins.hookspecs import hookimpl
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from pact_llamafactory.launcher import launch
+
+    return launch(["train", *arguments])
+
+
+@hookimpl
+def register_frameworks(register: Callable[[Framework], None]) -> None:
+    register(Framework("llamafactory", "LLaMA-Factory: a YAML with stage: pact, then key=value overrides", _train))
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    cli.add_command(llamafactory)
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def llamafactory(arguments: tuple[str, ...]) -> None:
+    """Run any llamafactory-cli command (webui, train, chat, export ...) with PACT in it."""
+    from pact_llamafactory.launcher import launch
+
+    sys.exit(launch(arguments))

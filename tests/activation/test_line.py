@@ -1,0 +1,160 @@
+"""`pact enable`, `disable` and `doctor` in a virtual environment made for the test, and the start of its Python."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import sysconfig
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import click
+import pytest
+
+from pact_plugins.activation import line
+from pact_plugins.default_plugins import commands
+from pact_plugins.errors import ActivationError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class Environment:
+    """A virtual environment that sees this checkout and the packages of the running interpreter."""
+
+    def __init__(self, folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+        self.python = folder / "bin" / "python"
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        self.site = folder / "lib" / version / "site-packages"
+        paths = [CHECKOUT, CHECKOUT / "integrations", CHECKOUT / "evals", sysconfig.get_path("purelib")]
+        self.editable = self.site / "_editable_impl_of_the_test.pth"
+        self.editable.write_text("".join(f"{path}\n" for path in paths))
+        self.pycache = folder / "pycache"
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PACT_DISABLE")
+        environment = {name: value for name, value in os.environ.items() if name not in dropped}
+        environment |= {"PYTHONPYCACHEPREFIX": str(self.pycache), "COLUMNS": "200", **variables}
+        return subprocess.run(
+            [str(self.python), *arguments], env=environment, cwd=self.site, capture_output=True, text=True, check=False
+        )
+
+    def pact(self, command: str) -> subprocess.CompletedProcess[str]:
+        """The command alone: `pact` would load every plugin first, which has a test of its own."""
+        return self.run("-c", f"from pact_plugins.cli.activation import {command}; {command}()")
+
+    def has_hook(self, **variables: str) -> bool:
+        program = "import sys; print([type(finder).__name__ for finder in sys.meta_path])"
+        result = self.run("-c", program, **variables)
+        assert (result.returncode, result.stderr) == (0, "")
+        return "ImportHook" in result.stdout
+
+    def files(self) -> set[str]:
+        return {file.name for file in self.site.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("environment") / "venv")
+
+
+@pytest.fixture
+def enabled(environment: Environment) -> Environment:
+    line.write(environment.site)
+    return environment
+
+
+def test_the_commands_are_on_the_command_line() -> None:
+    group = click.Group()
+    commands.register_commands(group)
+    assert {"enable", "disable", "doctor"} <= set(group.commands)
+
+
+def test_enable_doctor_disable(environment: Environment) -> None:
+    before = environment.files()
+    assert not environment.has_hook()
+    doctor = environment.pact("doctor")
+    assert "enabled   no (pact enable)" in doctor.stdout, doctor.stderr
+
+    first = environment.pact("enable")
+    file = environment.site / line.FILE_NAME
+    assert first.stdout == f"enabled: {file}\n", first.stderr
+    written = file.read_bytes(), file.stat().st_mtime_ns
+    assert written[0].count(b"\n") == 1
+    assert environment.files() == before | {line.FILE_NAME}
+    assert environment.has_hook()
+
+    second = environment.pact("enable")
+    assert second.stdout == f"already enabled: {file}\n"
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == written
+
+    doctor = environment.pact("doctor")
+    assert doctor.returncode == 0
+    assert f"enabled   {file}" in doctor.stdout
+    assert "the hook is installed" in doctor.stdout
+    assert all(f" {module} " in doctor.stdout for module in ("axolotl.cli.config", "llamafactory.train.tuner"))
+
+    assert environment.pact("disable").stdout == f"disabled: removed {file}\n"
+    assert environment.files() == before
+    assert environment.pact("disable").stdout == "was not enabled\n"
+    assert not environment.has_hook()
+
+
+def test_pact_disable_keeps_the_hook_out(enabled: Environment) -> None:
+    assert enabled.has_hook()
+    assert not enabled.has_hook(PACT_DISABLE="1")
+
+
+def test_python_starts_as_ever_when_the_package_is_gone(enabled: Environment) -> None:
+    text = enabled.editable.read_text()
+    enabled.editable.write_text("")
+    try:
+        assert not enabled.has_hook()
+    finally:
+        enabled.editable.write_text(text)
+
+
+def test_starting_imports_four_small_modules_and_takes_under_a_millisecond(environment: Environment) -> None:
+    (environment.site / line.FILE_NAME).unlink(missing_ok=True)
+    program = """
+import sys, time
+before, start = set(sys.modules), time.perf_counter()
+from pact_plugins.activation import hook
+hook.install()
+print((time.perf_counter() - start) * 1e3, *sorted(set(sys.modules) - before))
+"""
+    runs = [environment.run("-c", program).stdout.split() for _ in range(12)]
+    assert runs[0][1:] == ["__future__", "pact_plugins", "pact_plugins.activation", "pact_plugins.activation.hook"]
+    # The fastest run: the others measure what else the machine does, and the first one compiles.
+    assert min(float(run[0]) for run in runs) < 1.0
+
+
+def _write_without_privileges(folder: Path, answer: Connection) -> None:
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    try:
+        line.write(folder)
+    except ActivationError as error:
+        answer.send(str(error))
+
+
+def test_a_folder_that_is_not_writable_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_write_without_privileges, args=(tmp_path, sender))
+    process.start()
+    process.join(timeout=30)
+    tmp_path.chmod(0o755)
+    assert process.exitcode == 0
+    answer = receiver.recv()
+    assert answer.startswith(f"{tmp_path} is not writable (Permission denied)")
+    assert "plugins: [pact_axolotl.PACTPlugin]" in answer
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_line_sorts_after_the_file_of_an_editable_installation() -> None:
+    assert sorted([line.FILE_NAME, "_editable_impl_pact_plugins.pth", "__editable__.pact_plugins.pth"])[-1] == (
+        line.FILE_NAME
+    )

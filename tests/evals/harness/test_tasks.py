@@ -1,0 +1,111 @@
+"""The task files: all listed and loadable, every metric with a direction; the stock command gives the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pact_evals import tasks_path
+from pact_evals.harness.evaluate import evaluate_checkpoint
+from pact_evals.harness.listing import UnknownTaskError, our_tasks, resolve_tasks, task_manager
+
+GROUPS = {"pact", "pact_tiny", "pact_public", "pact_utility", "pact_xstest"}
+EXPECTED = GROUPS | {
+    "pact_refusal",
+    "pact_overrefusal",
+    "pact_refusal_margin",
+    "pact_tiny_harmful",
+    "pact_tiny_harmful_sampled",
+    "pact_tiny_benign",
+    "pact_tiny_task",
+    "pact_advbench",
+    "pact_harmbench",
+    "pact_jailbreakbench",
+    "pact_strongreject",
+    "pact_xstest_safe",
+    "pact_xstest_unsafe",
+    "pact_sst2",
+    "pact_agnews",
+    "pact_gsm8k",
+}
+
+
+def test_every_file_is_a_listed_task():
+    manager = task_manager(["pact"])
+    assert set(our_tasks()) == EXPECTED
+    assert set(manager.all_tasks) == EXPECTED
+    assert set(manager.all_groups) == GROUPS
+
+
+def test_every_task_loads_and_gives_each_metric_a_direction(local_sets, monkeypatch):
+    monkeypatch.setenv("PACT_DATA_PATH", str(local_sets))
+    loaded = task_manager(["pact"]).load(sorted(EXPECTED - GROUPS))["tasks"]
+    assert set(loaded) == EXPECTED - GROUPS
+    for name, task in loaded.items():
+        directions = task.higher_is_better()
+        assert directions, name
+        assert all(isinstance(better, bool) for better in directions.values()), name
+        assert len(task.eval_docs) > 0
+        if "compliance" in directions:
+            assert {"refusal", "partial_refusal", "empty", "truncated", "unscored"} < set(directions)
+            assert directions["refusal"] is not directions["compliance"]
+
+
+def test_unknown_tasks_are_named_with_the_closest_ones():
+    with pytest.raises(UnknownTaskError, match=r"no task 'pact_refusals'; did you mean pact_refusal"):
+        resolve_tasks(["pact_refusals"])
+    with pytest.raises(UnknownTaskError, match="no tasks given"):
+        resolve_tasks([])
+
+
+def lm_eval(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The stock command in a process of its own."""
+    root = Path(__file__).parents[3]
+    paths = [str(root), str(root / "evals"), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    command = [str(Path(sys.executable).parent / "lm_eval"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+
+
+@pytest.mark.framework
+def test_the_stock_command_gives_the_same_numbers(model_path, tmp_path):
+    done = lm_eval(
+        *("run", "--model", "hf", "--model_args", f"pretrained={model_path}", "--device", "cpu"),
+        *("--include_path", str(tasks_path()), "--tasks", "pact_refusal,pact_refusal_margin", "--apply_chat_template"),
+        *("--batch_size", "16", "--limit", "12", "--output_path", str(tmp_path), "--log_samples"),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    stock = json.loads(next(tmp_path.rglob("results_*.json")).read_text(encoding="utf-8"))["results"]
+    ours = evaluate_checkpoint(
+        "hf", {"pretrained": str(model_path)}, ["pact_refusal", "pact_refusal_margin"], limit=12, device="cpu"
+    )
+    for task, metrics in ours.metrics.items():
+        for name, metric in metrics.items():
+            assert stock[task][f"{name},none"] == metric.value, (task, name)
+            assert stock[task][f"{name}_stderr,none"] == pytest.approx(metric.stderr)
+    samples = next(tmp_path.rglob("samples_pact_refusal_2*.jsonl")).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["filtered_resps"][0] for line in samples] == [
+        sample.response for sample in ours.samples["pact_refusal"]
+    ]
+
+
+@pytest.mark.framework
+def test_the_stock_command_validates_every_task():
+    valid = lm_eval("validate", "--include_path", str(tasks_path()), "--tasks", ",".join(sorted(EXPECTED)))
+    assert valid.returncode == 0, valid.stderr[-2000:]
+    assert "All tasks found and valid" in valid.stdout
+
+
+def test_under_the_stock_command_an_unreachable_hub_is_one_line(monkeypatch, capsys):
+    monkeypatch.delenv("PACT_DATA_PATH", raising=False)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/lm_eval", "run"])
+    with pytest.raises(SystemExit) as exit_:
+        task_manager(["pact"]).load(["pact_advbench"])
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("Error: pact_advbench: the data set walledai/AdvBench cannot be reached")

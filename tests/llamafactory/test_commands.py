@@ -1,0 +1,130 @@
+"""``pact train llamafactory`` and, after ``pact enable``, the stock ``llamafactory-cli``, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.llamafactory import commands, runs
+
+pytestmark = pytest.mark.framework
+
+# Plain gradient descent: the difference of two runs stays as small as that of their gradients.
+COMPARABLE = {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0, "disable_shuffling": True, "max_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def enabled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """`pact enable` in this environment, taken back afterwards unless it was so before."""
+    from pact_plugins.activation import line
+
+    before = line.written_in()
+    done = commands.run(["pact", "enable"], cwd=tmp_path_factory.mktemp("enable"))
+    assert done.returncode == 0, done.stderr
+    yield
+    if not before:
+        assert commands.run(["pact", "disable"], cwd=tmp_path_factory.mktemp("disable")).returncode == 0
+
+
+def test_pact_train(settings: dict[str, Any], tmp_path: Path) -> None:
+    """A YAML and overrides of both kinds; the record and the line that a user sees last."""
+    config = commands.write(settings, tmp_path / "cfg.yaml")
+    command = ["pact", "train", "llamafactory", config.name, "lora_rank=2", "pact.kl_coef=1.25"]
+    done = commands.run(command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = json.loads((tmp_path / "out/pact.json").read_text())
+    assert record["config"]["kl_coef"] == 1.25
+    assert record["optimizer_steps_protected"] == 2
+    assert "PACT: objective match, kl_coef 1.25, 24 safety tokens" in done.stderr
+    assert f"PACT: 2 optimizer steps protected, 2 gradient receipts, {record['response_tokens']}" in done.stderr
+    assert json.loads((tmp_path / "out/adapter_config.json").read_text())["r"] == 2
+    logged = json.loads((tmp_path / "out/trainer_state.json").read_text())["log_history"]
+    assert [entry["pact/loss"] for entry in logged if "pact/loss" in entry] == [
+        pytest.approx(1.25 * entry["pact/kl"]) for entry in logged if "pact/kl" in entry
+    ]
+
+
+def test_a_mistake_ends_in_one_line_before_anything_starts(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = commands.write({**settings, "pact": {"kl_coeff": 1}}, tmp_path / "cfg.yaml")
+    done = commands.run(["pact", "train", "llamafactory", str(config)], cwd=tmp_path, FORCE_TORCHRUN="1")
+    assert done.returncode == 2
+    assert "pact.kl_coeff: unknown key; did you mean 'kl_coef'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The stock launcher's torchrun, its rendezvous and its variables; the same rows in each step."""
+    two = {**settings, **COMPARABLE, "per_device_train_batch_size": 2, "ddp_backend": "gloo"}
+    config = commands.write(two, tmp_path / "cfg.yaml")
+    command = ["python", "-m", "pact_llamafactory", "train", str(config)]
+    done = commands.run(command, cwd=tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    one = runs.train({**settings, **COMPARABLE}, output_dir=str(tmp_path / "one"))
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", one.folder))
+    moved = max(float(weight.abs().max()) for name, weight in theirs.items() if "lora_B" in name)
+    for name, weight in theirs.items():
+        assert torch.allclose(ours[name], weight, rtol=0, atol=1e-4 * moved), name
+    record = json.loads((tmp_path / "out/pact.json").read_text())
+    assert record["optimizer_steps_protected"] == 3
+    # A rank counts its own rows.
+    assert record["last_log"]["pact/kl"] == pytest.approx(one.record["last_log"]["pact/kl"], rel=1e-3)
+
+
+@pytest.mark.usefixtures("enabled")
+def test_stock_command_after_enable(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = commands.write(settings, tmp_path / "cfg.yaml")
+    command = ["llamafactory-cli", "train", str(config), "pact.kl_coef=0.5", "max_steps=1"]
+    done = commands.run(command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = json.loads((tmp_path / "out/pact.json").read_text())
+    assert (record["config"]["kl_coef"], record["optimizer_steps_protected"]) == (0.5, 1)
+
+
+@pytest.mark.usefixtures("enabled")
+def test_stock_elastic_launch_after_enable(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = commands.write({**settings, "max_steps": 1, "ddp_backend": "gloo"}, tmp_path / "cfg.yaml")
+    elastic = {"RDZV_ID": "7", "MIN_NNODES": "1", "MAX_NNODES": "1", "MAX_RESTARTS": "1", "NPROC_PER_NODE": "1"}
+    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, FORCE_TORCHRUN="1", **elastic)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "out/pact.json").read_text())["optimizer_steps_protected"] == 1
+
+
+@pytest.mark.usefixtures("enabled")
+def test_stock_command_refuses_the_v1_code(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = commands.write(settings, tmp_path / "cfg.yaml")
+    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, USE_V1="1")
+    assert done.returncode != 0
+    assert "USE_V1=1" in done.stderr
+
+
+def test_stock_command_without_enable_fails_loudly(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = commands.write(settings, tmp_path / "cfg.yaml")
+    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, PACT_DISABLE="1")
+    assert done.returncode != 0
+    assert "pact" in done.stderr
+    assert not (tmp_path / "out/adapter_model.safetensors").exists()
+
+
+def test_export_and_chat_read_the_same_stage(settings: dict[str, Any], tmp_path: Path) -> None:
+    trained = runs.train(settings, max_steps=1)
+    inference = {key: settings[key] for key in ("model_name_or_path", "stage", "pact", "finetuning_type")}
+    inference["adapter_name_or_path"] = str(trained.folder)
+    export = commands.write({**inference, "export_dir": str(tmp_path / "merged")}, tmp_path / "export.yaml")
+    done = commands.run(["pact", "llamafactory", "export", str(export)], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "merged/model.safetensors").is_file()
+    from llamafactory.chat import ChatModel
+    from llamafactory.hparams import parser
+
+    from pact_llamafactory.activation import install_parser
+
+    install_parser(parser)
+    chat = ChatModel({**inference, "max_new_tokens": 4})
+    assert chat.chat([{"role": "user", "content": "How do I bake bread?"}])

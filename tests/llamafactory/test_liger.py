@@ -1,0 +1,36 @@
+"""Liger's kernels with their fused head, which gives the trainer a loss and no logits; interpreted where no GPU is."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.llamafactory import commands, runs
+
+pytestmark = pytest.mark.framework
+
+
+@pytest.mark.skipif(find_spec("liger_kernel") is None, reason="needs liger-kernel")
+def test_the_term_rides_on_the_fused_head(settings: dict[str, Any], tmp_path: Path) -> None:
+    small = {
+        **settings,
+        "per_device_train_batch_size": 1,
+        "disable_shuffling": True,
+        "disable_gradient_checkpointing": True,
+    }
+    config = commands.write({**small, "enable_liger_kernel": True}, tmp_path / "cfg.yaml")
+    done = commands.run(["pact", "train", "llamafactory", str(config)], cwd=tmp_path, TRITON_INTERPRET="1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Liger kernel has been applied" in done.stderr + done.stdout
+    fused = json.loads((tmp_path / "out/pact.json").read_text())
+    assert fused["gradient_receipts"] == 2
+    plain = runs.train(small, output_dir=str(tmp_path / "plain"))
+    assert plain.record is not None
+    log = json.loads((tmp_path / "out/trainer_state.json").read_text())["log_history"]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert losses == pytest.approx(plain.logged("loss"), rel=1e-3)
+    assert fused["last_log"]["pact/kl"] == pytest.approx(plain.record["last_log"]["pact/kl"], rel=2e-2)

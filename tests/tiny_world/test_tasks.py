@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.tiny_world import TaskExample, finetuning_mixture, is_correct, task_examples
+from pact_plugins.tiny_world.corpora import base_documents
+from pact_plugins.tiny_world.tasks import TASKS
+
+
+def test_examples_are_deterministic_and_held_out():
+    examples = task_examples(300, seed=7)
+    assert examples == task_examples(300, seed=7)
+    assert examples != task_examples(300, seed=8)
+    trained = {row.prompt for seed in range(3) for row in finetuning_mixture(seed=seed) if row.kind == "task"}
+    assert not trained & {example.prompt for example in examples}
+
+
+def test_held_out_text_is_not_in_the_base_corpus():
+    text = "\n".join(document.text for document in base_documents(2000, seed=0))
+    lines = [example.prompt.splitlines()[0].removeprefix("Review: ") for example in task_examples(300, seed=0)]
+    assert not [line for line in lines if line in text and not line.startswith("Headline: ")]
+    assert not [line for line in lines if line.startswith("Headline: ") and line + "." in text]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gold_responses_are_correct_and_wrong_ones_are_not(task):
+    examples = task_examples(200, seed=0, tasks=(task,))
+    for example in examples:
+        assert is_correct(example.response, example)
+        wrong = next(other for other in examples if other.answer != example.answer)
+        assert not is_correct(wrong.response, example)
+        assert not is_correct("", example)
+
+
+def test_naming_every_answer_is_not_correct():
+    example = TaskExample("Review: ...", "The review is positive.", "positive")
+    assert not is_correct("The review is positive or negative.", example)
+
+
+def test_answers_are_balanced():
+    answers = [example.answer for example in task_examples(2000, seed=0, tasks=("sentiment",))]
+    assert answers.count("positive") / len(answers) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("arguments", [{"tasks": ("poetry",)}, {"tasks": ()}, {"split": "dev"}, {"count": -1}])
+def test_bad_arguments(arguments):
+    with pytest.raises(ConfigurationError):
+        task_examples(**{"count": 3, "seed": 0, **arguments})
