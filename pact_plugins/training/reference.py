@@ -39,6 +39,7 @@ class ReferenceRequest:
         header_ids: the assistant header of a prompt-free context, or None where no prompt-free logits are wanted.
         autocast: the precision of the trainer's forward pass.
         measured: (M,) indices into the N tokens whose probability mass on S is wanted, or None.
+        opener_ids: (|R|,) the refusal openers, or None where no refusal mass is wanted.
     """
 
     decoder_inputs: dict[str, Any]
@@ -47,15 +48,24 @@ class ReferenceRequest:
     header_ids: Sequence[int] | None
     autocast: AutocastState
     measured: Tensor | None
+    opener_ids: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class ReferenceLogits:
-    """The answer: (N, |S|) float32 logits in full context, the same without prompt, (M,) mass on S; no gradient."""
+    """The answer, without gradient.
+
+    Attributes:
+        full: (N, |S|) float32 logits in full context.
+        prompt_free: (N, |S|) float32 logits given the assistant header alone, or None.
+        safety_mass: (M,) float32 probability mass on S, or None.
+        refusal_mass: (number of responses,) float32 probability that a response begins with a refusal opener, or None.
+    """
 
     full: Tensor
     prompt_free: Tensor | None
     safety_mass: Tensor | None
+    refusal_mass: Tensor | None = None
 
 
 class Reference(Protocol):
@@ -91,7 +101,7 @@ ReferenceBuilder = Callable[[ReferenceContext], Reference]
 
 
 def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor | None:
-    """(M,) float32: probability that the whole vocabulary's softmax puts on the safety tokens."""
+    """(M,) float32: probability that the whole vocabulary's softmax puts on some tokens; None where they are None."""
     if token_ids is None:
         return None
     logits = head.logits(hidden_states, None)
@@ -121,7 +131,9 @@ class _DecoderReference:
             mass = None
             if request.measured is not None:
                 mass = safety_mass(self._head, hidden[request.measured.to(hidden.device)], request.token_ids)
-            return ReferenceLogits(full, self._prompt_free(request), mass)
+            first = hidden[request.responses.first_tokens.to(hidden.device)]
+            refusal_mass = safety_mass(self._head, first, request.opener_ids)
+            return ReferenceLogits(full, self._prompt_free(request), mass, refusal_mass)
 
     def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
         if request.header_ids is None:

@@ -31,6 +31,13 @@ class Responses:
     def __len__(self) -> int:
         return self.rows.numel()
 
+    @property
+    def first_tokens(self) -> Tensor:
+        """(number of responses,) int64: index into the N tokens of the first one of each response."""
+        starts = torch.ones_like(self.response_index, dtype=torch.bool)
+        starts[1:] = self.response_index[1:] != self.response_index[:-1]
+        return starts.nonzero()[:, 0]
+
     def select(self, hidden_states: Tensor) -> Tensor:
         """(B, L, hidden) -> (N, hidden): the states that predict the response tokens."""
         return hidden_states[self.rows.to(hidden_states.device), self.columns.to(hidden_states.device)]
