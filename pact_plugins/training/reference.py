@@ -131,8 +131,10 @@ class _DecoderReference:
             mass = None
             if request.measured is not None:
                 mass = safety_mass(self._head, hidden[request.measured.to(hidden.device)], request.token_ids)
-            first = hidden[request.responses.first_tokens.to(hidden.device)]
-            refusal_mass = safety_mass(self._head, first, request.opener_ids)
+            refusal_mass = None
+            if request.opener_ids is not None:
+                first = hidden[request.responses.first_tokens.to(hidden.device)]
+                refusal_mass = safety_mass(self._head, first, request.opener_ids)
             return ReferenceLogits(full, self._prompt_free(request), mass, refusal_mass)
 
     def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
