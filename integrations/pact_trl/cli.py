@@ -1,4 +1,4 @@
-"""``pact demo``."""
+"""``pact demo`` and ``pact bench``."""
 
 from __future__ import annotations
 
@@ -31,3 +31,22 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
     console = Console()
     console.print(summary.terminal_table(results["runs"]))
     console.print(f"Written: {output / 'results.json'} and {page}", highlight=False)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/bench"))
+@click.option("--grid", type=click.Choice(["quick", "cpu", "gpu"]), default="cpu", show_default=True)
+@click.option("--steps", type=click.IntRange(min=3), default=7, show_default=True, help="measured steps of each mode")
+@click.option("--warmup", type=click.IntRange(min=1), default=2, show_default=True, help="steps before, not counted")
+@click.option("--profile", is_flag=True, help="also torch profiler's table of every mode")
+def bench(output: Path, grid: str, steps: int, warmup: int, profile: bool) -> None:
+    """Measure what PACT costs: paired ratios to plain fine-tuning, and to a naive implementation."""
+    try:
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(f"{error}; the benchmark needs: pip install 'pact-plugins[trl]'") from None
+    from pact_trl.bench import runner
+
+    results = runner.run(runner.BenchSettings(output, grid, steps, warmup, profile))
+    click.echo((output / f"{grid}.md").read_text(encoding="utf-8"))
+    click.echo(f"{len(results['rows'])} rows written: {output / grid}.json, .md and .svg")

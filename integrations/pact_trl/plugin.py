@@ -17,9 +17,10 @@ def register_frameworks(register: Callable[[Framework], None]) -> None:
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from pact_trl.cli import demo
+    from pact_trl.cli import bench, demo
 
     cli.add_command(demo)
+    cli.add_command(bench)
 
 
 def _train(arguments: Sequence[str]) -> int:

@@ -1,0 +1,86 @@
+"""What is measured: modes, sizes, and the grid of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL, NAIVE = "plain", "cached", "online_lora", "online_full", "naive"
+MODES = {"lora": (PLAIN, CACHED, ONLINE_LORA, NAIVE), "full": (PLAIN, CACHED, ONLINE_FULL, NAIVE)}
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of a Llama model with random weights and tied embeddings."""
+
+    hidden: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    intermediate: int
+
+
+SIZES = {
+    "tiny": Size(128, 4, 4, 4, 384),
+    "small": Size(256, 6, 4, 4, 768),
+    "medium": Size(512, 8, 8, 8, 1536),
+    "1b": Size(2048, 16, 32, 8, 8192),
+    "8b": Size(4096, 32, 32, 8, 14336),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point of the grid; every mode of its training method is measured on it.
+
+    Attributes:
+        training: ``lora`` or ``full``.
+        size: key of ``SIZES``.
+        vocabulary_size: rows of the output embedding.
+        sequence_length: tokens of every row, half of them response.
+        safety_tokens: number of safety tokens.
+        batch_size: rows of a step.
+    """
+
+    training: str = "lora"
+    size: str = "small"
+    vocabulary_size: int = 131_072
+    sequence_length: int = 512
+    safety_tokens: int = 50
+    batch_size: int = 2
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Its modes, ``plain`` first."""
+        return MODES[self.training]
+
+    @property
+    def name(self) -> str:
+        """One line for a progress bar."""
+        return f"{self.training} {self.size} V={self.vocabulary_size} L={self.sequence_length} S={self.safety_tokens}"
+
+
+def grid(name: str) -> list[Case]:
+    """The cases of ``quick``, ``cpu`` or ``gpu``: a centre, and one axis at a time away from it."""
+    centre = Case()
+    if name == "quick":
+        tiny = replace(centre, size="tiny", vocabulary_size=32_768, sequence_length=256)
+        return [tiny, replace(tiny, training="full")]
+    if name == "cpu":
+        return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
+    large = replace(centre, size="1b", sequence_length=2048, batch_size=4)
+    return [large, replace(large, training="full"), replace(large, size="8b"), replace(large, sequence_length=8192)]
+
+
+def _axes(
+    centre: Case, *, vocabularies: Sequence[int], lengths: Sequence[int], counts: Sequence[int], sizes: Sequence[str]
+) -> list[Case]:
+    cases = [centre, replace(centre, training="full")]
+    cases += [
+        replace(centre, training=training, vocabulary_size=value)
+        for value in vocabularies
+        for training in ("lora", "full")
+    ]
+    cases += [replace(centre, sequence_length=value, batch_size=max(1, 1024 // value)) for value in lengths]
+    cases += [replace(centre, safety_tokens=value) for value in counts]
+    return cases + [replace(centre, size=value) for value in sizes]

@@ -1,0 +1,123 @@
+"""The model, the data and the trainer of one mode of one case."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from pact_plugins import PACTCallback, PACTConfig, SafetyTokens, tiny_world
+from pact_plugins.modeling import assistant_header_ids
+from pact_trl.bench.cases import CACHED, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, SIZES, Case
+from pact_trl.bench.naive import NaiveTrainer
+
+_REFERENCES = {CACHED: "cache", ONLINE_LORA: "adapter_off", ONLINE_FULL: "frozen_copy"}
+
+
+def load_tokenizer() -> Any:
+    """The tiny world's: only its chat template is needed, the rows are random ids."""
+    return AutoTokenizer.from_pretrained(tiny_world.aligned_path())
+
+
+def build_model(case: Case, seed: int = 0) -> LlamaForCausalLM:
+    """A Llama model with random weights; bfloat16 on a GPU, else float32."""
+    size = SIZES[case.size]
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=case.vocabulary_size,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_value_heads,
+        max_position_embeddings=max(8192, case.sequence_length),
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    if not torch.cuda.is_available():
+        return LlamaForCausalLM(config)
+    with torch.device("cuda"):
+        return LlamaForCausalLM(config).to(torch.bfloat16)
+
+
+def build_rows(case: Case, count: int) -> Dataset:
+    """``count`` rows of random ids, the second half of each a response."""
+    generator = random.Random(0)
+    half = case.sequence_length // 2
+    mask = [0] * (case.sequence_length - half) + [1] * half
+    rows = [
+        {
+            "input_ids": generator.choices(range(2, case.vocabulary_size), k=case.sequence_length),
+            "completion_mask": mask,
+        }
+        for _ in range(count)
+    ]
+    return Dataset.from_list(rows)
+
+
+def build_safety_tokens(case: Case, tokenizer: Any) -> SafetyTokens:
+    """Ids spread over the vocabulary, with weights of both signs."""
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(case.vocabulary_size - 2, generator=generator)[: case.safety_tokens] + 2
+    direction = torch.zeros(case.vocabulary_size)
+    direction[chosen] = torch.randn(case.safety_tokens, generator=generator)
+    probability = torch.full((case.vocabulary_size,), 1.0 / case.vocabulary_size)
+    return SafetyTokens.from_direction(
+        direction / direction.norm(),
+        aligned_probability=probability,
+        contrast_probability=probability,
+        tokenizer=tokenizer,
+        settings={"scorer": "random"},
+    )
+
+
+def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrainer:
+    """The real ``SFTTrainer`` for one mode: ``steps`` optimizer steps over one epoch of rows."""
+    tokenizer = load_tokenizer()
+    tokens = build_safety_tokens(case, tokenizer)
+    settings: dict[str, Any] = {
+        "model": build_model(case),
+        "processing_class": tokenizer,
+        "train_dataset": build_rows(case, steps * case.batch_size),
+        "args": _arguments(case, steps, folder / mode),
+        "peft_config": LoraConfig(r=8, lora_alpha=16, target_modules="all-linear") if case.training == "lora" else None,
+    }
+    if mode == NAIVE:
+        header_ids = assistant_header_ids(tokenizer)
+        trainer: SFTTrainer = NaiveTrainer(**settings, safety_tokens=tokens, header_ids=header_ids)
+    else:
+        trainer = SFTTrainer(**settings)
+    if mode in _REFERENCES:
+        config = PACTConfig(reference=_REFERENCES[mode], cache_path=str(folder / "cache"))
+        trainer.add_callback(PACTCallback(config, safety_tokens=tokens))
+    elif mode not in (PLAIN, NAIVE):
+        raise ValueError(f"unknown mode {mode!r}")
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _arguments(case: Case, steps: int, output: Path) -> SFTConfig:
+    cuda = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(output),
+        max_steps=steps,
+        per_device_train_batch_size=case.batch_size,
+        learning_rate=1e-4,
+        max_length=case.sequence_length,
+        gradient_checkpointing=cuda,
+        bf16=cuda,
+        use_cpu=not cuda,
+        save_strategy="no",
+        report_to=[],
+        logging_steps=10,
+        disable_tqdm=True,
+        seed=0,
+    )

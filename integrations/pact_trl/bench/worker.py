@@ -1,0 +1,79 @@
+"""One measurement in a process of its own: ``python -m pact_trl.bench.worker '{"what": ..., ...}'``; JSON out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pact_trl.bench.cases import Case
+
+
+def main() -> None:
+    """Read the request from the command line, print the answer as the last line."""
+    request = json.loads(sys.argv[1])
+    case = Case(**request["case"])
+    logging.disable(logging.INFO)
+    import datasets
+
+    datasets.disable_progress_bars()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(MEASUREMENTS[request["what"]](case, request, Path(folder))))  # noqa: T201
+
+
+def _time(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    from pact_trl.bench.subject import build_trainer
+    from pact_trl.bench.turns import take_turns
+
+    total = request["warmup"] + request["steps"]
+    trainers = {mode: build_trainer(case, mode, steps=total, folder=folder) for mode in request["modes"]}
+    timings = take_turns(trainers, warmup=request["warmup"], steps=request["steps"])
+    parameters = sum(parameter.numel() for parameter in trainers[request["modes"][0]].model.parameters())
+    return {"parameters": parameters, "timings": {mode: asdict(timing) for mode, timing in timings.items()}}
+
+
+def _memory(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Peak of the whole process on a CPU, of the allocator on a GPU; and the bytes of a copied decoder."""
+    from pact_trl.bench.subject import build_trainer
+
+    trainer = build_trainer(case, request["mode"], steps=request["steps"], folder=folder)
+    trainer.train()
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.model.parameters())
+    return {"peak_bytes": peak, "weight_bytes": weights}
+
+
+def _profile(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    from torch.profiler import ProfilerActivity, profile
+
+    from pact_trl.bench.subject import build_trainer
+
+    trainer = build_trainer(case, request["mode"], steps=request["steps"], folder=folder)
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+    with profile(activities=activities) as profiler:
+        trainer.train()
+    order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    return {"table": profiler.key_averages().table(sort_by=order, row_limit=25)}
+
+
+def _calibration(case: Case, request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
+    from pact_trl.bench.calibration import measure_calibration
+
+    return measure_calibration(case, refusals=request["refusals"])
+
+
+MEASUREMENTS = {"time": _time, "memory": _memory, "profile": _profile, "calibration": _calibration}
+
+if __name__ == "__main__":
+    main()

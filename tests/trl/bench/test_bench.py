@@ -1,0 +1,46 @@
+"""The measurements themselves, on a model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pact_trl.bench.calibration import measure_calibration
+from pact_trl.bench.cases import NAIVE, ONLINE_LORA, PLAIN, Case
+from pact_trl.bench.subject import build_trainer
+from pact_trl.bench.turns import take_turns
+
+pytestmark = pytest.mark.framework
+
+CASE = Case(size="tiny", vocabulary_size=2048, sequence_length=32, safety_tokens=10)
+
+
+def test_trainers_take_turns_on_the_same_rows(tmp_path):
+    modes = (PLAIN, ONLINE_LORA, NAIVE)
+    trainers = {mode: build_trainer(CASE, mode, steps=3, folder=tmp_path) for mode in modes}
+    timings = take_turns(trainers, warmup=1, steps=2)
+    for mode, timing in timings.items():
+        assert len(timing.wall) == len(timing.cpu) == 2
+        assert min(timing.wall) > 0
+        assert trainers[mode].state.global_step == 3
+    weights = {mode: trainers[mode].model.state_dict() for mode in modes}
+    assert weights[PLAIN].keys() == weights[NAIVE].keys()
+    assert any(not torch.equal(weights[PLAIN][name], weights[NAIVE][name]) for name in weights[PLAIN])
+
+
+def test_an_error_in_one_trainer_is_raised(tmp_path):
+    trainer = build_trainer(CASE, PLAIN, steps=2, folder=tmp_path)
+
+    def broken(*_, **__):
+        raise RuntimeError("the loss is broken")
+
+    trainer.compute_loss = broken
+    with pytest.raises(RuntimeError, match="the loss is broken"):
+        take_turns({PLAIN: trainer}, warmup=1, steps=1)
+
+
+def test_calibration_finds_what_the_naive_one_finds():
+    row = measure_calibration(CASE, refusals=6)
+    assert row["largest_difference"] < 1e-5
+    assert row["throughput_ratio"] > 0
+    assert len(row["throughput_ratios"]) == 3

@@ -1,0 +1,74 @@
+"""Ratios are paired, three epochs count the building of the cache, and the plot varies one axis at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pact_trl.bench.cases import CACHED, MODES, ONLINE_FULL, PLAIN, Case, grid
+from pact_trl.bench.report import along, write_plots, write_table
+from pact_trl.bench.rows import case_rows, paired_ratio, with_preparation
+
+
+def timing(factor, preparation=0.0):
+    wall = [1.0 * factor, 4.0 * factor, 2.0 * factor]
+    return {"epoch_steps": 5, "preparation": preparation, "wall": wall, "cpu": [2 * seconds for seconds in wall]}
+
+
+def measured(case, factors):
+    timings = {mode: timing(factors.get(mode, 1.0), 3.0 if mode == CACHED else 1.0) for mode in case.modes}
+    memory = {mode: {"peak_bytes": 1000 if mode == PLAIN else 1500, "weight_bytes": 400} for mode in case.modes}
+    return {"parameters": 7, "timings": timings}, memory
+
+
+def test_a_slow_round_cancels_out():
+    assert paired_ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == 2.0
+
+
+def test_three_epochs_with_the_cache():
+    # 15 steps at 2 s plain; cached 15 steps at 2.2 s and 2 s of building.
+    assert with_preparation(timing(1.1, 3.0), timing(1.0, 1.0)) == pytest.approx((2 + 15 * 2.2) / 30)
+
+
+@pytest.mark.parametrize("training", MODES)
+def test_rows_of_a_case(training):
+    case = replace(Case(), training=training)
+    rows = {row["mode"]: row for row in case_rows(case, *measured(case, {CACHED: 1.02}))}
+    assert list(rows) == list(case.modes)
+    assert rows[PLAIN]["time_ratio"] == rows[PLAIN]["memory_ratio"] == 1.0
+    assert rows[CACHED]["time_ratio"] == pytest.approx(1.02)
+    assert rows[CACHED]["vocabulary_size"] == 131_072
+    assert rows[CACHED]["memory_ratio"] == 1.5
+    if training == "full":
+        assert rows[ONLINE_FULL]["memory_ratio_without_copy"] == pytest.approx(1.1)
+
+
+def test_the_grid_varies_one_axis_at_a_time():
+    cases = grid("cpu")
+    assert len({case.name for case in cases}) == len(cases)
+    centre = cases[0]
+    for case in cases[1:]:
+        changed = [key for key in vars(case) if getattr(case, key) != getattr(centre, key)]
+        assert len(set(changed) - {"batch_size", "training"}) <= 1, case
+
+
+def test_table_and_plots(tmp_path):
+    rows = [row for case in grid("cpu") for row in case_rows(case, *measured(case, {}))]
+    calibration = {
+        "mode": "calibration",
+        "refusals": 8,
+        "vocabulary_size": 9,
+        "throughput_ratio": 6.25,
+        "largest_difference": 1e-7,
+    }
+    results = {"rows": [*rows, calibration], "conditions": {"device": "CPU", "date": "2026-01-01"}}
+    assert {row["vocabulary_size"] for row in along(rows, "vocabulary_size")} == {32_768, 131_072}
+    assert {row["training"] for row in along(rows, "sequence_length")} == {"lora"}
+    write_table(results, tmp_path / "table.md")
+    table = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "three epochs with building the cache" in table
+    assert "6.2 times the throughput" in table
+    assert "- device: CPU" in table
+    write_plots(results, tmp_path / "plot.svg")
+    assert "times plain" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
