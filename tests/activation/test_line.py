@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
-import sys
-import sysconfig
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,43 +13,7 @@ import pytest
 from pact_plugins.activation import line
 from pact_plugins.default_plugins import commands
 from pact_plugins.errors import ActivationError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-class Environment:
-    """A virtual environment that sees this checkout and the packages of the running interpreter."""
-
-    def __init__(self, folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-        self.python = folder / "bin" / "python"
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        self.site = folder / "lib" / version / "site-packages"
-        paths = [CHECKOUT, CHECKOUT / "integrations", CHECKOUT / "evals", sysconfig.get_path("purelib")]
-        self.editable = self.site / "_editable_impl_of_the_test.pth"
-        self.editable.write_text("".join(f"{path}\n" for path in paths))
-        self.pycache = folder / "pycache"
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PACT_DISABLE")
-        environment = {name: value for name, value in os.environ.items() if name not in dropped}
-        environment |= {"PYTHONPYCACHEPREFIX": str(self.pycache), "COLUMNS": "200", **variables}
-        return subprocess.run(
-            [str(self.python), *arguments], env=environment, cwd=self.site, capture_output=True, text=True, check=False
-        )
-
-    def pact(self, command: str) -> subprocess.CompletedProcess[str]:
-        """The command alone: `pact` would load every plugin first, which has a test of its own."""
-        return self.run("-c", f"from pact_plugins.cli.activation import {command}; {command}()")
-
-    def has_hook(self, **variables: str) -> bool:
-        program = "import sys; print([type(finder).__name__ for finder in sys.meta_path])"
-        result = self.run("-c", program, **variables)
-        assert (result.returncode, result.stderr) == (0, "")
-        return "ImportHook" in result.stdout
-
-    def files(self) -> set[str]:
-        return {file.name for file in self.site.iterdir()}
+from tests.helpers.environments import Environment
 
 
 @pytest.fixture(scope="module")
