@@ -31,13 +31,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a task: its id and category, what was asked and answered (None for log-likelihoods), its metrics."""
+    """One row of a task: its id and category, what was asked and answered (None for log-likelihoods), its metrics.
+
+    `reason` is what a judge said of it, if it was judged again.
+    """
 
     id: str
     category: str
     prompt: str
     response: str | None
     metrics: dict[str, float]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def _run(*, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, **set
             results = lm_eval.simple_evaluate(tasks=list(names), task_manager=manager, log_samples=True, **settings)
         except PACTError:
             raise
-        except (AssertionError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # the backends raise many kinds, and no model may take the others with it
             reason = (str(error).strip().splitlines() or [""])[0]
             raise EvaluationError(f"{type(error).__name__}: {reason}") from error
     if results is None:
