@@ -10,7 +10,7 @@ from pathlib import Path
 Series = dict[str, list[float]]
 # https://github.com/google/leveldb/blob/main/doc/log_format.md, after a header of W&B's own.
 _HEADER, _BLOCK = 7, 32768
-_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_WHOLE, _FIRST, _LAST = 1, 2, 4
 
 
 def tensorboard(folder: Path) -> Series:
@@ -46,9 +46,8 @@ def _records(content: bytes) -> Iterator[bytes]:
             continue
         _checksum, length, kind = struct.unpack_from("<IHB", content, position)
         position += _HEADER
-        parts = (
-            content[position : position + length] if kind in (_WHOLE, _FIRST) else parts + content[position:][:length]
-        )
+        part = content[position : position + length]
+        parts = part if kind in (_WHOLE, _FIRST) else parts + part
         position += length
         if kind in (_WHOLE, _LAST):
             yield parts
