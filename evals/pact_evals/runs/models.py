@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
@@ -74,7 +75,11 @@ class ModelSpec:
 
 
 def read_specs(
-    models: Sequence[str], adapters: Sequence[str] = (), *, backend: str = "hf", arguments: Mapping[str, Any]
+    models: Sequence[str],
+    adapters: Sequence[str] = (),
+    *,
+    backend: str = "hf",
+    arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[ModelSpec]:
     """The models that were asked for, each `PATH` or `LABEL=PATH`; adapters stand on the one model that is given.
 
