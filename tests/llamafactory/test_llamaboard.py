@@ -54,7 +54,7 @@ def served(command: list[str], folder: Path, world: Path, *, programs: Path = co
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline and server.poll() is None:
         try:
             urlopen(address, timeout=5).close()
