@@ -55,7 +55,7 @@ def test_thresholds_as_given():
     for wrong in ("much", "1", -0.1, "nan"):
         with pytest.raises(ConfigurationError, match="threshold: "):
             measure_threshold(wrong, HARMLESS, HARMFUL, false_positive_rate=0.01)
-    with pytest.raises(ConfigurationError, match="false_positive_rate: 1.0"):
+    with pytest.raises(ConfigurationError, match="false_positive_rate: 1"):
         choose_threshold(HARMLESS, HARMFUL, 1.0)
 
 
