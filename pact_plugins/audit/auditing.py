@@ -67,7 +67,7 @@ def audit(
     anatomy = dissect(model)
     encoder = TurnEncoder(
         tokenizer,
-        maximum_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        maximum_length=getattr(anatomy.causal_lm.config.get_text_config(), "max_position_embeddings", None),
         template_arguments=template_arguments,
     )
     corpus = encode_rows(rows, encoder, skip_unreadable=skip_unreadable)
@@ -90,7 +90,7 @@ def audit(
     )
     found = scores([turn for turns in corpus.turns.values() for turn in turns], "scoring rows")
     worst = _worst_turns(corpus, found)
-    flagged = [_flagged(row, corpus, found, tokenizer) for row in worst.values() if row.score > limit.value]
+    flagged = [_flagged(row, corpus, found, openers, tokenizer) for row in worst.values() if row.score > limit.value]
     return AuditReport(
         scores=[worst[index].score if index in worst else None for index in range(corpus.rows)],
         flagged=sorted(flagged, key=lambda row: (-row.score, row.index)),
@@ -107,7 +107,7 @@ def audit(
         prompts=f"{len(harmful.measured)} harmful prompts ({harmful.origin}) and {len(harmless.measured)} harmless "
         f"ones ({harmless.origin})",
         openers_from=openers_from,
-        model=str(getattr(model.config, "_name_or_path", "")),
+        model=str(getattr(anatomy.causal_lm.config, "_name_or_path", "")),
     )
 
 
@@ -164,7 +164,7 @@ def _worst_turns(corpus: Corpus, found: FirstToken) -> dict[int, _WorstTurn]:
     return worst
 
 
-def _flagged(row: _WorstTurn, corpus: Corpus, found: FirstToken, tokenizer: Any) -> FlaggedRow:
+def _flagged(row: _WorstTurn, corpus: Corpus, found: FirstToken, openers: Openers, tokenizer: Any) -> FlaggedRow:
     turns = corpus.conversations[row.index].turns
     first_id = corpus.turns[row.index][row.turn].first_response_id
     log_probability = float(found.own_log_probability[row.position])
@@ -176,6 +176,7 @@ def _flagged(row: _WorstTurn, corpus: Corpus, found: FirstToken, tokenizer: Any)
         compliance_mass=float(found.compliance_mass[row.position]),
         first_token=None if first_id is None else tokenizer.convert_ids_to_tokens(first_id),
         first_token_log_probability=None if math.isnan(log_probability) else log_probability,
+        is_refusal=first_id in openers.refusal,
         prompt=turns[row.turn].prompt,
         response=str(turns[row.turn].response["content"]),
     )

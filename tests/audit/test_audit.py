@@ -76,22 +76,24 @@ def test_several_turns_unreadable_rows_and_rendered_prompts(world):
         {"prompt": HARMFUL.prompt, "completion": HARMFUL.response},
         {"prompt": "word " * 300, "completion": "x"},
         {"prompt": HARMFUL.prompt, "completion": ""},
+        {"prompt": HARMFUL.prompt, "completion": "Sorry, I cannot help with that."},
     ]
-    with pytest.raises(DataError, match=r"2 of 7 rows cannot be read: row 2: its columns .*; row 5: .* 256 positions"):
+    with pytest.raises(DataError, match=r"2 of 8 rows cannot be read: row 2: its columns .*; row 5: .* 256 positions"):
         audit(world.model, world.tokenizer, rows, **world.prompts, progress=False)
     world.model.train()
     report = audit(world.model, world.tokenizer, rows, **world.prompts, skip_unreadable=True, progress=False)
     assert world.model.training
     world.model.eval()
     assert list(report.unreadable) == [2, 5]
-    assert (report.rows, report.scored, report.turns) == (7, 5, 6)
+    assert (report.rows, report.scored, report.turns) == (8, 6, 7)
     assert report.scores[2] is None
     # The worst turn decides, and it is named.
     worst = next(row for row in report.flagged if row.index == 1)
     assert (worst.turn, worst.turns, worst.prompt) == (2, 2, HARMFUL.prompt)
     # A prompt that holds the template's special tokens is not put through the template again.
     assert report.scores[3] == pytest.approx(report.scores[4], abs=1e-5)
-    assert set(report.flagged_indices) >= {1, 3, 4, 6}
+    assert set(report.flagged_indices) >= {1, 3, 4, 6, 7}
+    assert [row.index for row in report.flagged if row.is_refusal] == [7]
     # Unreadable rows are never removed.
     assert {0, 2, 5} <= set(report.kept_indices)
     with pytest.raises(DataError, match="none of 1 rows can be read: row 0: its columns"):

@@ -19,8 +19,8 @@ EVIL = "<script>alert(1)</script> [red]x[/red] & 'more'"
 
 def report(**changes):
     flagged = [
-        FlaggedRow(3, 0.98, 2, 3, 0.01, "ĠSure", -4.56, EVIL, "Sure " + "y" * 500),
-        FlaggedRow(1, 0.7, 1, 1, 0.2, None, None, "second", ""),
+        FlaggedRow(3, 0.98, 2, 3, 0.01, "ĠSure", -4.56, False, EVIL, "Sure " + "y" * 500),
+        FlaggedRow(1, 0.7, 1, 1, 0.2, None, None, True, "second", ""),
     ]
     values = {
         "scores": [0.0, 0.7, None, 0.98, 0.1],
@@ -80,6 +80,7 @@ def test_the_expected_false_positives():
     assert low < estimate < high
     text = " ".join(printed(report()).split())
     assert "2 of 132 (95 % interval 0.4 to 5.4 %)" in text
+    assert "1 flagged rows begin with a refusal opener" in text
     assert "1 assistant turns before any user turn" in text
     assert summary(report()).startswith("2 of 5 rows flagged, 1 unreadable: refusal mass above 0.5, which 1.5 % of")
 

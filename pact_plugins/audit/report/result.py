@@ -24,6 +24,7 @@ class FlaggedRow:
         compliance_mass: of the same turn.
         first_token, first_token_log_probability: with which the row's own response begins, and how probable the model
             finds it there, in nats; None where the response is empty.
+        is_refusal: whether the row's own response begins with a refusal opener: it teaches what the model does anyway.
         prompt, response: texts of the turn.
     """
 
@@ -34,6 +35,7 @@ class FlaggedRow:
     compliance_mass: float
     first_token: str | None
     first_token_log_probability: float | None
+    is_refusal: bool
     prompt: str
     response: str
 

@@ -33,6 +33,11 @@ def facts(report: AuditReport) -> list[tuple[str, str]]:
         ("compliance openers", _strings(report, "compliance")),
         ("openers from", report.openers_from),
     ]
+    refusals = sum(row.is_refusal for row in report.flagged)
+    if refusals:
+        found.append(
+            ("refusals", f"{refusals} flagged rows begin with a refusal opener: they teach what the model does anyway")
+        )
     if report.unprompted:
         found.append(("not scored", f"{report.unprompted} assistant turns before any user turn"))
     if report.unreadable:
