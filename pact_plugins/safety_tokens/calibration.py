@@ -6,7 +6,7 @@ its output embedding. Sums over the vocabulary are streamed; no (samples, positi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,9 +59,29 @@ def teacher_force(
     """
     if not any(len(sequence.response_ids) for sequence in sequences):
         raise SafetyTokensError("the set of refusals is empty: there is no response token to learn from")
+    states: list[Tensor] = [torch.empty(0)] * len(sequences)
+    for index, hidden in forced_states(
+        decoder, sequences, batch_size=batch_size, description=description, progress=progress
+    ):
+        states[index] = hidden.cpu()
+    return Forced(states, head)
+
+
+@torch.no_grad()
+def forced_states(
+    decoder: nn.Module,
+    sequences: Sequence[TeacherForced],
+    *,
+    batch_size: int,
+    description: str,
+    progress: bool = True,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield, in batches of similar length, a sequence's index and the (R, hidden) states that predict its response.
+
+    They are views of the batch's states, on the decoder's device: who keeps them copies them.
+    """
     device = next(decoder.parameters()).device
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].context_ids) + len(sequences[i].response_ids))
-    states: list[Tensor] = [torch.empty(0)] * len(sequences)
     with (
         evaluation_mode(decoder),
         tqdm(total=len(sequences), desc=description, disable=not progress, leave=False) as bar,
@@ -73,9 +93,8 @@ def teacher_force(
             for row, index in enumerate(batch):
                 first = len(sequences[index].context_ids) - 1
                 count = len(sequences[index].response_ids)
-                states[index] = hidden[row, first : first + count].cpu()
+                yield index, hidden[row, first : first + count]
             bar.update(len(batch))
-    return Forced(states, head)
 
 
 def _right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
