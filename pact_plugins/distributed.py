@@ -65,9 +65,7 @@ def gathered_text(text: str) -> list[str]:
     padded[: own.numel()] = own
     received = [torch.zeros_like(padded) for _ in sizes]
     torch.distributed.all_gather(received, padded)
-    return [
-        bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)
-    ]
+    return [bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)]
 
 
 def rank() -> int:
