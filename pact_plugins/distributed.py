@@ -22,6 +22,11 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if is_distributed() else 1
 
 
+def rank() -> int:
+    """This process's number among the ranks, from 0."""
+    return torch.distributed.get_rank() if is_distributed() else 0
+
+
 def _device() -> str:
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
