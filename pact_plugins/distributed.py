@@ -71,8 +71,3 @@ def gathered_text(text: str) -> list[str]:
     received = [torch.zeros_like(padded) for _ in sizes]
     torch.distributed.all_gather(received, padded)
     return [bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)]
-
-
-def rank() -> int:
-    """This process's number."""
-    return torch.distributed.get_rank() if is_distributed() else 0

@@ -40,11 +40,13 @@ class RowGate:
         self._head, self.record = head, record
         self.weighs = config.weighs_rows
 
-    def weigh(self, responses: Responses, decoder_inputs: dict[str, Any], refusal_mass: Tensor) -> Gated:
+    def weigh(
+        self, responses: Responses, decoder_inputs: dict[str, Any], labels: Tensor, refusal_mass: Tensor
+    ) -> Gated:
         """Weights from the (number of responses,) refusal mass; gated responses go on record."""
         gated = is_gated(refusal_mass, threshold=self._threshold)
         if bool(gated.any()):
-            self.record.add(decoder_inputs, responses, refusal_mass, gated)
+            self.record.add(decoder_inputs, labels, refusal_mass, gated)
         weights = row_weights(refusal_mass, self._mode, threshold=self._threshold)
         return Gated(weights.to(responses.response_index.device)[responses.response_index], int(gated.sum()))
 
