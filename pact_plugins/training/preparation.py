@@ -165,8 +165,8 @@ def _opener_ids(tokens: SafetyTokens, anatomy: Any) -> Tensor:
     if not openers:
         raise ConfigurationError(
             "the gate needs refusal openers, but the safety tokens name none, so nobody can say what the reference "
-            "would refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none either, "
-            "the model has no token of its own to begin a refusal with (reasoning models begin everything alike)"
+            "would refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none "
+            "either, the model begins refusals and help alike, as reasoning models do"
         )
     return torch.tensor(openers, device=next(anatomy.decoder.parameters()).device)
 
