@@ -20,9 +20,12 @@ ROOT = Path(__file__).parents[2]
 OLDEST = ROOT / ".venvs" / "trl-oldest" / "bin" / "python"
 
 
+# Every micro-batch sees every anchor, so that the number of processes does not change which ones.
+GUARD = {"gate_training_rows": "hard", "anchor": "bundled", "anchor_size": 4, "anchor_fraction": 16}
 PROCESSES = {
     "published, full": {"objective": "published", "kl_coef": 1.0},
     "match, lora": {"objective": "match", "adapter": True},
+    "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor_max_new_tokens": 5}},
 }
 SILENT = {"objective": "published", "kl_coef": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
 OLDEST_CASES = {
