@@ -40,6 +40,15 @@ def summed(values: Sequence[float]) -> list[float]:
     return packed.tolist()
 
 
+def largest(number: int) -> int:
+    """The largest of the ranks' numbers. Every rank must call it."""
+    if not is_distributed():
+        return number
+    packed = torch.tensor([number], device=_device())
+    torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
+    return int(packed)
+
+
 def everyone(flag: bool) -> bool:
     """Whether ``flag`` is true on every rank."""
     return summed([float(flag)])[0] == world_size()
