@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
@@ -95,16 +96,19 @@ def _refuse(anatomy: Anatomy, aligned: AlignedModel, config: PACTConfig) -> None
             "anchor: with reference: frozen_copy the adapter's weights are part of the reference, so the replies "
             "cannot be sampled with the adapter off; set reference_model_path to the aligned model"
         )
-    reentrant = [
-        module
-        for module in anatomy.decoder.modules()
-        if getattr(getattr(module, "_gradient_checkpointing_func", None), "keywords", {}).get("use_reentrant")
-    ]
-    if reentrant and is_distributed():
+    if is_distributed() and any(map(_checkpoints_reentrantly, anatomy.decoder.modules())):
         raise ConfigurationError(
             "anchor: reentrant gradient checkpointing hands DDP a gradient twice where the model runs twice; set "
             "gradient_checkpointing_kwargs: {use_reentrant: false}"
         )
+
+
+def _checkpoints_reentrantly(module: nn.Module) -> bool:
+    function: Any = getattr(module, "_gradient_checkpointing_func", None)
+    if function is None or not getattr(module, "gradient_checkpointing", False):
+        return False
+    # A framework may have wrapped transformers' partial of torch's function.
+    return bool(getattr(inspect.unwrap(function), "keywords", {}).get("use_reentrant"))
 
 
 def _reference_states(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pact_plugins.errors import ConfigurationError
 from pact_plugins.guard import row_weights, token_cross_entropy
 from pact_plugins.guard.weights import is_gated
 from pact_plugins.messages import announce
@@ -49,7 +50,16 @@ class RowGate:
     def weigh(
         self, responses: Responses, decoder_inputs: dict[str, Any], labels: Tensor, refusal_mass: Tensor
     ) -> Gated:
-        """Weights from the (number of responses,) refusal mass; gated responses go on record."""
+        """Weights from the (number of responses,) refusal mass; gated responses go on record.
+
+        Raises:
+            ConfigurationError: the labels begin with the rows themselves, so that there is no prompt to judge.
+        """
+        if len(responses) and not bool(responses.columns[responses.first_tokens].any()):
+            raise ConfigurationError(
+                "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
+                "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone"
+            )
         gated = is_gated(refusal_mass, threshold=self._threshold)
         if bool(gated.any()):
             self.record.add(decoder_inputs, labels, refusal_mass, gated)
