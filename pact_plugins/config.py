@@ -39,8 +39,11 @@ class PACTConfig(BaseModel):
     gate_training_rows: Literal["off", "report", "hard", "soft"] = Field(
         "off", description="weigh down, or only report, responses to requests that the reference would refuse"
     )
-    gate_threshold: float = Field(
-        0.5, gt=0, lt=1, description="probability of a refusal above which a response is gated (hard) and reported"
+    gate_threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="refusal mass above which a response is gated (default: from the safety tokens, at least 0.5)",
     )
     anchor: Literal["off", "bundled", "gated"] = Field(
         "off", description="hold the model to the reference's own replies: to bundled prompts, or those of gated rows"

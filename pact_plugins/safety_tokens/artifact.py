@@ -65,6 +65,14 @@ class SafetyTokens:
         """Ids of the tokens that open compliant answers, the most probable first; empty where there are none."""
         return self._openers("compliance_openers")
 
+    @property
+    def refusal_threshold(self) -> float:
+        """Refusal mass above which the model refuses; 0.5 in files that do not say."""
+        value = self.settings.get("refusal_threshold", 0.5)
+        if not isinstance(value, float) or not 0 < value < 1:
+            raise SafetyTokensError(f"the safety tokens are damaged: refusal_threshold is {value!r}")
+        return value
+
     def _openers(self, key: str) -> tuple[int, ...]:
         ids = self.settings.get(key, [])
         if not isinstance(ids, list) or not all(

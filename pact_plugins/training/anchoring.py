@@ -39,6 +39,7 @@ def build_anchor(
     precision: torch.dtype | None,
     pause: Callable[[], Any],
     opener_ids: Tensor | None = None,
+    threshold: float = 0.5,
     data: TrainingData | None = None,
 ) -> Anchor:
     """Sample the replies (or find them in the cache), and compute the reference's states on them.
@@ -47,7 +48,7 @@ def build_anchor(
         reference: the term's, whose frozen output embedding is shared where it has one.
         precision: of the trainer's autocast, so that the states are those that training would see; None without.
         pause: hides a nested forward pass of the trained decoder from our hooks.
-        opener_ids, data: the refusal openers and the training set, for ``anchor: gated``.
+        opener_ids, threshold, data: the gate's, and the training set, for ``anchor: gated``.
 
     Raises:
         ConfigurationError: the prompts are unusable, or the reference is not the aligned model that ``aligned`` gives.
@@ -59,7 +60,7 @@ def build_anchor(
         harmful = [prompt_ids(tokenizer, prompt) for prompt in prompts.harmful]
         harmless = [prompt_ids(tokenizer, prompt) for prompt in prompts.harmless]
         if data is not None and opener_ids is not None:
-            harmful = _gated(running, data, opener_ids, config) or harmful
+            harmful = _gated(running, data, opener_ids, threshold, config) or harmful
         anchors, _ = sampled_anchors(running.causal_lm, tokenizer, config, harmful=harmful, harmless=harmless)
         states = _reference_states(running, anchors, config, precision)
         head = _reference_head(anatomy, aligned, running, reference)
@@ -74,15 +75,15 @@ def build_anchor(
     )
 
 
-def _gated(running: Anatomy, data: TrainingData, opener_ids: Tensor, config: PACTConfig) -> list[list[int]]:
+def _gated(
+    running: Anatomy, data: TrainingData, opener_ids: Tensor, threshold: float, config: PACTConfig
+) -> list[list[int]]:
     """As many contexts of gated rows as there are harmful anchors; none where no row is gated.
 
     The harmless half stays with prompts from elsewhere: those of the training rows ask for what the training is to
     change.
     """
-    contexts = gated_contexts(
-        running, data, opener_ids, threshold=config.gate_threshold, rules=ContextRules.of(running)
-    )
+    contexts = gated_contexts(running, data, opener_ids, threshold=threshold, rules=ContextRules.of(running))
     if not contexts:
         announce("anchor: the reference would refuse no request of the training set; harmful prompts are bundled ones")
         return []

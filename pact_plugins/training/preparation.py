@@ -102,7 +102,10 @@ def prepare(
         if (holds and not objective.full_vocabulary) or needs_openers:
             tokens = safety_tokens or _find_safety_tokens(aligned, tokenizer, config)
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
-        opener_ids = _opener_ids(tokens, anatomy) if tokens is not None and needs_openers else None
+        opener_ids, threshold = None, config.gate_threshold or 0.5
+        if tokens is not None and needs_openers:
+            opener_ids = _opener_ids(tokens, anatomy)
+            threshold = config.gate_threshold or tokens.refusal_threshold
         token_ids, weights = _on_device(None if objective.full_vocabulary else tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
         probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=precision is not None)
@@ -128,6 +131,7 @@ def prepare(
                 precision=precision,
                 pause=forward_pass.paused,
                 opener_ids=opener_ids,
+                threshold=threshold,
                 data=data if config.anchor == "gated" else None,
             )
         if _switches_adapter_off(aligned, name, anchor) and anatomy.peft_model is not None and not resumed:
@@ -141,11 +145,14 @@ def prepare(
         header_ids=header_ids,
         opener_ids=opener_ids if gates else None,
     )
-    gate = RowGate(config, head=head, record=GatedRows(tokenizer, ContextRules.of(anatomy))) if gates else None
+    gate = None
+    if gates:
+        record = GatedRows(tokenizer, ContextRules.of(anatomy))
+        gate = RowGate(config, threshold=threshold, head=head, record=record)
     contributions = ContributionComputer(
         term, coefficient=config.coefficient, gate=gate, anchor=anchor, anchor_coefficient=config.anchor_coef
     )
-    announce(_summary(config, tokens, name, anchor))
+    announce(_summary(config, tokens, name, gate, anchor))
     return Preparation(Attachment(anatomy, forward_pass, contributions), tokens, name, gate, anchor, tokenizer)
 
 
@@ -185,13 +192,19 @@ def _on_device(tokens: SafetyTokens | None, anatomy: Any) -> tuple[Tensor | None
     return tokens.token_ids.to(device), tokens.weights.to(device)
 
 
-def _summary(config: PACTConfig, tokens: SafetyTokens | None, reference: str | None, anchor: Anchor | None) -> str:
+def _summary(
+    config: PACTConfig,
+    tokens: SafetyTokens | None,
+    reference: str | None,
+    gate: RowGate | None,
+    anchor: Anchor | None,
+) -> str:
     scope = "the whole vocabulary" if tokens is None else f"{len(tokens)} safety tokens ({tokens.fingerprint})"
     parts = []
     if config.coefficient > 0:
         parts.append(f"objective {config.objective}, kl_coef {config.coefficient:g}, {scope}, reference {reference}")
-    if config.gate_training_rows != "off":
-        parts.append(f"gate {config.gate_training_rows} above {config.gate_threshold:g}")
+    if gate is not None:
+        parts.append(f"gate {config.gate_training_rows} above {gate.threshold:.3g}")
     if anchor is not None:
         held = anchor.anchors
         parts.append(f"anchored to {held.harmful} harmful and {held.harmless} harmless replies ({held.fingerprint})")

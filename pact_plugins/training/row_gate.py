@@ -36,13 +36,14 @@ class RowGate:
     """Weighs the cross-entropy of each response by what the reference would have answered.
 
     Args:
-        config: mode and threshold.
+        config: the mode.
+        threshold: a refusal mass above it gates a response.
         head: the trained model's, for the cross-entropy of trainers that offer no per-token log-probabilities.
         record: remembers the gated responses.
     """
 
-    def __init__(self, config: PACTConfig, *, head: OutputHead, record: GatedRows) -> None:
-        self._mode, self._threshold = config.gate_training_rows, config.gate_threshold
+    def __init__(self, config: PACTConfig, *, threshold: float, head: OutputHead, record: GatedRows) -> None:
+        self._mode, self.threshold = config.gate_training_rows, threshold
         self._head, self.record = head, record
         self.weighs = config.weighs_rows
         self._seen, self._gated, self._has_warned = 0, 0, False
@@ -60,11 +61,11 @@ class RowGate:
                 "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
                 "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone"
             )
-        gated = is_gated(refusal_mass, threshold=self._threshold)
+        gated = is_gated(refusal_mass, threshold=self.threshold)
         if bool(gated.any()):
             self.record.add(decoder_inputs, labels, refusal_mass, gated)
         self._warn_of_many(len(gated), int(gated.sum()))
-        weights = row_weights(refusal_mass, self._mode, threshold=self._threshold)
+        weights = row_weights(refusal_mass, self._mode, threshold=self.threshold)
         return Gated(weights.to(responses.response_index.device)[responses.response_index], int(gated.sum()))
 
     def _warn_of_many(self, responses: int, gated: int) -> None:

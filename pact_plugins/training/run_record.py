@@ -48,6 +48,7 @@ def write_run_record(
         "gradient_receipts": ledger.receipts,
         "response_tokens": ledger.response_tokens,
         "last_log": {key: value for key, value in logged[-1].items() if key.startswith("pact/")} if logged else {},
+        "gate_threshold": None if preparation.gate is None else preparation.gate.threshold,
         "gated_rows": gated_rows,
     }
     write_json(folder / FILE_NAME, record)

@@ -17,7 +17,12 @@ def guard_settings(folder: Path) -> dict[str, Any]:
     from pact_plugins.modeling import LiveHead, dissect, prompt_ids
     from pact_plugins.safety_tokens import SafetyTokens
     from pact_plugins.safety_tokens.calibration import TeacherForced, teacher_force
-    from pact_plugins.safety_tokens.openers import find_openers, first_token_probability
+    from pact_plugins.safety_tokens.openers import (
+        find_openers,
+        first_token_mass,
+        first_token_probability,
+        refusal_threshold,
+    )
 
     prompts = {
         "harmful": tiny_world.harmful_prompts(64, seed=21, split="train"),
@@ -26,15 +31,19 @@ def guard_settings(folder: Path) -> dict[str, Any]:
     anatomy = dissect(AutoModelForCausalLM.from_pretrained(tiny_world.aligned_path()).float())
     tokenizer = AutoTokenizer.from_pretrained(tiny_world.aligned_path())
 
-    def probability(texts: list[str]) -> Any:
+    def after(texts: list[str]) -> Any:
         sequences = [TeacherForced(prompt_ids(tokenizer, text), [0]) for text in texts]
         head = LiveHead(anatomy.causal_lm)
-        forced = teacher_force(anatomy.decoder, head, sequences, batch_size=64, description="", progress=False)
-        return first_token_probability(forced, "cpu")
+        return teacher_force(anatomy.decoder, head, sequences, batch_size=64, description="", progress=False)
 
-    openers = find_openers(probability(prompts["harmful"]), probability(prompts["harmless"]), limit=12)
+    harmful, harmless = (after(texts) for texts in prompts.values())
+    openers = find_openers(first_token_probability(harmful, "cpu"), first_token_probability(harmless, "cpu"), limit=12)
     tokens = SafetyTokens.random(tokenizer, len(tokenizer), count=24, seed=1)
-    found = {"refusal_openers": list(openers.refusal), "compliance_openers": list(openers.compliance)}
+    found = {
+        "refusal_openers": list(openers.refusal),
+        "compliance_openers": list(openers.compliance),
+        "refusal_threshold": refusal_threshold(first_token_mass(harmful, openers.refusal, "cpu")),
+    }
     replace(tokens, settings={**tokens.settings, **found}).save(folder / "openers.safetensors")
     rows = [{"prompt": text, "kind": kind} for kind, texts in prompts.items() for text in texts]
     (folder / "anchor_prompts.json").write_text(json.dumps(rows))
