@@ -53,7 +53,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     watch = Watch(move=True)
     peft_config = lora() if adapter else None
-    config = {"objective": objective, "kl_coef": kl_coef, **(guard or {})}
+    config = {"objective": objective, "kl_coef": kl_coef, **(guard or {}), "cache_path": str(out / "cache")}
     callback = pact(config, safety_tokens=tokens_with_openers())
     trainer = sft_trainer(out / "run", adapter=peft_config, callbacks=[callback, watch], **settings)
     if silent_rank is not None:

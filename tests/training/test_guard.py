@@ -42,6 +42,10 @@ def assert_same(found, expected):
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def largest(gradients):
+    return max(float(gradient.abs().max()) for gradient in gradients.values())
+
+
 def weights_of(mode, scores, threshold):
     return {"hard": (scores <= threshold).float(), "soft": 1 - scores, "report": torch.ones_like(scores)}[mode]
 
@@ -70,10 +74,11 @@ def test_a_gated_batch_teaches_nothing_at_all():
     preparation = attached(model, kl_coef=0, gate_training_rows="hard", gate_threshold=1e-6)
     model.train()
     found = gradients_of(model(**BATCH.inputs).loss, model)
-    largest = max(float(gradient.abs().max()) for gradient in found.values())
-    assert largest < 1e-6
     settle(preparation)
     preparation.attachment.detach()
+    ungated = gradients_of(model(**BATCH.inputs).loss, model)
+    assert largest(ungated) > 1e-2
+    assert largest(found) < 1e-6 * largest(ungated)
 
 
 @pytest.mark.parametrize("adapter", [False, True])
