@@ -78,7 +78,7 @@ def test_a_gated_batch_teaches_nothing_at_all():
     preparation.attachment.detach()
     ungated = gradients_of(model(**BATCH.inputs).loss, model)
     assert largest(ungated) > 1e-2
-    assert largest(found) < 1e-6 * largest(ungated)
+    assert largest(found) < 1e-5 * largest(ungated)
 
 
 @pytest.mark.parametrize("adapter", [False, True])
