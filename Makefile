@@ -68,7 +68,7 @@ lock: install ## resolve requirements/*.in and the extras again
 		pyproject.toml requirements/axolotl.in --extra axolotl --extra eval \
 		--override requirements/axolotl-overrides.txt -o requirements/axolotl.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml requirements/llamafactory.in --extra dev \
+		pyproject.toml requirements/llamafactory.in --extra eval --extra dev \
 		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
 	@# The same lock serves every build of torch.
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
-import sys
-import sysconfig
+import tempfile
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,45 +13,10 @@ import click
 import pytest
 
 from pact_plugins.activation import line
+from pact_plugins.cli import activation
 from pact_plugins.default_plugins import commands
 from pact_plugins.errors import ActivationError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-class Environment:
-    """A virtual environment that sees this checkout and the packages of the running interpreter."""
-
-    def __init__(self, folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-        self.python = folder / "bin" / "python"
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        self.site = folder / "lib" / version / "site-packages"
-        paths = [CHECKOUT, CHECKOUT / "integrations", CHECKOUT / "evals", sysconfig.get_path("purelib")]
-        self.editable = self.site / "_editable_impl_of_the_test.pth"
-        self.editable.write_text("".join(f"{path}\n" for path in paths))
-        self.pycache = folder / "pycache"
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PACT_DISABLE")
-        environment = {name: value for name, value in os.environ.items() if name not in dropped}
-        environment |= {"PYTHONPYCACHEPREFIX": str(self.pycache), "COLUMNS": "200", **variables}
-        return subprocess.run(
-            [str(self.python), *arguments], env=environment, cwd=self.site, capture_output=True, text=True, check=False
-        )
-
-    def pact(self, command: str) -> subprocess.CompletedProcess[str]:
-        """The command alone: `pact` would load every plugin first, which has a test of its own."""
-        return self.run("-c", f"from pact_plugins.cli.activation import {command}; {command}()")
-
-    def has_hook(self, **variables: str) -> bool:
-        program = "import sys; print([type(finder).__name__ for finder in sys.meta_path])"
-        result = self.run("-c", program, **variables)
-        assert (result.returncode, result.stderr) == (0, "")
-        return "ImportHook" in result.stdout
-
-    def files(self) -> set[str]:
-        return {file.name for file in self.site.iterdir()}
+from tests.helpers.environments import Environment
 
 
 @pytest.fixture(scope="module")
@@ -131,27 +95,49 @@ print((time.perf_counter() - start) * 1e3, *sorted(set(sys.modules) - before))
     assert min(float(run[0]) for run in runs) < 1.0
 
 
-def _write_without_privileges(folder: Path, answer: Connection) -> None:
+def _without_privileges(command: click.Command, folder: Path, answer: Connection) -> None:
     if os.geteuid() == 0:
         os.setuid(65534)
+    line.target_folder = lambda: folder  # type: ignore[assignment]
+    line.site_folders = lambda: [folder]  # type: ignore[assignment]
     try:
-        line.write(folder)
+        command.main(args=[], standalone_mode=False)
     except ActivationError as error:
         answer.send(str(error))
 
 
-def test_a_folder_that_is_not_writable_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
+def _refused(command: click.Command, folder: Path) -> str:
+    """What ``command`` says where ``folder`` is site-packages and is not writable."""
+    folder.chmod(0o555)
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_write_without_privileges, args=(tmp_path, sender))
+    process = multiprocessing.get_context("fork").Process(target=_without_privileges, args=(command, folder, sender))
     process.start()
     process.join(timeout=30)
-    tmp_path.chmod(0o755)
+    folder.chmod(0o755)
     assert process.exitcode == 0
-    answer = receiver.recv()
-    assert answer.startswith(f"{tmp_path} is not writable (Permission denied)")
+    assert receiver.poll()
+    return str(receiver.recv())
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Readable for everybody, which pytest's own temporary folders are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_enable_names_a_folder_that_is_not_writable(public_folder: Path) -> None:
+    answer = _refused(activation.enable, public_folder)
+    assert answer.startswith(f"{public_folder} is not writable (Permission denied)")
     assert "plugins: [pact_axolotl.PACTPlugin]" in answer
-    assert list(tmp_path.iterdir()) == []
+    assert list(public_folder.iterdir()) == []
+
+
+def test_disable_names_a_file_that_cannot_be_removed(public_folder: Path) -> None:
+    file, _ = line.write(public_folder)
+    assert _refused(activation.disable, public_folder) == f"{file} cannot be removed (Permission denied)"
+    assert file.read_text() == line.LINE
 
 
 def test_the_line_sorts_after_the_file_of_an_editable_installation() -> None:

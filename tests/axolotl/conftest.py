@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pact_plugins import tiny_world
 from pact_plugins.config import PACTConfig
 from tests.axolotl import runs
+from tests.helpers.environments import Environment
 
 ROWS = tiny_world.finetuning_rows(24, harmful_fraction=0.1, seed=3)
 
@@ -65,3 +66,12 @@ def trained(workplace: Path) -> Callable[..., runs.Run]:
         return done[name]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def enabled(workplace: Path) -> Environment:
+    """An environment of the tests' own in which `pact enable` has been run."""
+    environment = Environment(workplace / "venv", scripts=("accelerate", "axolotl", "pact", "torchrun"))
+    assert "enabled: " in runs.command(workplace, "pact", "enable", environment=environment).succeeded().log
+    assert environment.has_hook()
+    return environment

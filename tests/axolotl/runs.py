@@ -19,8 +19,8 @@ import yaml
 from safetensors.torch import load_file
 
 from pact_plugins import tiny_world
+from tests.helpers.environments import CHECKOUT, Environment
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PLUGIN = "pact_axolotl.PACTPlugin"
 Settings = dict[str, Any]
@@ -96,14 +96,26 @@ def prepare(folder: Path, settings: Mapping[str, Any], rows: list[dict[str, Any]
     return folder / "config.yml"
 
 
-def command(folder: Path, *arguments: str, timeout: float = 400, **variables: str) -> Run:
-    """Run a console script of this environment in ``folder``."""
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(CHECKOUT)}
+def command(
+    folder: Path, *arguments: str, environment: Environment | None = None, timeout: float = 400, **variables: str
+) -> Run:
+    """Run a console script in ``folder``.
+
+    Args:
+        environment: whose script; without one it is this environment's, with `pact enable` without effect.
+    """
+    if environment is None:
+        paths = os.pathsep.join(map(str, (CHECKOUT, CHECKOUT / "integrations", CHECKOUT / "evals")))
+        scripts = BIN
+        all_variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": paths}
+        all_variables["PACT_DISABLE"] = "1"
+    else:
+        scripts, all_variables = environment.bin, environment.variables()
     script, *rest = arguments
     finished = subprocess.run(
-        [str(BIN / script), *rest],
+        [str(scripts / script), *rest],
         cwd=folder,
-        env={**environment, **variables},
+        env={**all_variables, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,63 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pact_plugins.activation import line
-from tests.axolotl import runs
+from tests.axolotl import reporters, runs
 from tests.axolotl.conftest import ROWS
 from tests.axolotl.runs import BASE, LORA, Run
+from tests.helpers.environments import Environment
 
 pytestmark = pytest.mark.framework
 TORCHRUN = ("--launcher", "torchrun", "--", "--nproc_per_node", "1", "--master_port", "29541")
+REPORTERS = {"use_tensorboard": True, "use_wandb": True, "wandb_project": "pact", "wandb_mode": "offline"}
 
 
-@pytest.fixture(scope="module")
-def enabled() -> Iterator[None]:
-    """`pact enable` in this environment; taken back unless it was enabled before."""
-    was_enabled = bool(line.written_in())
-    assert runs.command(runs.CHECKOUT, "pact", "enable").succeeded()
-    yield
-    if not was_enabled:
-        assert runs.command(runs.CHECKOUT, "pact", "disable").succeeded()
-
-
-def train(folder: Path, settings: dict[str, Any], *arguments: str, start: tuple[str, ...] = (), **env: str) -> Run:
+def train(
+    folder: Path,
+    settings: dict[str, Any],
+    *arguments: str,
+    start: tuple[str, ...] = ("axolotl", "train"),
+    environment: Environment | None = None,
+    **env: str,
+) -> Run:
     runs.prepare(folder, {**BASE, **LORA, **settings}, ROWS)
-    return runs.command(folder, "axolotl", *start, "train", "config.yml", *arguments, **env)
+    return runs.command(folder, *start, "config.yml", *arguments, environment=environment, **env)
 
 
 def is_protected(run: Run, steps: int = 2) -> None:
     run.succeeded()
     assert run.record["optimizer_steps_protected"] == steps
     assert run.record["gradient_receipts"] == steps
-    assert f"[axolotl.pact] PACT: {steps} optimizer steps protected, {steps} gradient receipts" in run.log
+    assert run.log.count(f"[axolotl.pact] PACT: {steps} optimizer steps protected, {steps} gradient receipts") == 1
 
 
 def test_dotted_name_needs_nothing_else(workplace: Path, pact: dict[str, Any]) -> None:
-    assert not line.written_in()
-    run = train(workplace / "dotted", {**pact, "use_tensorboard": True}, "--launcher", "python")
+    """The record, the log and every reporter."""
+    run = train(workplace / "dotted", {**pact, **REPORTERS}, "--launcher", "python")
     is_protected(run)
     assert len(run.record["safety_tokens"]["fingerprint"]) == 16
     assert run.record["config"]["objective"] == "match"
+    assert (run.output / "pact_safety_tokens.safetensors").is_file()
     assert "'pact/kl': " in run.log
     assert "2 optimizer steps protected" in (run.output / "debug.log").read_text()
-    assert (run.output / "pact_safety_tokens.safetensors").is_file()
-    events = EventAccumulator(str(next(run.output.rglob("events.out.tfevents.*")).parent)).Reload()
-    tags = set(events.Tags()["scalars"])
-    assert {"train/pact/kl", "train/pact/loss", "train/pact/safety_mass"} <= tags
+    last = run.record["last_log"]
+    assert {"pact/kl", "pact/loss", "pact/safety_mass", "pact/reference_safety_mass"} <= set(last)
+    for series in (reporters.tensorboard(run.output), reporters.wandb(run.folder)):
+        for name, value in last.items():
+            assert len(series[f"train/{name}"]) == 2
+            assert series[f"train/{name}"][-1] == pytest.approx(value, rel=1e-5)
 
 
 def test_axolotl_pact_train_needs_neither_line_nor_plugins(workplace: Path, pact: dict[str, Any]) -> None:
     """The processes that the launcher starts know the short name as well."""
-    assert not line.written_in()
-    folder = workplace / "native"
-    is_protected(train(folder, {"pact": pact["pact"]}, *TORCHRUN, start=("pact",), ACCELERATE_USE_CPU="true"))
+    start = ("axolotl", "pact", "train")
+    is_protected(train(workplace / "native", {"pact": pact["pact"]}, *TORCHRUN, start=start, ACCELERATE_USE_CPU="true"))
+
+
+def test_pact_train_axolotl_ends_with_one_line_about_a_mistake(workplace: Path, pact: dict[str, Any]) -> None:
+    start = ("pact", "train", "axolotl")
+    run = train(workplace / "misspelt", {"pcat": pact["pact"]}, "--launcher", "python", start=start)
+    assert run.returncode == 2
+    assert "Error: pcat: unknown key, which Axolotl would ignore; did you mean 'pact'?" in run.log
+    assert "Traceback" not in run.log
+    assert not run.output.exists()
 
 
 @pytest.mark.parametrize(
@@ -70,23 +77,25 @@ def test_axolotl_pact_train_needs_neither_line_nor_plugins(workplace: Path, pact
     ],
 )
 def test_short_name_with_each_launcher(
-    name: str, plugins: Any, launcher: tuple[str, ...], enabled: None, workplace: Path, pact: dict[str, Any]
+    name: str, plugins: Any, launcher: tuple[str, ...], enabled: Environment, workplace: Path, pact: dict[str, Any]
 ) -> None:
     settings = {"plugins": plugins, "pact": pact["pact"]}
-    is_protected(train(workplace / f"short_{name}", settings, *launcher, ACCELERATE_USE_CPU="true"))
+    run = train(workplace / f"short_{name}", settings, *launcher, environment=enabled, ACCELERATE_USE_CPU="true")
+    is_protected(run)
 
 
-def test_preprocess_takes_the_short_name(enabled: None, workplace: Path, pact: dict[str, Any]) -> None:
-    file = runs.prepare(workplace / "preprocess", {**BASE, **LORA, **pact, "plugins": "pact"}, ROWS)
-    run = runs.command(file.parent, "axolotl", "preprocess", "config.yml").succeeded()
-    assert any((run.folder / "prepared").iterdir())
+def test_preprocess_takes_the_short_name(enabled: Environment, workplace: Path, pact: dict[str, Any]) -> None:
+    folder = runs.prepare(workplace / "preprocess", {**BASE, **LORA, **pact, "plugins": "pact"}, ROWS).parent
+    runs.command(folder, "axolotl", "preprocess", "config.yml", environment=enabled).succeeded()
+    assert any((folder / "prepared").iterdir())
 
 
-def test_a_wrong_block_ends_the_command(enabled: None, workplace: Path, pact: dict[str, Any]) -> None:
-    run = train(workplace / "misspelt", {"pcat": pact["pact"]}, "--launcher", "python")
+def test_a_wrong_block_ends_the_stock_command(enabled: Environment, workplace: Path, pact: dict[str, Any]) -> None:
+    settings = {"pact": pact["pact"]}
+    run = train(workplace / "unlisted", settings, "--launcher", "python", environment=enabled)
     assert run.returncode != 0
-    assert "pcat: unknown key, which Axolotl would ignore; did you mean 'pact'?" in run.log
-    assert not run.output.exists() or not (run.output / "adapter_model.safetensors").exists()
+    assert "pact: stands in the configuration, but the plugin does not" in run.log
+    assert not run.output.exists()
 
 
 def test_ligers_fused_linear_cross_entropy(workplace: Path, pact: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ from pact_plugins.safety_tokens import SafetyTokens
 from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run
 
+pytestmark = pytest.mark.framework
+
 FIRST_STEP = "tests.axolotl.probe.FirstStep"
 KL_COEF = 3.0
 TEMPERATURE = 2.0
@@ -53,15 +55,13 @@ def closeness(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
     )
 
 
-@pytest.mark.framework
 def test_kl_coef_zero_is_axolotls_own_run(trained: Callable[..., Run], pact: dict[str, Any]) -> None:
     settings = {**LORA, "max_steps": 3, "lora_dropout": 0.1, "gradient_accumulation_steps": 2, "micro_batch_size": 2}
     stock = trained("stock", settings).succeeded()
     off = trained("off", {**settings, **pact, "pact": {**pact["pact"], "kl_coef": 0}}).succeeded()
-    on = trained("on", {**settings, **pact}).succeeded()
-    losses = [[entry["loss"] for entry in run.history if "loss" in entry] for run in (stock, off, on)]
+    losses = [[entry["loss"] for entry in run.history if "loss" in entry] for run in (stock, off)]
+    assert len(losses[0]) == 3
     assert losses[0] == losses[1]
-    assert losses[0] != losses[2]
     weights = [run.tensors("adapter_model") for run in (stock, off)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert "kl_coef is 0: off" in off.log
@@ -100,15 +100,14 @@ def autograd_gradients(run: Run, safety_tokens: Path, *, lora: bool) -> None:
     save_file(gradients, run.output / "expected.safetensors")
 
 
-@pytest.mark.framework
-@pytest.mark.parametrize("mode", ["lora", "full", "accumulation"])
+@pytest.mark.parametrize("mode", ["lora_accumulation", "full"])
 def test_the_gradient_is_autograds(
     mode: str, trained: Callable[..., Run], pact: dict[str, Any], safety_tokens: Path
 ) -> None:
     settings = protected(pact)
     if mode == "full":
         settings = {key: value for key, value in settings.items() if key not in LORA}
-    if mode == "accumulation":
+    else:
         settings |= {"micro_batch_size": 2, "gradient_accumulation_steps": 2}
     run = trained(f"gradient_{mode}", settings).succeeded()
     runs.in_fork(run.folder, partial(autograd_gradients, run, safety_tokens, lora=mode != "full")).succeeded()
@@ -123,7 +122,6 @@ def unpacked(trained: Callable[..., Run], pact: dict[str, Any]) -> Run:
     return trained("unpacked", protected(pact), EQUAL_ROWS).succeeded()
 
 
-@pytest.mark.framework
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_packed_equals_unpacked(
     attention: str, unpacked: Run, trained: Callable[..., Run], pact: dict[str, Any]
@@ -137,7 +135,6 @@ def test_packed_equals_unpacked(
     assert packed.record["response_tokens"] == unpacked.record["response_tokens"]
 
 
-@pytest.mark.framework
 def test_packed_without_attention_implementation(
     trained: Callable[..., Run], pact: dict[str, Any], safety_tokens: Path
 ) -> None:
@@ -151,7 +148,6 @@ def test_packed_without_attention_implementation(
     assert closeness(run.tensors("gradients"), run.tensors("expected")) < 1e-4
 
 
-@pytest.mark.framework
 def test_two_processes_equal_one(unpacked: Run, pact: dict[str, Any], workplace: Path) -> None:
     plugins = ["tests.axolotl.probe.CPURanks", FIRST_STEP, PLUGIN]
     settings = protected(pact, plugins=plugins, micro_batch_size=2)

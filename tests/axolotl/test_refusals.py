@@ -81,6 +81,14 @@ def test_the_short_name_in_every_form(tmp_path: Path, plugins: Any) -> None:
     assert f"plugins: ['{PLUGIN}']" in run.log
 
 
+@pytest.mark.parametrize("plugins", ["pact", ["pact"]])
+def test_the_short_name_without_enable_is_an_error(tmp_path: Path, plugins: Any) -> None:
+    """Of Axolotl's own, which takes names apart at their last dot: no plain run."""
+    run = load(tmp_path, {**COMMON, "plugins": plugins})
+    assert run.returncode != 0
+    assert "ValueError: not enough values to unpack" in run.log
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -18,6 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+needs_chromium = pytest.mark.skipif(
+    not (_CHROMIUM and _DRIVER), reason="needs a browser: apt-get install chromium chromium-driver"
+)
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -113,15 +117,12 @@ class Page:
 
 @contextmanager
 def opened(address: str, profile: Path, *, timeout: float = 60) -> Iterator[Page]:
-    """The page at ``address``; the test is skipped where Chromium or its driver is not installed."""
-    chromium, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver_path is None:
-        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
+    """The page at ``address``."""
     options = Options()
-    options.binary_location = chromium
+    options.binary_location = str(_CHROMIUM)
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(driver_path))
+    driver = webdriver.Chrome(options=options, service=Service(str(_DRIVER)))
     try:
         driver.get(address)
         yield Page(driver, timeout)

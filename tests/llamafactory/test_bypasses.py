@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pact_llamafactory.bypasses import refuse_bypasses
+from pact_llamafactory.launcher import launch
 from pact_llamafactory.training import train
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
-from tests.llamafactory import runs
+from tests.llamafactory import commands, runs
 
 
 @pytest.mark.parametrize("name", ["USE_MCA", "USE_MEGATRON_BRIDGE", "USE_V1"])
@@ -27,6 +30,16 @@ def test_switches() -> None:
         with pytest.raises(ConfigurationError, match="use_hyper_parallel"):
             refuse_bypasses(arguments)
     refuse_bypasses({"use_hyper_parallel": False})
+
+
+def test_the_launcher_refuses_before_it_starts_a_process(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = commands.write(settings, tmp_path / "cfg.yaml")
+    monkeypatch.setenv("USE_MCA", "1")
+    with pytest.raises(ConfigurationError, match="USE_MCA=1 trains with Megatron Core"):
+        launch(["train", str(config)])
+    assert "FORCE_TORCHRUN" not in os.environ
 
 
 @pytest.mark.framework

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,18 @@ COMPARABLE = {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0, "disab
 
 
 @pytest.fixture(scope="module")
-def enabled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """`pact enable` in this environment, taken back afterwards unless it was so before."""
-    from pact_plugins.activation import line
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stock commands of an environment in which `pact enable` was run."""
+    return commands.enabled_environment(tmp_path_factory.mktemp("enabled") / "venv")
 
-    before = line.written_in()
-    done = commands.run(["pact", "enable"], cwd=tmp_path_factory.mktemp("enable"))
-    assert done.returncode == 0, done.stderr
-    yield
-    if not before:
-        assert commands.run(["pact", "disable"], cwd=tmp_path_factory.mktemp("disable")).returncode == 0
+
+def equal_weights(ours: Path, theirs: Path) -> None:
+    """Two adapters after the same steps of plain gradient descent, up to rounding."""
+    left, right = (load_file(folder / "adapter_model.safetensors") for folder in (ours, theirs))
+    moved = max(float(weight.abs().max()) for name, weight in right.items() if "lora_B" in name)
+    assert left.keys() == right.keys()
+    for name, weight in right.items():
+        assert torch.allclose(left[name], weight, rtol=0, atol=1e-4 * moved), name
 
 
 def test_pact_train(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -67,49 +68,59 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     done = commands.run(command, cwd=tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2")
     assert done.returncode == 0, done.stderr[-2000:]
     one = runs.train({**settings, **COMPARABLE}, output_dir=str(tmp_path / "one"))
-    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", one.folder))
-    moved = max(float(weight.abs().max()) for name, weight in theirs.items() if "lora_B" in name)
-    for name, weight in theirs.items():
-        assert torch.allclose(ours[name], weight, rtol=0, atol=1e-4 * moved), name
+    equal_weights(tmp_path / "out", one.folder)
+    assert one.record is not None
     record = json.loads((tmp_path / "out/pact.json").read_text())
     assert record["optimizer_steps_protected"] == 3
     # A rank counts its own rows.
     assert record["last_log"]["pact/kl"] == pytest.approx(one.record["last_log"]["pact/kl"], rel=1e-3)
 
 
-@pytest.mark.usefixtures("enabled")
-def test_stock_command_after_enable(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_stock_command_after_enable(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
     config = commands.write(settings, tmp_path / "cfg.yaml")
     command = ["llamafactory-cli", "train", str(config), "pact.kl_coef=0.5", "max_steps=1"]
-    done = commands.run(command, cwd=tmp_path)
+    done = commands.run(command, cwd=tmp_path, programs=programs)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / "out/pact.json").read_text())
     assert (record["config"]["kl_coef"], record["optimizer_steps_protected"]) == (0.5, 1)
 
 
-@pytest.mark.usefixtures("enabled")
-def test_stock_elastic_launch_after_enable(settings: dict[str, Any], tmp_path: Path) -> None:
-    config = commands.write({**settings, "max_steps": 1, "ddp_backend": "gloo"}, tmp_path / "cfg.yaml")
-    elastic = {"RDZV_ID": "7", "MIN_NNODES": "1", "MAX_NNODES": "1", "MAX_RESTARTS": "1", "NPROC_PER_NODE": "1"}
-    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, FORCE_TORCHRUN="1", **elastic)
+def test_stock_elastic_launch_after_enable(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
+    """Two processes again, with a loss that is made outside the model: it has the number of processes as a factor."""
+    shared = {**settings, **COMPARABLE, "use_dft_loss": True, "pact": {**settings["pact"], "kl_coef": 20.0}}
+    two = {**shared, "per_device_train_batch_size": 2, "ddp_backend": "gloo"}
+    config = commands.write(two, tmp_path / "cfg.yaml")
+    elastic = {"RDZV_ID": "7", "MIN_NNODES": "1", "MAX_NNODES": "1", "MAX_RESTARTS": "1", "NPROC_PER_NODE": "2"}
+    command = ["llamafactory-cli", "train", str(config)]
+    done = commands.run(command, cwd=tmp_path, programs=programs, FORCE_TORCHRUN="1", **elastic)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads((tmp_path / "out/pact.json").read_text())["optimizer_steps_protected"] == 1
+    one = runs.train(shared, output_dir=str(tmp_path / "one"))
+    equal_weights(tmp_path / "out", one.folder)
+    assert json.loads((tmp_path / "out/pact.json").read_text())["optimizer_steps_protected"] == 3
 
 
-@pytest.mark.usefixtures("enabled")
-def test_stock_command_refuses_the_v1_code(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_stock_command_refuses_the_v1_code(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
     config = commands.write(settings, tmp_path / "cfg.yaml")
-    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, USE_V1="1")
+    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, programs=programs, USE_V1="1")
     assert done.returncode != 0
     assert "USE_V1=1" in done.stderr
 
 
 def test_stock_command_without_enable_fails_loudly(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Even where LLaMA-Factory was told to ignore what it does not know, and with it the block."""
     config = commands.write(settings, tmp_path / "cfg.yaml")
-    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, PACT_DISABLE="1")
+    alone = {"PACT_DISABLE": "1", "ALLOW_EXTRA_ARGS": "1"}
+    done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, **alone)
     assert done.returncode != 0
-    assert "pact" in done.stderr
+    assert "Unknown task: pact" in done.stderr
     assert not (tmp_path / "out/adapter_model.safetensors").exists()
+
+
+def test_the_stock_parser_does_not_know_the_block(settings: dict[str, Any]) -> None:
+    from llamafactory.hparams.parser import _parse_train_args
+
+    with pytest.raises(ValueError, match=r"not used by the HfArgumentParser.*pact"):
+        _parse_train_args({**settings, "stage": "sft"})
 
 
 def test_export_and_chat_read_the_same_stage(settings: dict[str, Any], tmp_path: Path) -> None:

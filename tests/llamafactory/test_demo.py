@@ -1,4 +1,4 @@
-"""The demo's comparison through LLaMA-Factory: the same conclusion as through TRL."""
+"""The demo's comparison through LLaMA-Factory, measured by the shared lm-eval tasks: the conclusion is TRL's."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pact_evals.harness.evaluate import evaluate_model, tiny_summary
 from pact_plugins import tiny_world
 from tests.llamafactory import runs
 
 pytestmark = pytest.mark.framework
 
+PROMPTS = 100
 DEMO = {
     "dataset": "demo",
     "lora_rank": 8,
@@ -64,6 +66,8 @@ def _prompts(folder: Path) -> dict[str, str]:
 def _measured(adapter: Path) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(tiny_world.aligned_path())
     tokenizer = AutoTokenizer.from_pretrained(tiny_world.aligned_path())
-    result = tiny_world.evaluate(PeftModel.from_pretrained(model, adapter), tokenizer, prompts=100, seed=7)
+    adapted = PeftModel.from_pretrained(model, adapter)
+    settings = {"prompts": PROMPTS, "seed": 7}
+    result = tiny_summary(evaluate_model(adapted, tokenizer, ["pact_tiny"], task_settings=settings))
     print(adapter.name, json.dumps(result))
     return result

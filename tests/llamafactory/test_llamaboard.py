@@ -7,9 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -20,44 +20,41 @@ import yaml
 
 from pact_llamafactory.llamaboard import MENU_ENTRY
 from pact_plugins import tiny_world
-from tests.llamafactory.browser import opened
-from tests.llamafactory.commands import BIN
+from tests.llamafactory import commands
+from tests.llamafactory.browser import Page, needs_chromium, opened
 
 pytestmark = pytest.mark.framework
 
 
-@pytest.fixture(scope="module")
-def board(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """`pact llamafactory webui` in a folder of its own; its address and the folder."""
-    folder = tmp_path_factory.mktemp("board")
+@contextmanager
+def served(command: list[str], folder: Path, world: Path, *, programs: Path = commands.BIN) -> Iterator[str]:
+    """LlamaBoard started by ``command`` in a folder of its own; yields its address."""
     shutil.copytree(world / "data", folder / "data")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PATH": commands.search_path(programs),
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_ANALYTICS_ENABLED": "False",
         # The page would otherwise open in whatever browser this machine calls its own.
         "BROWSER": shutil.which("true") or "true",
     }
-    log = (folder / "board.log").open("w")
-    command = [sys.executable, "-m", "pact_llamafactory", "webui"]
-    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address, server, folder / "board.log")
-        yield address, folder
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        log.close()
+    with (folder / "board.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait_for(address, server, folder / "board.log")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline and server.poll() is None:
         try:
             urlopen(address, timeout=5).close()
@@ -67,21 +64,20 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"LlamaBoard did not start: {log.read_text()[-2000:]}")
 
 
-def test_a_run_from_the_page(board: tuple[str, Path], world: Path, tmp_path: Path) -> None:
-    address, folder = board
-    more = {"cache_path": str(folder / "cache"), "refusals_path": "data/refusals.json"}
+@needs_chromium
+def test_a_run_from_the_page(world: Path, tmp_path: Path) -> None:
+    more = {"cache_path": str(tmp_path / "cache"), "refusals_path": "data/refusals.json"}
     extra: dict[str, Any] = {"optim": "adamw_torch", "template": None, "bf16": False, "max_steps": 2}
     extra |= {"preprocessing_num_workers": 1, "save_strategy": "no", "logging_steps": 1}
-    with opened(address, tmp_path / "profile") as page:
-        page.choose("Model name", "Custom")
-        page.fill("Model path", str(tiny_world.aligned_path()))
+    command = ["pact", "llamafactory", "webui"]
+    with served(command, tmp_path, world) as address, opened(address, tmp_path / "profile") as page:
+        _choose_model(page)
         assert not page.shows("kl_coef")
         assert page.menu("Stage")[-1] == MENU_ENTRY
         page.choose("Stage", MENU_ENTRY)
         page.fill("kl_coef", "1.5")
         page.fill("further keys of pact: as JSON", json.dumps(more))
-        page.fill("Data dir", "data")
-        page.choose("Dataset", "rows")
+        _choose_data(page)
         page.press("Extra configurations")
         page.fill("Extra arguments", json.dumps(extra))
         page.press("Start")
@@ -90,7 +86,7 @@ def test_a_run_from_the_page(board: tuple[str, Path], world: Path, tmp_path: Pat
         picture = Path(os.environ.get("PACT_SCREENSHOT", tmp_path / "llamaboard.png"))
         page.screenshot(picture, around="kl_coef")
         assert picture.stat().st_size > 10_000
-    (output,) = (folder / "saves/Custom/lora").iterdir()
+    (output,) = (tmp_path / "saves/Custom/lora").iterdir()
     record = json.loads((output / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 2
     assert record["config"]["kl_coef"] == 1.5
@@ -98,14 +94,27 @@ def test_a_run_from_the_page(board: tuple[str, Path], world: Path, tmp_path: Pat
     assert yaml.safe_load((output / "training_args.yaml").read_text())["stage"] == "pact"
 
 
-def test_a_mistake_is_shown_on_the_page(board: tuple[str, Path], tmp_path: Path) -> None:
-    address, _ = board
-    with opened(address, tmp_path / "profile") as page:
-        page.choose("Model name", "Custom")
-        page.fill("Model path", str(tiny_world.aligned_path()))
+@needs_chromium
+def test_a_mistake_is_shown_on_the_page_of_the_stock_command(world: Path, tmp_path: Path) -> None:
+    programs = commands.enabled_environment(tmp_path / "venv")
+    command = ["llamafactory-cli", "webui"]
+    with (
+        served(command, tmp_path, world, programs=programs) as address,
+        opened(address, tmp_path / "profile") as page,
+    ):
+        _choose_model(page)
         page.choose("Stage", MENU_ENTRY)
         page.fill("kl_coef", "much")
-        page.fill("Data dir", "data")
-        page.choose("Dataset", "rows")
+        _choose_data(page)
         page.press("Preview command")
         page.wait(lambda _: "pact.kl_coef" in page.text(), "the mistake is not shown")
+
+
+def _choose_model(page: Page) -> None:
+    page.choose("Model name", "Custom")
+    page.fill("Model path", str(tiny_world.aligned_path()))
+
+
+def _choose_data(page: Page) -> None:
+    page.fill("Data dir", "data")
+    page.choose("Dataset", "rows")

@@ -13,7 +13,9 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 from transformers.trainer_pt_utils import LabelSmoother
 
+from pact_llamafactory import training
 from pact_plugins import tiny_world
+from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.safety_tokens import SafetyTokens
 from tests.llamafactory import runs
 
@@ -69,6 +71,40 @@ def test_accumulation_changes_nothing(loss_settings: dict[str, Any], tmp_path: P
     four = runs.train(loss_settings, **steps, output_dir=str(tmp_path / "four"))
     for name, gradient in one.recorder.gradients.items():
         assert (four.recorder.gradients[name] - gradient).abs().max() < 5e-5 * gradient.abs().max()
+
+
+def test_a_term_beside_the_loss_stops_the_run(loss_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under DFT the model's own loss is not what is back-propagated: a term that rides on it would be lost."""
+    monkeypatch.setattr(training, "computes_own_loss", lambda trainer: False)
+    with pytest.raises(UnprotectedTrainingError, match="the term was never computed"):
+        runs.train(loss_settings, use_dft_loss=True)
+    assert not (Path(loss_settings["output_dir"]) / "model.safetensors").exists()
+
+
+LORA_AND_PACKING = {"finetuning_type": "lora", "packing": True, "neat_packing": True, "per_device_train_batch_size": 2}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_adapters_and_packed_rows(settings: dict[str, Any], loss: str) -> None:
+    """Every loss again, where the reference is the adapter's own model and a row holds several conversations."""
+    switches = {**LOSSES[loss], **({"ref_model": settings["model_name_or_path"]} if loss == "asft" else {})}
+    run = runs.train(settings, **LORA_AND_PACKING, **switches, cutoff_len=64)
+    assert run.record is not None
+    assert run.record["reference"] == "adapter_off"
+    assert run.record["gradient_receipts"] == 2
+    assert run.record["response_tokens"] == sum(int((b["labels"] != -100).sum()) for b in run.recorder.batches)
+    assert run.logged("pact/kl")[0] < 1e-7 < run.logged("pact/kl")[1]
+
+
+def test_asft_has_its_own_conditions_with_and_without_the_term(settings: dict[str, Any], tmp_path: Path) -> None:
+    """LLaMA-Factory's own, not PACT's: no reference model beside an adapter, no evaluation."""
+    asft = {"use_asft_loss": True, "max_steps": 1}
+    for name, stage in {"sft": {"stage": "sft", "pact": None}, "pact": {}}.items():
+        with pytest.raises(TypeError, match="NoneType"):
+            runs.train(settings, **asft, **stage, output_dir=str(tmp_path / name))
+    evaluation = {"val_size": 8, "eval_strategy": "steps", "eval_steps": 1, "ref_model": settings["model_name_or_path"]}
+    with pytest.raises(TypeError, match="0-d tensor"):
+        runs.train(settings, **asft, **evaluation)
 
 
 def test_a_loss_that_grows_with_accumulation_is_announced(

@@ -17,17 +17,13 @@ pytestmark = pytest.mark.framework
 # driver is told of one here; the worker trains on the CPU.
 DRIVER = """
 import sys
-from llamafactory.train import trainer_utils, tuner
-from pact_llamafactory.activation import install
 import ray
-import yaml
+from llamafactory.train import trainer_utils, tuner
+from pact_llamafactory.launcher import launch
 
 trainer_utils.get_device_name = tuner.get_device_name = lambda: "gpu"
-install(tuner)
-settings = yaml.safe_load(open(sys.argv[1]))
-# Otherwise it asks Ray's dashboard for the address.
-settings["master_addr"] = ray.util.get_node_ip_address()
-tuner.run_exp(settings)
+# Without an address it would ask Ray's dashboard for one.
+sys.exit(launch(["train", sys.argv[1], f"master_addr={ray.util.get_node_ip_address()}"]))
 """
 
 

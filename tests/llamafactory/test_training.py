@@ -43,6 +43,8 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
         {"neat_packing": True, "packing": True, "finetuning_type": "full", "per_device_train_batch_size": 1},
         "frozen_copy",
     ),
+    "packing_full": ({"packing": True, "finetuning_type": "full", "per_device_train_batch_size": 1}, "frozen_copy"),
+    "modules_to_save": ({"additional_target": "embed_tokens,lm_head"}, "adapter_off"),
     "sharegpt": ({"dataset": "chats"}, "adapter_off"),
     "bf16": ({"bf16": True}, "adapter_off"),
     "bf16_full": ({"bf16": True, "finetuning_type": "full"}, "frozen_copy"),

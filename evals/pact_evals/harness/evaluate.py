@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from pact_evals import tasks_path
@@ -179,7 +180,7 @@ def _read_results(results: Mapping[str, Any]) -> Evaluation:
         task: _read_metrics(results["results"][task], results["higher_is_better"][task]) for task in results["samples"]
     }
     samples = {task: _read_samples(task, rows) for task, rows in results["samples"].items()}
-    settings = {"lm_eval_version": results.get("lm_eval_version"), "tasks_path": tasks_path().name}
+    settings = {"lm_eval_version": version("lm-eval"), "tasks_path": tasks_path().name}
     return Evaluation(metrics, samples, dict(results["versions"]), settings)
 
 
