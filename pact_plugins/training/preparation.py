@@ -117,6 +117,8 @@ def prepare(
         forward_pass = ForwardPass(anatomy.decoder)
         reference, name = None, None
         if holds or gates:
+            # The gate alone needs no logits: asking for those of the openers keeps the answer small.
+            token_ids = token_ids if holds else opener_ids
             context = ReferenceContext(anatomy, config, token_ids, resumed, forward_pass.paused)
             name = automatic_reference(context) if config.reference == "auto" else config.reference
             reference = plugins.references()[name](context)

@@ -99,7 +99,7 @@ class TermComputer:
         request = ReferenceRequest(
             decoder_inputs,
             responses,
-            self._token_ids if self._holds else self._opener_ids,
+            self._token_ids,
             self._header_ids,
             autocast,
             measured,
