@@ -22,6 +22,11 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if is_distributed() else 1
 
 
+def rank() -> int:
+    """This process's number among the ranks, from 0."""
+    return torch.distributed.get_rank() if is_distributed() else 0
+
+
 def _device() -> str:
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
@@ -33,6 +38,15 @@ def summed(values: Sequence[float]) -> list[float]:
     packed = torch.tensor(values, dtype=torch.float64, device=_device())
     torch.distributed.all_reduce(packed)
     return packed.tolist()
+
+
+def largest(number: int) -> int:
+    """The largest of the ranks' numbers. Every rank must call it."""
+    if not is_distributed():
+        return number
+    packed = torch.tensor([number], device=_device())
+    torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
+    return int(packed)
 
 
 def everyone(flag: bool) -> bool:
@@ -51,3 +65,18 @@ def from_first_rank(tensor: Tensor) -> Tensor:
         received.copy_(tensor)
     torch.distributed.broadcast(received, src=0)
     return received.to(tensor.device)
+
+
+def gathered_text(text: str) -> list[str]:
+    """Every rank's text, in order of rank. Every rank must call it."""
+    if not is_distributed():
+        return [text]
+    own = torch.tensor(list(text.encode()), dtype=torch.uint8, device=_device())
+    sizes = [torch.zeros(1, dtype=torch.int64, device=_device()) for _ in range(world_size())]
+    torch.distributed.all_gather(sizes, torch.tensor([own.numel()], device=_device()))
+    longest = max(int(size) for size in sizes)
+    padded = torch.zeros(longest, dtype=torch.uint8, device=_device())
+    padded[: own.numel()] = own
+    received = [torch.zeros_like(padded) for _ in sizes]
+    torch.distributed.all_gather(received, padded)
+    return [bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)]

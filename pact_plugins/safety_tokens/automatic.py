@@ -20,6 +20,8 @@ from pact_plugins.safety_tokens.recipe import calibrate
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
 
+# What a file says beside the tokens themselves; counted up when something is added.
+_CONTENT = 2
 _SETTINGS_THAT_MATTER = (
     "top_k",
     "token_scorer",
@@ -90,6 +92,7 @@ def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig) -> str:
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "chat_template": str(getattr(tokenizer, "chat_template", "")),
         "refusals": _source(config),
+        "content": _CONTENT,
         **{name: getattr(config, name) for name in _SETTINGS_THAT_MATTER},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

@@ -88,7 +88,7 @@ def forced_states(
     ):
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            input_ids, attention_mask = _right_padded([sequences[index] for index in batch], device)
+            input_ids, attention_mask = right_padded([sequences[index] for index in batch], device)
             hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
             for row, index in enumerate(batch):
                 first = len(sequences[index].context_ids) - 1
@@ -97,7 +97,8 @@ def forced_states(
             bar.update(len(batch))
 
 
-def _right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
+def right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
+    """``input_ids`` and ``attention_mask`` of context and response without its last token: (B, longest) int64 each."""
     # The last response token predicts nothing that is scored; padding with any id is masked.
     rows = [[*sequence.context_ids, *sequence.response_ids][:-1] for sequence in sequences]
     width = max(map(len, rows))

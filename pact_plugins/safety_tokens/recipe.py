@@ -21,7 +21,13 @@ from pact_plugins.modeling import (
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
-from pact_plugins.safety_tokens.openers import Openers, find_openers, first_token_probability
+from pact_plugins.safety_tokens.openers import (
+    Openers,
+    find_openers,
+    first_token_mass,
+    first_token_probability,
+    refusal_threshold,
+)
 from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refusals, sample_refusals
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ def calibrate(
     device = causal_lm.device
     excluded = excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, special=config.exclude_special_tokens)
     openers = _openers(anatomy, aligned, tokenizer, config, excluded, progress)
+    masses = first_token_mass(aligned, openers.refusal, device)
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)
         contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
@@ -82,6 +89,7 @@ def calibrate(
         settings=_settings(causal_lm, config, refusals=len(refusals), contrast=contrast_name)
         | {
             "refusal_openers": list(openers.refusal),
+            "refusal_threshold": refusal_threshold(masses),
             "compliance_openers": list(openers.compliance),
             "refusal_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.refusal)),
             "compliance_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.compliance)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -167,3 +168,20 @@ def test_random_tokens_are_ordinary_reproducible_and_of_equal_weight():
     assert int(first.token_ids.max()) < len(tokenizer)
     assert float(first.direction.norm()) == pytest.approx(1)
     assert len(first.direction.unique()) == 1
+
+
+def test_openers_and_threshold_of_a_file(tmp_path, safety_tokens):
+    settings = {"refusal_openers": [7, 3], "compliance_openers": [5], "refusal_threshold": 0.75}
+    loaded = SafetyTokens.load(replace(safety_tokens, settings=settings).save(tmp_path / "tokens.safetensors"))
+    assert (loaded.refusal_openers, loaded.compliance_openers, loaded.refusal_threshold) == ((7, 3), (5,), 0.75)
+    assert (safety_tokens.refusal_openers, safety_tokens.refusal_threshold) == ((), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("refusal_openers", [368]), ("refusal_openers", "7"), ("compliance_openers", [1.5]), ("refusal_threshold", 2)],
+)
+def test_damaged_openers_are_named(safety_tokens, key, value):
+    damaged = replace(safety_tokens, settings={key: value})
+    with pytest.raises(SafetyTokensError, match=key):
+        getattr(damaged, key)

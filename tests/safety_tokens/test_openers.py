@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pact_plugins import PACTConfig, tiny_world
 from pact_plugins.files import write_json
-from pact_plugins.safety_tokens.openers import find_openers
+from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_plugins.safety_tokens.scoring import direction_from_scores
 
@@ -19,6 +20,12 @@ def test_thresholds_order_and_mirror():
     assert found.compliance == (4, 5)
     assert find_openers(harmful, harmless, limit=1).refusal == (1,)
     assert find_openers(harmful, harmless, limit=5, excluded_ids=[1]).refusal == (0,)
+
+
+@pytest.mark.parametrize(("least_sure", "expected"), [(0.99, 0.96), (0.9, 0.6), (0.7, 0.5), (0.0, 0.5)])
+def test_the_threshold_is_near_what_the_model_refuses_least_surely(least_sure, expected):
+    masses = torch.cat([torch.full((2,), least_sure), torch.full((8,), 1.0)])
+    assert refusal_threshold(masses) == pytest.approx(expected)
 
 
 def test_included_tokens_take_the_place_of_the_least_probable():
@@ -47,6 +54,8 @@ def test_the_aligned_tiny_model(tmp_path):
     refusal, compliance = tokens.settings["refusal_opener_strings"], tokens.settings["compliance_opener_strings"]
     assert "I" in refusal
     assert "Sure" in compliance
+    assert list(tokens.refusal_openers) == tokens.settings["refusal_openers"]
+    assert 0.5 < tokens.refusal_threshold < 1
     assert len(tokens) == 50
     assert set(refusal) | set(compliance) <= set(tokens.token_strings)
 
