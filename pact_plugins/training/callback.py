@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
@@ -15,6 +16,7 @@ from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.cached_reference import CachedReference
 from pact_plugins.training.preparation import Preparation, prepare
 from pact_plugins.training.run_record import write_run_record
 
@@ -71,7 +73,8 @@ class PACTCallback(TrainerCallback):
             self.config,
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
             resumed=resumed,
-            half_precision=bool(args.bf16 or args.fp16),
+            precision=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+            train_dataloader=kwargs.get("train_dataloader"),
         )
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
@@ -122,6 +125,8 @@ class PACTCallback(TrainerCallback):
         values = {f"pact/{name}": value for name, value in means.items()}
         if "kl" in means:
             values["pact/loss"] = self.config.coefficient * means["kl"]
+        if isinstance(self._preparation.reference, CachedReference):
+            values["pact/cache_misses"] = self._preparation.reference.new_misses()
         logs.update(values)
         if state.log_history:
             state.log_history[-1].update(values)
@@ -139,8 +144,9 @@ class PACTCallback(TrainerCallback):
             f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
             f"{ledger.response_tokens} response tokens"
         )
+        cache = preparation.reference.record() if isinstance(preparation.reference, CachedReference) else None
         if is_main_process() and args.output_dir:
-            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history)
+            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, cache=cache)
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
         """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""

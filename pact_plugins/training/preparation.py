@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from pact_plugins import plugins
@@ -15,10 +16,12 @@ from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, prese
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from pact_plugins.training.attachment import Attachment
+from pact_plugins.training.cached_reference import CachedReference
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
 from pact_plugins.training.reference import (
     AdapterOffReference,
+    Reference,
     ReferenceContext,
     adapters_off,
     aligned_model_path,
@@ -39,6 +42,7 @@ class Preparation:
     attachment: Attachment
     safety_tokens: SafetyTokens | None
     reference_name: str
+    reference: Reference
 
 
 def prepare(
@@ -48,7 +52,8 @@ def prepare(
     *,
     safety_tokens: SafetyTokens | None = None,
     resumed: bool = False,
-    half_precision: bool = False,
+    precision: torch.dtype | None = None,
+    train_dataloader: Any = None,
 ) -> Preparation:
     """Check the model, find the safety tokens, build the reference. The random-number state is left as it was.
 
@@ -57,7 +62,8 @@ def prepare(
         tokenizer: its tokenizer.
         safety_tokens: given here, they override ``config.safety_tokens``.
         resumed: training continues from a checkpoint.
-        half_precision: the forward pass runs under autocast.
+        precision: of the autocast that the forward pass runs under; None without one.
+        train_dataloader: the trainer's, for a reference that reads ahead.
 
     Raises:
         PACTError: any of the things named in its sub-classes.
@@ -75,24 +81,37 @@ def prepare(
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
         token_ids, weights = _on_device(tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
-        probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=half_precision)
+        probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=precision is not None)
         header_ids = (
             assistant_header_ids(tokenizer, config.assistant_header)
             if objective.needs_prompt_free(config.gate)
             else None
         )
         forward_pass = ForwardPass(anatomy.decoder)
-        context = ReferenceContext(anatomy, config, token_ids, resumed, forward_pass.paused)
-        name = automatic_reference(context) if config.reference == "auto" else config.reference
+        context = ReferenceContext(
+            anatomy,
+            config,
+            token_ids,
+            resumed,
+            forward_pass.paused,
+            header_ids=header_ids,
+            precision=precision,
+            train_dataloader=train_dataloader,
+        )
+        automatic = automatic_reference(context)
+        name = automatic if config.reference == "auto" else config.reference
         reference = plugins.references()[name](context)
-        if name == AdapterOffReference.name and not resumed:
-            check_adapter_is_fresh(anatomy, probe_ids, half_precision=half_precision)
+        online = automatic if isinstance(reference, CachedReference) else name
+        if online == AdapterOffReference.name and not resumed:
+            check_adapter_is_fresh(anatomy, probe_ids, half_precision=precision is not None)
+        if isinstance(reference, CachedReference):
+            reference.fill()
     term = TermComputer(
         config, head=head, reference=reference, token_ids=token_ids, weights=weights, header_ids=header_ids
     )
     attachment = Attachment(anatomy, forward_pass, term, coefficient=config.coefficient)
     announce(_summary(config, tokens, name))
-    return Preparation(attachment, tokens, name)
+    return Preparation(attachment, tokens, name, reference)
 
 
 def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:

@@ -16,9 +16,14 @@ FILE_NAME = "pact.json"
 
 
 def write_run_record(
-    folder: Path, config: PACTConfig, preparation: Preparation, log_history: list[dict[str, Any]]
+    folder: Path,
+    config: PACTConfig,
+    preparation: Preparation,
+    log_history: list[dict[str, Any]],
+    *,
+    cache: dict[str, Any] | None = None,
 ) -> Path:
-    """Write ``pact.json`` into ``folder`` and return its path."""
+    """Write ``pact.json`` into ``folder`` and return its path; ``cache`` is what a reference cache says of the run."""
     ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
     logged = [entry for entry in log_history if "pact/kl" in entry]
     record = {
@@ -34,6 +39,7 @@ def write_run_record(
             "settings": dict(tokens.settings),
         },
         "reference": preparation.reference_name,
+        **({} if cache is None else {"cache": cache}),
         "optimizer_steps_protected": ledger.optimizer_steps,
         "gradient_receipts": ledger.receipts,
         "response_tokens": ledger.response_tokens,
