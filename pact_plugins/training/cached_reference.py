@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -102,15 +102,7 @@ class CachedReference:
                         unseparable.add(row.index)
                     yield from row.sequences or ()
 
-            question = ReferenceQuestion(
-                self._token_ids, self._context.header_ids, self._context.opener_ids, self._build_autocast()
-            )
-            with self.store.building():
-                self.store.refresh()
-                plan = BuildPlan.of(sequences, self.store)
-                assert self._at_start is not None
-                build(plan, self.store, self._at_start, question, in_step=self._in_step)
-            self.store.refresh()
+            self.fill_with(sequences)
             if count := int(summed([len(unseparable)])[0]):
                 announce(
                     f"reference cache: {count} of {len(data)} rows cannot be cached: their sequences see each other "
@@ -118,6 +110,17 @@ class CachedReference:
                 )
         # Trained in full, these weights are about to move; loaded ones are in the way.
         self._at_start = None
+
+    def fill_with(self, sequences: Callable[[], Iterable[TokenSequence]]) -> None:
+        """Compute what the cache lacks of ``sequences``, this rank's share, which are read twice."""
+        assert self._at_start is not None, "training has begun"
+        autocast = self._build_autocast()
+        question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.opener_ids, autocast)
+        with self.store.building():
+            self.store.refresh()
+            plan = BuildPlan.of(sequences, self.store)
+            build(plan, self.store, self._at_start, question, in_step=self._in_step)
+        self.store.refresh()
 
     def _build_autocast(self) -> AutocastState:
         precision = self._context.precision
