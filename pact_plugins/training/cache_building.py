@@ -1,4 +1,4 @@
-"""Filling a store: what is missing, what that will cost, and the reference's forward passes, in groups of one length."""
+"""Filling a store: what is missing, what it will cost, and the reference's forward passes."""
 
 from __future__ import annotations
 

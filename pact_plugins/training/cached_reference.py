@@ -32,6 +32,7 @@ from pact_plugins.training.sequences import ContextRules, TokenSequence, group_b
 from pact_plugins.training.training_data import training_data
 
 _TOKENS_PER_MISS = 4096
+_Values = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 class CachedReference:
@@ -169,9 +170,7 @@ class CachedReference:
         masses = None if request.opener_ids is None else torch.zeros(0)
         return ReferenceLogits(empty, None if request.header_ids is None else empty, None, masses)
 
-    def _answer(
-        self, values: tuple[Tensor, Tensor | None, Tensor | None], request: ReferenceRequest
-    ) -> ReferenceLogits:
+    def _answer(self, values: _Values, request: ReferenceRequest) -> ReferenceLogits:
         device = request.responses.rows.device
         full, prompt_free, masses = (None if value is None else value.to(device) for value in values)
         assert full is not None

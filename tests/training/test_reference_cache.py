@@ -93,10 +93,6 @@ def test_other_safety_tokens_do_not_collide(tmp_path):
     assert_same(two[0], train(tmp_path / "online", "auto", tokens=others)[0])
 
 
-def changed_rows(monkeypatch, trainer_class_rows):
-    """Rows that the trainer sees and the cache does not: as an augmentation would make them."""
-
-
 def streaming_loader(monkeypatch):
     """Every run's data look like a stream to the cache."""
     monkeypatch.setattr("pact_plugins.training.cached_reference.training_data", lambda _loader: (None, "a stream"))
