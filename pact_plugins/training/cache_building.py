@@ -185,7 +185,7 @@ class _Builder:
         left = set(self._plan.wanted)
         window: list[TokenSequence] = []
         tokens = 0
-        for sequence in self._plan.sources():
+        for sequence in self._plan.sources() if left else ():
             if sequence.key in left:
                 left.discard(sequence.key)
                 window.append(sequence)
@@ -193,6 +193,8 @@ class _Builder:
                 if tokens >= _WINDOW_TOKENS:
                     yield from self._grouped(window)
                     window, tokens = [], 0
+                if not left:
+                    break
         yield from self._grouped(window)
 
     def _grouped(self, window: list[TokenSequence]) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
