@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from pact_plugins.cli.cache import cache
 from pact_plugins.errors import ConfigurationError
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, lora, pact, rows, sft_trainer
@@ -127,8 +131,6 @@ def test_full_fine_tuning_loads_the_aligned_model_for_an_unseen_sequence(tmp_pat
 def test_a_damaged_shard_is_computed_again(tmp_path, caplog):
     first = train(tmp_path / "first", "cache")
     folder = first[2]["cache"]["folder"]
-    from pathlib import Path
-
     (shard,) = Path(folder).glob("*.safetensors")
     content = bytearray(shard.read_bytes())
     content[-30] ^= 1
@@ -165,6 +167,27 @@ def test_a_resumed_run_in_full_reuses_the_cache(tmp_path, caplog):
     assert watch.losses[0]["pact/kl"] > 0
 
 
+def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, caplog, private_cache):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+    tokens = tiny_safety_tokens().save(tmp_path / "tokens.safetensors")
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in [*rows(7), *TURNS]), encoding="utf-8")
+    built = CliRunner().invoke(
+        cache, ["build", path, str(data), "--safety-tokens", str(tokens), "--device", "cpu", "--dtype", "float32"]
+    )
+    assert built.exit_code == 0, built.output
+    assert built.output.startswith("8 sequences")
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        record = train(tmp_path / "run", "cache")[2]["cache"]
+    assert "to compute" not in caplog.text
+    assert record["sequences"] == 8
+    name = Path(record["folder"]).name
+    assert name in CliRunner(env={"COLUMNS": "300"}).invoke(cache, ["info"]).output
+    assert CliRunner().invoke(cache, ["clear", "another", "--yes"]).exit_code == 2
+    assert "1 stores deleted" in CliRunner().invoke(cache, ["clear", name, "--yes"]).output
+    assert not Path(record["folder"]).exists()
+
+
 def test_what_cannot_work_is_said(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="objective: full_kl"):
         train(tmp_path / "run", "cache", objective="full_kl")
@@ -176,8 +199,6 @@ def test_what_cannot_work_is_said(tmp_path, monkeypatch):
 
 
 def test_the_size_is_known_before_the_first_forward_pass(tmp_path, monkeypatch):
-    import shutil
-
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage._replace(free=100))
     with pytest.raises(ConfigurationError, match=r"cache_path: .* needs [\d.]+ kB .* 100 B free"):
