@@ -43,7 +43,8 @@ class CachedReference:
     nothing is copied; an unseen sequence then makes the aligned model be loaded from its path.
 
     Raises:
-        ConfigurationError: the objective needs the whole vocabulary, or the cache's folder cannot be written.
+        ConfigurationError: the objective needs the whole vocabulary, ZeRO-3 has partitioned the parameters, or the
+            cache's folder cannot be written.
     """
 
     name = "cache"
@@ -53,6 +54,12 @@ class CachedReference:
             raise ConfigurationError(
                 f"reference: cache keeps the logits of a few safety tokens, but objective: {context.config.objective} "
                 "needs the whole vocabulary's; use reference: auto"
+            )
+        if any(hasattr(parameter, "ds_id") for parameter in context.anatomy.model.parameters()):
+            # Their values cannot be sampled for a fingerprint, and another model's logits must never be taken for these.
+            raise ConfigurationError(
+                "reference: cache cannot tell models apart whose parameters DeepSpeed ZeRO-3 has partitioned; use "
+                "reference: auto, or ZeRO-2"
             )
         self._context, self._token_ids = context, context.token_ids
         self._rules = ContextRules.of(context.anatomy)
