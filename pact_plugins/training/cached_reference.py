@@ -56,7 +56,7 @@ class CachedReference:
                 "needs the whole vocabulary's; use reference: auto"
             )
         if any(hasattr(parameter, "ds_id") for parameter in context.anatomy.model.parameters()):
-            # Their values cannot be sampled for a fingerprint, and another model's logits must never be taken for these.
+            # Their values cannot be sampled, and another model's logits must never be taken for this one's.
             raise ConfigurationError(
                 "reference: cache cannot tell models apart whose parameters DeepSpeed ZeRO-3 has partitioned; use "
                 "reference: auto, or ZeRO-2"
@@ -191,7 +191,8 @@ class CachedReference:
         request: ReferenceRequest,
     ) -> ReferenceLogits:
         question = ReferenceQuestion(self._token_ids, request.header_ids, request.opener_ids, request.autocast)
-        reference, fresh = self._reference_now(), {}
+        reference = self._reference_now()
+        fresh: dict[int, Entry] = {}
         groups = group_by_length([len(sequences[index]) for index in missing], max_tokens=_TOKENS_PER_MISS)
         for group in groups:
             indices = [missing[index] for index in group]
