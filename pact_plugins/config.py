@@ -74,12 +74,14 @@ class PACTConfig(BaseModel):
     max_response_tokens: int = Field(64, ge=1, description="tokens of each refusal used for calibration")
     calibration_batch_size: int = Field(16, ge=1, description="refusals per calibration batch")
 
-    reference: str = Field(AUTO, description="auto, adapter_off, frozen_copy, or a plugin's")
+    reference: str = Field(AUTO, description="auto, adapter_off, frozen_copy, cache, or a plugin's")
     reference_model_path: str | None = Field(None, description="load the aligned reference from here")
     assistant_header: str | None = Field(
         None, description="text that opens an assistant turn; needed where the chat template has no generation prompt"
     )
-    cache_path: str | None = Field(None, description="folder for auto-calibrated safety tokens (default: user cache)")
+    cache_path: str | None = Field(
+        None, description="folder for auto-calibrated safety tokens and cached reference logits (default: user cache)"
+    )
     receipts: Literal["exact", "present"] = Field(
         "exact", description="check the size of the gradient that reaches the term, or only that it arrives"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pact_plugins.hookspecs import hookimpl
+from pact_plugins.training.cached_reference import CachedReference
 from pact_plugins.training.reference import AdapterOffReference, FrozenCopyReference, ReferenceBuilder
 
 
@@ -12,3 +13,4 @@ from pact_plugins.training.reference import AdapterOffReference, FrozenCopyRefer
 def register_references(register: Callable[[str, ReferenceBuilder], None]) -> None:
     register(AdapterOffReference.name, AdapterOffReference)
     register(FrozenCopyReference.name, FrozenCopyReference)
+    register(CachedReference.name, CachedReference)

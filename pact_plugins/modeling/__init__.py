@@ -1,6 +1,6 @@
 """What the package must know of a causal language model and its tokenizer."""
 
-from pact_plugins.modeling.anatomy import Anatomy, dissect
+from pact_plugins.modeling.anatomy import Anatomy, dissect, is_sharded
 from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
 from pact_plugins.modeling.execution import AutocastState, evaluation_mode, preserved_random_state
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
@@ -15,6 +15,7 @@ __all__ = [
     "assistant_header_ids",
     "dissect",
     "evaluation_mode",
+    "is_sharded",
     "model_fingerprint",
     "preserved_random_state",
     "prompt_ids",

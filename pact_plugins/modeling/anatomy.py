@@ -35,6 +35,11 @@ class Anatomy:
         return int(getattr(embedding, "out_features", None) or shape[0])
 
 
+def is_sharded(parameter: Any) -> bool:
+    """Whether only a part of ``parameter`` is on this rank (ZeRO-3, FSDP2)."""
+    return hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor")
+
+
 def dissect(model: nn.Module) -> Anatomy:
     """Take ``model`` apart.
 

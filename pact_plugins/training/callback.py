@@ -16,6 +16,7 @@ from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.cached_reference import CachedReference
 from pact_plugins.training.own_losses import refuse_own_loss
 from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, prepare
 from pact_plugins.training.run_record import FILE_NAME, write_run_record
@@ -128,6 +129,8 @@ class PACTCallback(TrainerCallback):
         values = {f"pact/{name}": value for name, value in means.items()}
         if "kl" in means:
             values["pact/loss"] = self.config.coefficient * means["kl"]
+        if isinstance(self._preparation.reference, CachedReference):
+            values["pact/cache_misses"] = self._preparation.reference.new_misses()
         logs.update(values)
         if state.log_history:
             state.log_history[-1].update(values)
@@ -150,8 +153,11 @@ class PACTCallback(TrainerCallback):
         if preparation.gate is not None:
             gated_rows = preparation.gate.record.everywhere(training_data(kwargs.get("train_dataloader"))[0])
             announce(_gate_summary(self.config, len(gated_rows)))
+        cache = preparation.reference.record() if isinstance(preparation.reference, CachedReference) else None
         if is_main_process() and args.output_dir:
-            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, gated_rows=gated_rows)
+            write_run_record(
+                *(Path(args.output_dir), self.config, preparation, state.log_history), gated_rows=gated_rows, cache=cache
+            )
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
         """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""

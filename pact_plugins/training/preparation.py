@@ -19,12 +19,14 @@ from pact_plugins.training.aligned import AlignedModel
 from pact_plugins.training.anchor import Anchor
 from pact_plugins.training.anchoring import build_anchor
 from pact_plugins.training.attachment import Attachment
+from pact_plugins.training.cached_reference import CachedReference
 from pact_plugins.training.contributions import ContributionComputer
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.gated_rows import GatedRows
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
 from pact_plugins.training.reference import (
     AdapterOffReference,
+    Reference,
     ReferenceContext,
     automatic_reference,
 )
@@ -48,6 +50,7 @@ class Preparation:
     attachment: Attachment
     safety_tokens: SafetyTokens | None
     reference_name: str | None
+    reference: Reference | None
     gate: RowGate | None
     anchor: Anchor | None
     tokenizer: Any
@@ -80,7 +83,7 @@ def prepare(
         safety_tokens: given here, they override ``config.safety_tokens``.
         resumed: training continues from a checkpoint.
         precision: of the autocast that the forward pass runs under; None without one.
-        train_dataloader: the trainer's, which ``anchor: gated`` reads ahead.
+        train_dataloader: the trainer's, which a cached reference and ``anchor: gated`` read ahead.
 
     Raises:
         PACTError: any of the things named in its sub-classes.
@@ -115,12 +118,23 @@ def prepare(
             else None
         )
         forward_pass = ForwardPass(anatomy.decoder)
-        reference, name = None, None
+        reference, name, automatic = None, None, None
         if holds or gates:
             # The gate alone needs no logits: asking for those of the openers keeps the answer small.
             token_ids = token_ids if holds else opener_ids
-            context = ReferenceContext(anatomy, config, token_ids, resumed, forward_pass.paused)
-            name = automatic_reference(context) if config.reference == "auto" else config.reference
+            context = ReferenceContext(
+                anatomy,
+                config,
+                token_ids,
+                resumed,
+                forward_pass.paused,
+                header_ids=header_ids,
+                opener_ids=opener_ids if gates else None,
+                precision=precision,
+                train_dataloader=train_dataloader,
+            )
+            automatic = automatic_reference(context)
+            name = automatic if config.reference == "auto" else config.reference
             reference = plugins.references()[name](context)
         anchor = None
         if config.anchor != "off":
@@ -136,8 +150,11 @@ def prepare(
                 threshold=threshold,
                 data=data if config.anchor == "gated" else None,
             )
-        if _switches_adapter_off(aligned, name, anchor) and anatomy.peft_model is not None and not resumed:
+        online = automatic if isinstance(reference, CachedReference) else name
+        if _switches_adapter_off(aligned, online, anchor) and anatomy.peft_model is not None and not resumed:
             check_adapter_is_fresh(anatomy, probe_ids, half_precision=precision is not None)
+        if isinstance(reference, CachedReference):
+            reference.fill()
     term = TermComputer(
         config,
         head=head,
@@ -155,7 +172,8 @@ def prepare(
         term, coefficient=config.coefficient, gate=gate, anchor=anchor, anchor_coefficient=config.anchor_coef
     )
     announce(_summary(config, tokens, name, gate, anchor))
-    return Preparation(Attachment(anatomy, forward_pass, contributions), tokens, name, gate, anchor, tokenizer)
+    attachment = Attachment(anatomy, forward_pass, contributions)
+    return Preparation(attachment, tokens, name, reference, gate, anchor, tokenizer)
 
 
 def _switches_adapter_off(aligned: AlignedModel, reference_name: str | None, anchor: Anchor | None) -> bool:

@@ -88,6 +88,9 @@ class ReferenceContext:
         token_ids: (|S|,) or None for the whole vocabulary.
         resumed: whether training continues from a checkpoint, so that the weights have moved already.
         pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
+        header_ids, opener_ids: what every request of the run will ask for; see ``ReferenceRequest``.
+        precision: of the autocast that the forward pass runs under; None without one.
+        train_dataloader: the trainer's, where there is one.
     """
 
     anatomy: Anatomy
@@ -95,6 +98,10 @@ class ReferenceContext:
     token_ids: Tensor | None
     resumed: bool
     pause: Callable[[], Any]
+    header_ids: Sequence[int] | None = None
+    opener_ids: Tensor | None = None
+    precision: torch.dtype | None = None
+    train_dataloader: Any = None
 
 
 ReferenceBuilder = Callable[[ReferenceContext], Reference]
@@ -108,7 +115,7 @@ def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | Non
     return torch.softmax(logits, dim=-1)[:, token_ids.to(logits.device)].sum(dim=-1)
 
 
-class _DecoderReference:
+class DecoderReference:
     """Runs a decoder without gradient and projects the response positions on the safety tokens."""
 
     name = "decoder"
@@ -146,7 +153,7 @@ class _DecoderReference:
         return self.head.logits(hidden[batch.rows, batch.columns], request.token_ids)
 
 
-class AdapterOffReference(_DecoderReference):
+class AdapterOffReference(DecoderReference):
     """The trained model itself with its adapters switched off: no second copy of any weight."""
 
     name = "adapter_off"
@@ -205,7 +212,7 @@ def adapters_off(peft_model: Any) -> Iterator[None]:
                 parameter.requires_grad_(requires_grad)
 
 
-class FrozenCopyReference(_DecoderReference):
+class FrozenCopyReference(DecoderReference):
     """A second decoder that never changes: copied when training starts, or loaded from ``reference_model_path``."""
 
     name = "frozen_copy"
@@ -218,7 +225,7 @@ class FrozenCopyReference(_DecoderReference):
             head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
         else:
             loaded = load_aligned_model(path, context.anatomy)
-            _check_vocabulary(loaded, path, context)
+            check_vocabulary(loaded, path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
         super().__init__(decoder.requires_grad_(False).eval(), head)
 
@@ -281,7 +288,8 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
     return dissect(nn.Module.to(model, own.device).eval())
 
 
-def _check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
+def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
+    """Raise ConfigurationError where a loaded model lacks output tokens that the objective needs."""
     if context.token_ids is not None:
         largest = int(context.token_ids.max())
         if largest >= loaded.vocabulary_size:

@@ -22,11 +22,13 @@ def write_run_record(
     log_history: list[dict[str, Any]],
     *,
     gated_rows: list[dict[str, Any]] | None = None,
+    cache: dict[str, Any] | None = None,
 ) -> Path:
     """Write ``pact.json`` into ``folder`` and return its path.
 
     Args:
         gated_rows: of all ranks, where the gate was on.
+        cache: what a reference cache says of the run.
     """
     ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
     logged = [entry for entry in log_history if any(key.startswith("pact/") for key in entry)]
@@ -44,6 +46,7 @@ def write_run_record(
         },
         "reference": preparation.reference_name,
         "anchor": _anchor(preparation),
+        **({} if cache is None else {"cache": cache}),
         "optimizer_steps_protected": ledger.optimizer_steps,
         "gradient_receipts": ledger.receipts,
         "response_tokens": ledger.response_tokens,

@@ -28,7 +28,7 @@ class TokenSequence:
 
     Attributes:
         input_ids: (L,) int32.
-        labels: (L,) int32, -100 outside responses; its last entry is a label.
+        labels: (L,) int32, -100 outside responses and in the first place; its last entry is a label.
     """
 
     input_ids: Array
@@ -39,15 +39,14 @@ class TokenSequence:
 
     @property
     def response_tokens(self) -> int:
-        """Number of labels, without one in the first place: nothing predicts it."""
-        return int((self.labels[1:] != IGNORE_INDEX).sum())
+        """Number of labels."""
+        return int((self.labels != IGNORE_INDEX).sum())
 
     @property
     def responses(self) -> int:
-        """Number of contiguous runs of labels, without a lone label in the first place."""
+        """Number of contiguous runs of labels."""
         labelled = self.labels != IGNORE_INDEX
-        labelled[0] = labelled[0] and labelled[1]
-        return int(labelled[0]) + int((labelled[1:] & ~labelled[:-1]).sum())
+        return int((labelled[1:] & ~labelled[:-1]).sum())
 
     @cached_property
     def key(self) -> bytes:
@@ -107,7 +106,9 @@ def split_sequences(inputs: Mapping[str, Any], labels: Tensor, rules: ContextRul
         first = positions[row, begin]
         if (first and not rules.relative_positions) or positions[row, end - 1] - first != end - 1 - begin:
             return None
-        found.append(TokenSequence(ids[row, begin:end], targets[row, begin:end]))
+        own = targets[row, begin:end].copy()
+        own[0] = IGNORE_INDEX  # nothing predicts it
+        found.append(TokenSequence(ids[row, begin:end].copy(), own))
     return found
 
 

@@ -127,8 +127,9 @@ class TermComputer:
         )
         output = self._objective.compute(inputs)
         metrics = {"kl": output.divergence, **output.metrics}
-        if measured is not None and reference.safety_mass is not None:
-            metrics["reference_safety_mass"] = reference.safety_mass
+        if measured is not None and self._token_ids is not None:
+            if reference.safety_mass is not None:
+                metrics["reference_safety_mass"] = reference.safety_mass
             with torch.no_grad():
                 mass = safety_mass(self._head, selected[measured.to(selected.device)], self._token_ids)
             assert mass is not None

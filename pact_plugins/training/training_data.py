@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,18 @@ class TrainingData:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def rows(self, rules: ContextRules, *, share: bool = True) -> Iterator[TrainingRow]:
-        """The rows in order.
+    @property
+    def share(self) -> range:
+        """The rows of this rank: every n-th of n ranks, so that they divide the set among them."""
+        return range(rank(), len(self), world_size())
+
+    def rows(self, rules: ContextRules, indices: Sequence[int] | None = None) -> Iterator[TrainingRow]:
+        """The rows at ``indices``, by default those of ``share``, in order.
 
         Args:
             rules: what the trained model's tokens can see.
-            share: every n-th row only, so that n ranks divide the set among them.
         """
-        start, step = (rank(), world_size()) if share else (0, 1)
-        indices = range(start, len(self), step)
+        indices = self.share if indices is None else indices
         for first in range(0, len(indices), _ROWS_AT_A_TIME):
             # A row may be augmented at random; the trainer's own draws must not move.
             with preserved_random_state():

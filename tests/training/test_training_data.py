@@ -107,9 +107,9 @@ def test_keys_depend_on_tokens_and_labels():
 
 def test_counts_agree_with_find_responses():
     for labels in ([X, 5, 6, X, 7], [4, X, 5], [4, 5, X, 6], [X, X, 3]):
-        array = torch.tensor(labels, dtype=torch.int32).numpy()
-        found = find_responses(torch.tensor([labels]))
-        sequence = TokenSequence(array, array)
+        batch = torch.tensor([labels])
+        found = find_responses(batch)
+        (sequence,) = split_sequences({"input_ids": batch}, batch, RULES)
         assert sequence.response_tokens == len(found)
         assert sequence.responses == len(found.first_tokens)
 
