@@ -18,6 +18,7 @@ from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptLedger
 from pact_plugins.training.responses import IGNORE_INDEX
+from pact_plugins.training.sharded_head import FusedHeadWatch
 from pact_plugins.training.term import Term, TermComputer
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
@@ -35,6 +36,7 @@ class Attachment:
         self._anatomy, self._forward_pass, self._term = anatomy, forward_pass, term
         self._coefficient = coefficient
         self._undo: list[Any] = []
+        self._fused_head = FusedHeadWatch(anatomy.causal_lm)
         self.receipts = ReceiptLedger(coefficient)
         self.metrics = MetricMeans()
         self.measure = True
@@ -45,7 +47,8 @@ class Attachment:
         self._replace_left_over()
         self._forward_pass.attach()
         handle = self._anatomy.model.register_forward_hook(self._after_forward, with_kwargs=True)
-        self._undo.append(handle.remove)
+        watch = self._anatomy.decoder.register_forward_hook(self._fused_head.after_decoder)
+        self._undo += [handle.remove, watch.remove]
 
     def attach_to_compute_loss(self, trainer: Any) -> None:
         """Join the term to what ``trainer.compute_loss`` returns, scaled as the trainer scales its own loss."""
@@ -106,6 +109,8 @@ class Attachment:
         with self._detached_on_error():
             term = self._compute(labels)
             if term is not None:
+                if getattr(output, "log_probs", None) is not None:
+                    self._fused_head.after_fused_forward()
                 _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
         return output
 

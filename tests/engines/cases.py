@@ -14,6 +14,8 @@ _CASES: dict[str, tuple[str | None, bool, float, dict[str, Any]]] = {
     "lm_head saved": ("lora_head", False, 0.5, {}),
     "lm_head saved, reference by path": ("lora_head", True, 0.5, {}),
 }
+NAMES = tuple(_CASES)
+REFUSED = "full, reference a copy"
 
 
 def case(name: str, checkpoints: tuple[str, str], *, kl_coef: float = KL_COEF) -> dict[str, Any]:
@@ -34,3 +36,8 @@ def all_of(checkpoints: tuple[str, str]) -> dict[str, dict[str, Any]]:
     with_term = {name: case(name, checkpoints) for name in _CASES}
     without = {f"{name}, no term": case(name, checkpoints, kl_coef=0.0) for name in _CASES}
     return {**with_term, **without}
+
+
+def refused(checkpoints: tuple[str, str]) -> dict[str, dict[str, Any]]:
+    """What cannot work where the parameters are sharded."""
+    return {REFUSED: {"model": checkpoints[0], "config": {}, "expect_error": True}}

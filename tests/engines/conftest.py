@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.engines import cases
+from tests.engines import cases, launching
 from tests.helpers.tiny import save_model, tiny_llama
 
 
@@ -33,6 +34,27 @@ def one_process(checkpoints, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     main("none", folder, cases.all_of(checkpoints))
     return folder
+
+
+@pytest.fixture(scope="session")
+def engines(checkpoints, tmp_path_factory):
+    """A function from an engine's name to its folder; each engine is started once."""
+    folders = {}
+
+    def folder_of(name):
+        if name not in folders:
+            python = sys.executable
+            if name.startswith("zero"):
+                if not launching.ENGINES_PYTHON.exists():
+                    pytest.skip(f"{launching.ENGINES_PYTHON} is missing: make environments")
+                python = launching.ENGINES_PYTHON
+            everything = cases.all_of(checkpoints)
+            if name in ("fsdp2", "zero3"):
+                everything |= cases.refused(checkpoints)
+            folders[name] = launching.start(name, tmp_path_factory.mktemp(name), everything, python)
+        return folders[name]
+
+    return folder_of
 
 
 def read(folder):

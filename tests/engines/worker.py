@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTTrainer
 
+from pact_plugins.errors import PACTError
 from pact_plugins.modeling import dissect
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.trainers import arguments, lora, pact, rows
@@ -87,6 +88,7 @@ def run(
     model: str,
     adapter: str | None = None,
     config: dict[str, Any],
+    expect_error: bool = False,
     **settings: Any,
 ) -> None:
     """Train, and write what happened."""
@@ -110,7 +112,14 @@ def run(
             peft_config=ADAPTERS[adapter]() if adapter else None,
             callbacks=[pact(config), record],
         )
-        trainer.train()
+        try:
+            trainer.train()
+        except PACTError as error:
+            if not expect_error:
+                raise
+            record.facts["error"] = str(error)
+    engine_plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    record.facts["zero_stage"] = None if engine_plugin is None else engine_plugin.zero_stage
     record.facts["distributed_type"] = str(trainer.accelerator.distributed_type.value)
     record.facts["warnings"] = [str(warning.message) for warning in caught]
     record.facts["processes"] = trainer.accelerator.num_processes
