@@ -68,6 +68,7 @@ class Record(TrainerCallback):
         head_parameters = list(head.parameters())
         self.facts.update(
             parameters=len(parameters),
+            quantised=sum(type(p).__name__ == "Params4bit" for p in parameters),
             dtensors=sum(hasattr(p, "full_tensor") for p in parameters),
             partitioned=sum(hasattr(p, "ds_shape") and p.numel() < p.ds_shape.numel() for p in parameters),
             head_is_sharded=all(hasattr(p, "full_tensor") or hasattr(p, "ds_shape") for p in head_parameters),
@@ -81,6 +82,13 @@ class Record(TrainerCallback):
         self.facts["logs"].append(dict(logs))
 
 
+def nf4() -> Any:
+    """What QLoRA uses, computing in float32."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+
+
 def run(
     engine: str,
     out: Path,
@@ -89,6 +97,7 @@ def run(
     adapter: str | None = None,
     config: dict[str, Any],
     expect_error: bool = False,
+    four_bit: bool = False,
     **settings: Any,
 ) -> None:
     """Train, and write what happened."""
@@ -100,7 +109,8 @@ def run(
     batch = {"per_device_train_batch_size": 2 if engine in PARALLEL else 4}
     # Before the model is loaded: ZeRO-3 partitions it while it is being loaded.
     args = arguments(out / "run", **{**sgd, **batch, **gloo, **sharded, **settings})
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    quantisation = {"quantization_config": nf4()} if four_bit else {}
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, **quantisation)
     torch.manual_seed(5)  # of LoRA's A
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
