@@ -61,6 +61,20 @@ def test_an_overflow_is_left_to_the_scaler(tmp_path):
         assert torch.equal(watch.weights[1][name], weight)
 
 
+def test_a_scale_that_changes_after_the_backward_pass_is_no_mistake(tmp_path):
+    """DeepSpeed takes its step, and adapts its scale, inside ``backward``."""
+    trainer = scaled_trainer(tmp_path, pact({}), Watch(move=True))
+    backward = trainer.accelerator.backward
+
+    def backward_then_grow(*args, **kwargs):
+        backward(*args, **kwargs)
+        trainer.accelerator.scaler.update(2 * SCALE)
+
+    trainer.accelerator.backward = backward_then_grow
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_fp16_weights(tmp_path, kind):
     adapter = lora() if kind == "lora" else None
