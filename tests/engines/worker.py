@@ -134,7 +134,9 @@ def run(
     record.facts["warnings"] = [str(warning.message) for warning in caught]
     record.facts["processes"] = trainer.accelerator.num_processes
     if IS_FIRST:
-        save_file({name: value.contiguous() for name, value in record.parameters.items()}, out / "parameters.safetensors")
+        save_file(
+            {name: value.contiguous() for name, value in record.parameters.items()}, out / "parameters.safetensors"
+        )
         (out / "facts.json").write_text(json.dumps(record.facts))
 
 

@@ -97,11 +97,11 @@ class LargestTensor(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            # A view takes no memory, and a parameter that passes through was there before.
-            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage().nbytes() // leaf.element_size() > self.elements:
-                if not any(leaf is a or getattr(leaf, "_base", None) is a for a in tree_leaves(args)):
-                    self.elements = leaf.untyped_storage().nbytes() // leaf.element_size()
-                    self.shape = (str(func), tuple(leaf.shape))
+            if isinstance(leaf, torch.Tensor):
+                # Of the storage: an expanded view is wide, but takes no memory.
+                elements = leaf.untyped_storage().nbytes() // leaf.element_size()
+                if elements > self.elements:
+                    self.elements, self.shape = elements, (str(func), tuple(leaf.shape))
         return result
 
 
