@@ -5,6 +5,7 @@ from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, respons
 from pact_plugins.modeling.execution import AutocastState, evaluation_mode, preserved_random_state
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
+from pact_plugins.modeling.loading import whole_on_every_rank
 
 __all__ = [
     "Anatomy",
@@ -20,4 +21,5 @@ __all__ = [
     "prompt_ids",
     "response_ids",
     "tokenizer_fingerprint",
+    "whole_on_every_rank",
 ]

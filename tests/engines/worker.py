@@ -1,8 +1,8 @@
 """A few SGD steps of the real ``SFTTrainer`` under whatever engine the environment asks for.
 
-``python -m tests.engines.worker ENGINE OUT CASES``, alone or under torchrun. CASES is JSON, ``{"name": {...}}``; each case
-writes ``parameters.safetensors`` (every trained parameter, whole, before and after each step, as ``STEP.NAME``) and
-``facts.json`` into OUT/name. One script for all engines, so that nothing but the engine differs.
+``python -m tests.engines.worker ENGINE OUT CASES``, alone or under torchrun. CASES is JSON, ``{"name": {...}}``; each
+case writes ``parameters.safetensors`` (every trained parameter, whole, before and after each step, as ``STEP.NAME``)
+and ``facts.json`` into OUT/name. One script for all engines, so that nothing but the engine differs.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Record(TrainerCallback):
             parameters=len(parameters),
             quantised=sum(type(p).__name__ == "Params4bit" for p in parameters),
             dtensors=sum(hasattr(p, "full_tensor") for p in parameters),
+            zero3_parameters=sum(hasattr(p, "ds_shape") for p in parameters),
             partitioned=sum(hasattr(p, "ds_shape") and p.numel() < p.ds_shape.numel() for p in parameters),
             head_is_sharded=all(hasattr(p, "full_tensor") or hasattr(p, "ds_shape") for p in head_parameters),
             head_is_trained=any(p.requires_grad for p in head_parameters),
@@ -103,12 +104,13 @@ def run(
     """Train, and write what happened."""
     out.mkdir(parents=True, exist_ok=True)
     record = Record()
-    sharded = {"use_cpu": False, "ddp_backend": "gloo"} if engine.startswith("zero") else {}
+    # accelerate ignores DeepSpeed where it is told to use the CPU; without a GPU it ends there by itself.
+    on_cpu = {"use_cpu": not engine.startswith("zero")}
     gloo = {"ddp_backend": "gloo"} if engine in PARALLEL else {}
     sgd = {"optim": "sgd", "lr_scheduler_type": "constant", "max_steps": 2, "gradient_accumulation_steps": 2}
     batch = {"per_device_train_batch_size": 2 if engine in PARALLEL else 4}
     # Before the model is loaded: ZeRO-3 partitions it while it is being loaded.
-    args = arguments(out / "run", **{**sgd, **batch, **gloo, **sharded, **settings})
+    args = arguments(out / "run", **{**sgd, **batch, **gloo, **on_cpu, **settings})
     quantisation = {"quantization_config": nf4()} if four_bit else {}
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, **quantisation)
     torch.manual_seed(5)  # of LoRA's A
