@@ -81,6 +81,7 @@ lock: install ## resolve requirements/*.in and the extras again
 	@# The same lock serves every build of torch.
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
 	@# Only what the main environment lacks.
+	mkdir -p .venvs
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header -c requirements/trl.lock \
 		requirements/engines.in -o .venvs/engines.lock
 	echo "# Made by make lock: what requirements/engines.in needs beyond requirements/trl.lock." > requirements/engines.lock
