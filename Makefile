@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Frameworks with an environment of their own, in which tests/NAME runs.
 FRAMEWORKS := axolotl llamafactory
-ENVIRONMENTS := trl-oldest $(FRAMEWORKS)
+ENVIRONMENTS := trl-oldest engines $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
 .PHONY: help install environments demo test test-fast lint format bench lock clean
@@ -36,6 +36,14 @@ install: .venv/.installed ## the main environment: TRL and lm-eval
 	$(BIN)/uv pip install --quiet --no-deps --python .venvs/$*/bin/python -r requirements/$*.lock
 	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
 	if [ -f requirements/$*.sh ]; then sh requirements/$*.sh .venvs/$*; fi
+	touch $@
+
+# The main environment's packages and a few more: what is there already is not installed twice.
+.venvs/engines/.installed: requirements/engines.lock .venv/.installed
+	$(BIN)/python -m venv --without-pip .venvs/engines
+	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
+		> $$(.venvs/engines/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/main.pth
+	$(BIN)/uv pip install --quiet --no-deps --python .venvs/engines/bin/python -r requirements/engines.lock
 	touch $@
 
 environments: $(INSTALLED) ## one environment for each further framework
@@ -72,6 +80,12 @@ lock: install ## resolve requirements/*.in and the extras again
 		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
 	@# The same lock serves every build of torch.
 	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
+	@# Only what the main environment lacks.
+	mkdir -p .venvs
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header -c requirements/trl.lock \
+		requirements/engines.in -o .venvs/engines.lock
+	echo "# Made by make lock: what requirements/engines.in needs beyond requirements/trl.lock." > requirements/engines.lock
+	sed 's/^\(torch==[0-9.]*\)+cpu/\1/' .venvs/engines.lock | grep -vxFf requirements/trl.lock >> requirements/engines.lock
 
 clean: ## remove the environments and what runs left
 	rm -rf .venv .venvs runs .pytest_cache .mypy_cache .ruff_cache

@@ -5,6 +5,7 @@ from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, respons
 from pact_plugins.modeling.execution import AutocastState, evaluation_mode, preserved_random_state
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
+from pact_plugins.modeling.loading import whole_on_every_rank
 
 __all__ = [
     "Anatomy",
@@ -22,4 +23,5 @@ __all__ = [
     "response_ids",
     "tokenizer_fingerprint",
     "turn_ids",
+    "whole_on_every_rank",
 ]

@@ -20,6 +20,7 @@ from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptBook
 from pact_plugins.training.responses import IGNORE_INDEX
+from pact_plugins.training.sharded_head import FusedHeadWatch
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
 _LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
@@ -36,6 +37,7 @@ class Attachment:
     def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, contributions: ContributionComputer) -> None:
         self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
         self._undo: list[Any] = []
+        self._fused_head = FusedHeadWatch(anatomy.causal_lm)
         self._step, self._micro_batch, self._micro_batches = 0, 0, 1
         self.receipts = ReceiptBook(contributions.ledgers())
         self.metrics = MetricMeans(contributions.counts())
@@ -51,7 +53,8 @@ class Attachment:
         self._replace_left_over()
         self._forward_pass.attach()
         handle = self._anatomy.model.register_forward_hook(self._after_forward, with_kwargs=True)
-        self._undo.append(handle.remove)
+        watch = self._anatomy.decoder.register_forward_hook(self._fused_head.after_decoder)
+        self._undo += [handle.remove, watch.remove]
 
     def attach_to_compute_loss(self, trainer: Any) -> None:
         """Join the term to what ``trainer.compute_loss`` returns, scaled as the trainer scales its own loss."""
@@ -110,8 +113,11 @@ class Attachment:
             self._forward_pass.discard()
             return None
         with self._detached_on_error():
-            addition = self._compute(labels, log_probs=getattr(output, "log_probs", None))
+            log_probs = getattr(output, "log_probs", None)
+            addition = self._compute(labels, log_probs=log_probs)
             if addition is not None:
+                if log_probs is not None:
+                    self._fused_head.after_fused_forward()
                 _join(output, addition, kwargs.get("num_items_in_batch"))
         return output
 

@@ -51,6 +51,7 @@ class PACTCallback(TrainerCallback):
         self._preparation: Preparation | None = None
         self._trained: weakref.ref[Any] | None = None
         self._safety_tokens: SafetyTokens | None = None
+        self._step_loss_scale: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -92,6 +93,8 @@ class PACTCallback(TrainerCallback):
     ) -> None:
         """The metrics that cost something are computed only in steps that will be logged."""
         if self._preparation is not None:
+            # DeepSpeed steps inside backward() and may change its scale there: what counts is the one before.
+            self._step_loss_scale = _loss_scale(kwargs.get("optimizer"))
             step = state.global_step + 1
             attachment = self._preparation.attachment
             attachment.begin_step(state.global_step, micro_batches=args.gradient_accumulation_steps)
@@ -105,7 +108,7 @@ class PACTCallback(TrainerCallback):
             return
         try:
             self._preparation.attachment.receipts.settle(
-                loss_scale=_loss_scale(kwargs.get("optimizer")),
+                loss_scale=self._step_loss_scale,
                 exact=self.config.receipts == "exact",
                 suspects=_suspects(args),
             )

@@ -20,6 +20,7 @@ from pact_plugins.modeling import (
     dissect,
     evaluation_mode,
     preserved_random_state,
+    whole_on_every_rank,
 )
 from pact_plugins.training.prompt_free import prompt_free_batch
 from pact_plugins.training.responses import Responses
@@ -281,7 +282,7 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
 
     own = next(trained.decoder.parameters())
     try:
-        with preserved_random_state():
+        with preserved_random_state(), whole_on_every_rank():
             model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error

@@ -1,0 +1,31 @@
+"""Loading a second model beside one that an engine has sharded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_RAM_EFFICIENT = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+
+
+@contextmanager
+def whole_on_every_rank() -> Iterator[None]:
+    """``from_pretrained`` gives every rank all the weights in here.
+
+    Under FSDP transformers fills the first rank's model only and leaves the others' to accelerate; under ZeRO-3 it
+    partitions the model and leaves gathering to an engine. Neither comes to a model that is not trained.
+    """
+    from transformers.integrations import deepspeed as integration
+
+    held = integration._hf_deepspeed_config_weak_ref
+    ram_efficient = os.environ.pop(_RAM_EFFICIENT, None)
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        configuration = None if held is None else held()
+        if configuration is not None:
+            integration.set_hf_deepspeed_config(configuration)
+        if ram_efficient is not None:
+            os.environ[_RAM_EFFICIENT] = ram_efficient
