@@ -1,0 +1,29 @@
+"""The methods of ``pact compare`` that ship with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pact_plugins.hookspecs import hookimpl
+from pact_plugins.methods import Method, mix_in_refusals
+
+METHODS = (
+    Method("sft", "plain supervised fine-tuning"),
+    Method("published", "PACT as published", {"objective": "published", "include_openers": False}),
+    Method("match", "PACT, objective match", {"objective": "match"}),
+    Method("full_kl", "KL to the reference over the whole vocabulary", {"objective": "full_kl"}),
+    Method("asft", "anchored SFT, arXiv 2509.23753", {"objective": "asft"}),
+    Method("constrained_sft", "token-wise constrained SFT, arXiv 2406.05946", {"objective": "constrained_sft"}),
+    Method(
+        "logit_matching",
+        "logits of refusal tokens held, after the abstract of arXiv 2604.17210",
+        {"objective": "logit_matching", "include_openers": False},
+    ),
+    Method("mixed_refusals", "plain, with refusals of calibration prompts mixed in (10 %)", None, mix_in_refusals),
+)
+
+
+@hookimpl
+def register_methods(register: Callable[[Method], None]) -> None:
+    for method in METHODS:
+        register(method)
