@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pact_plugins import plugins
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.objective import GateConfig, Objective
+from pact_plugins.presets import DEFAULT_PRESET, PRESETS, with_preset
 
 AUTO = "auto"
 
@@ -24,13 +25,35 @@ class PACTConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    preset: str = Field(
+        DEFAULT_PRESET, description=f"{', '.join(PRESETS)}: sets defaults of the other keys; what you write wins"
+    )
     objective: str = Field("match", description="match, published, published_positive, full_kl, or a plugin's")
     objective_options: dict[str, Any] = Field(default_factory=dict, description="settings of a plugin's objective")
     kl_coef: float | None = Field(
-        None, ge=0, le=1e4, description="weight of the term; 0 switches PACT off (default: the objective's own)"
+        None, ge=0, le=1e4, description="weight of the term; 0 switches it off (default: the objective's own)"
     )
     kl_temperature: float = Field(2.0, gt=0, le=100, description="temperature of both softmaxes")
     gate: GateConfig = Field(default_factory=lambda: GateConfig(), description="gate of the published objectives")
+
+    gate_training_rows: Literal["off", "report", "hard", "soft"] = Field(
+        "off", description="weigh down, or only report, responses to requests that the reference would refuse"
+    )
+    gate_threshold: float = Field(
+        0.5, gt=0, lt=1, description="probability of a refusal above which a response is gated (hard) and reported"
+    )
+    anchor: Literal["off", "bundled", "gated"] = Field(
+        "off", description="hold the model to the reference's own replies: to bundled prompts, or those of gated rows"
+    )
+    anchor_size: int = Field(64, ge=2, le=10_000, description="replies, half of them to harmful prompts")
+    anchor_coef: float = Field(1.0, gt=0, le=1e4, description="weight of the anchor beside the cross-entropy")
+    anchor_fraction: float = Field(
+        0.25, gt=0, le=16, description="replies per micro-batch, as a share of its responses; at least one"
+    )
+    anchor_prompts_path: str | None = Field(
+        None, description="JSON or JSONL rows with prompt and kind (harmful or harmless), instead of the bundled prompts"
+    )
+    anchor_max_new_tokens: int = Field(64, ge=1, le=4096, description="tokens of each reply")
 
     safety_tokens: str = Field(AUTO, min_length=1, description="a safety-token file, or auto to calibrate first")
     top_k: int = Field(50, ge=2, le=100_000, description="number of safety tokens (auto calibration)")
@@ -57,6 +80,11 @@ class PACTConfig(BaseModel):
         "exact", description="check the size of the gradient that reaches the term, or only that it arrives"
     )
 
+    @field_validator("preset")
+    @classmethod
+    def _preset_is_known(cls, value: str) -> str:
+        return _registered("preset", value, PRESETS)
+
     @field_validator("objective")
     @classmethod
     def _objective_is_registered(cls, value: str) -> str:
@@ -74,8 +102,11 @@ class PACTConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_kl_coef(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("kl_coef") is None:
+    def _fill_in_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        data = with_preset(data)
+        if data.get("kl_coef") is None:
             objective = plugins.objectives().get(str(data.get("objective", "match")))
             if objective is not None:
                 return {**data, "kl_coef": objective.default_kl_coef}
@@ -89,6 +120,16 @@ class PACTConfig(BaseModel):
                 "has no effect; drop one of the two keys"
             )
         return self
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing at all is to be added to the framework's own run."""
+        return self.coefficient == 0 and self.gate_training_rows == "off" and self.anchor == "off"
+
+    @property
+    def weighs_rows(self) -> bool:
+        """Whether the gate changes the cross-entropy, and not only reports."""
+        return self.gate_training_rows in ("hard", "soft")
 
     @property
     def coefficient(self) -> float:

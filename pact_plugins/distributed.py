@@ -51,3 +51,25 @@ def from_first_rank(tensor: Tensor) -> Tensor:
         received.copy_(tensor)
     torch.distributed.broadcast(received, src=0)
     return received.to(tensor.device)
+
+
+def gathered_text(text: str) -> list[str]:
+    """Every rank's text, in order of rank. Every rank must call it."""
+    if not is_distributed():
+        return [text]
+    own = torch.tensor(list(text.encode()), dtype=torch.uint8, device=_device())
+    sizes = [torch.zeros(1, dtype=torch.int64, device=_device()) for _ in range(world_size())]
+    torch.distributed.all_gather(sizes, torch.tensor([own.numel()], device=_device()))
+    longest = max(int(size) for size in sizes)
+    padded = torch.zeros(longest, dtype=torch.uint8, device=_device())
+    padded[: own.numel()] = own
+    received = [torch.zeros_like(padded) for _ in sizes]
+    torch.distributed.all_gather(received, padded)
+    return [
+        bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)
+    ]
+
+
+def rank() -> int:
+    """This process's number."""
+    return torch.distributed.get_rank() if is_distributed() else 0

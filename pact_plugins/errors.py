@@ -15,6 +15,10 @@ class SafetyTokensError(PACTError, ValueError):
     """A safety-token file is missing, damaged, or of another tokenizer; or calibration has nothing to work on."""
 
 
+class DataError(PACTError, ValueError):
+    """Training data cannot be read or written, or holds rows that are no conversation."""
+
+
 class AttachmentError(PACTError, RuntimeError):
     """The term cannot be attached to this model or trainer."""
 

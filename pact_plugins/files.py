@@ -66,4 +66,5 @@ def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+    # Not splitlines: JSON may hold other line separators inside its strings.
+    return [line for line in text.split("\n") if line.strip()]

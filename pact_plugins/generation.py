@@ -34,13 +34,38 @@ def generate_ids(
         prompts: user messages; the chat template is applied.
         sampling_seed: sample from the whole vocabulary with this seed; None is greedy.
     """
-    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
-    responses: list[list[int]] = [[]] * len(prompts)
+    return continue_ids(
+        model,
+        tokenizer,
+        [prompt_ids(tokenizer, prompt) for prompt in prompts],
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        sampling_seed=sampling_seed,
+        description=description,
+        progress=progress,
+    )
+
+
+@torch.no_grad()
+def continue_ids(
+    model: Any,
+    tokenizer: Any,
+    contexts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 32,
+    sampling_seed: int | None = None,
+    description: str = "generating",
+    progress: bool = True,
+) -> list[list[int]]:
+    """``generate_ids`` for contexts that are token ids already."""
+    encoded = [list(context) for context in contexts]
+    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+    responses: list[list[int]] = [[]] * len(encoded)
     with (
         evaluation_mode(model),
         _seeded(sampling_seed),
-        tqdm(total=len(prompts), desc=description, disable=not progress, leave=False) as bar,
+        tqdm(total=len(encoded), desc=description, disable=not progress, leave=False) as bar,
     ):
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]

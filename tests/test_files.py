@@ -60,6 +60,8 @@ def test_rows(tmp_path):
     assert read_rows(path, key="k") == [1, {"a": 2}]
     path.write_text('\n{"a": 1}\n\n"text"\n')
     assert read_rows(path, key="k") == [{"a": 1}, "text"]
+    path.write_text('"one\u2028line"\r\n2\n', encoding="utf-8")
+    assert read_rows(path, key="k") == ["one\u2028line", 2]
 
 
 @pytest.mark.parametrize("content", ["{", "[1, ", "", "[]", "\n\n"])

@@ -47,7 +47,7 @@ def check(cfg: Mapping[str, Any]) -> PACTConfig | None:
     if block is False:
         raise ConfigurationError("pact: false has no meaning; take the plugin out, or set kl_coef: 0")
     config = PACTConfig.from_mapping(_plain(block), source=BLOCK)
-    if config.coefficient > 0:
+    if not config.is_off:
         _refuse_unsupported(cfg)
         _refuse_wrong_reference(cfg, config)
         if cfg.get("train_on_inputs"):

@@ -60,8 +60,8 @@ def inspect(file: Path, chart: Path | None) -> None:
     tokens = SafetyTokens.load(file)
     console = Console()
     console.print(display.table(tokens))
-    for key, value in tokens.settings.items():
-        console.print(f"{key}: {value}", highlight=False, markup=False)
+    for line in display.setting_lines(tokens):
+        console.print(line, highlight=False, markup=False)
     console.print(f"tokenizer: {tokens.tokenizer_fingerprint}", highlight=False)
     if chart is not None:
         console.print(f"chart: {display.save_chart(tokens, chart)}", highlight=False, markup=False)

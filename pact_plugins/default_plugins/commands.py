@@ -9,12 +9,13 @@ from pact_plugins.hookspecs import hookimpl
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    from pact_plugins.cli import activation, configuration, plugins, safety_tokens
+    from pact_plugins.cli import activation, audit, configuration, plugins, safety_tokens
     from pact_plugins.tiny_world.cli import tiny_world
 
     for command in (
         safety_tokens.calibrate,
         safety_tokens.inspect,
+        audit.audit,
         configuration.config,
         plugins.plugins,
         plugins.train,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
 
 _PROBE = "Hello"
+# Characters of a response that surely hold its first token.
+_BEGINNING = 200
 
 
-def _render(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+def _render(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, **arguments: Any
+) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigurationError(
             f"the tokenizer {getattr(tokenizer, 'name_or_path', '')!r} has no chat template; PACT needs an aligned "
             "chat model, or a tokenizer whose chat_template is set"
         )
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    return tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=add_generation_prompt, **arguments
+    )
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
@@ -34,6 +41,26 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
         ConfigurationError: the tokenizer has no chat template.
     """
     return _encode(tokenizer, _render(tokenizer, _user(prompt), add_generation_prompt=True))
+
+
+def turn_ids(
+    tokenizer: Any, context: Sequence[Mapping[str, Any]], response: Mapping[str, Any], **arguments: Any
+) -> tuple[list[int], list[int]]:
+    """One assistant turn of a conversation: the token ids after which it is written, and those it begins with.
+
+    Args:
+        context: the messages before the turn.
+        response: the assistant's message; only its first 200 characters are encoded.
+        arguments: of the chat template, such as ``tools``.
+
+    Raises:
+        ConfigurationError: the tokenizer has no chat template.
+    """
+    opening = _render(tokenizer, context, add_generation_prompt=True, **arguments)
+    conversation = _render(tokenizer, [*context, response], add_generation_prompt=False, **arguments)
+    # Where a template rewrites earlier turns, the bare text is what is left.
+    rest = conversation[len(opening) :] if conversation.startswith(opening) else str(response.get("content") or "")
+    return _encode(tokenizer, opening), _encode(tokenizer, rest[:_BEGINNING])
 
 
 def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:

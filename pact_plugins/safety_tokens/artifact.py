@@ -56,6 +56,22 @@ class SafetyTokens:
         return self.direction.clamp(min=0)
 
     @property
+    def refusal_openers(self) -> tuple[int, ...]:
+        """Ids of the tokens that open refusals, the most probable first; empty where calibration kept none."""
+        return self._openers("refusal_openers")
+
+    @property
+    def compliance_openers(self) -> tuple[int, ...]:
+        """Ids of the tokens that open compliant answers, the most probable first; empty where there are none."""
+        return self._openers("compliance_openers")
+
+    def _openers(self, key: str) -> tuple[int, ...]:
+        ids = self.settings.get(key, [])
+        if not isinstance(ids, list) or not all(type(index) is int and 0 <= index < self.vocabulary_size for index in ids):
+            raise SafetyTokensError(f"the safety tokens are damaged: {key} is {ids!r}")
+        return tuple(ids)
+
+    @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over ids and direction."""
         content = self.token_ids.numpy().tobytes() + self.direction.numpy().tobytes()

@@ -6,7 +6,7 @@ its output embedding. Sums over the vocabulary are streamed; no (samples, positi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,26 +59,46 @@ def teacher_force(
     """
     if not any(len(sequence.response_ids) for sequence in sequences):
         raise SafetyTokensError("the set of refusals is empty: there is no response token to learn from")
+    states: list[Tensor] = [torch.empty(0)] * len(sequences)
+    for index, hidden in forced_states(
+        decoder, sequences, batch_size=batch_size, description=description, progress=progress
+    ):
+        states[index] = hidden.cpu()
+    return Forced(states, head)
+
+
+@torch.no_grad()
+def forced_states(
+    decoder: nn.Module,
+    sequences: Sequence[TeacherForced],
+    *,
+    batch_size: int,
+    description: str,
+    progress: bool = True,
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield, in batches of similar length, a sequence's index and the (R, hidden) states that predict its response.
+
+    They are views of the batch's states, on the decoder's device: who keeps them copies them.
+    """
     device = next(decoder.parameters()).device
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].context_ids) + len(sequences[i].response_ids))
-    states: list[Tensor] = [torch.empty(0)] * len(sequences)
     with (
         evaluation_mode(decoder),
         tqdm(total=len(sequences), desc=description, disable=not progress, leave=False) as bar,
     ):
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            input_ids, attention_mask = _right_padded([sequences[index] for index in batch], device)
+            input_ids, attention_mask = right_padded([sequences[index] for index in batch], device)
             hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
             for row, index in enumerate(batch):
                 first = len(sequences[index].context_ids) - 1
                 count = len(sequences[index].response_ids)
-                states[index] = hidden[row, first : first + count].cpu()
+                yield index, hidden[row, first : first + count]
             bar.update(len(batch))
-    return Forced(states, head)
 
 
-def _right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
+def right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
+    """``input_ids`` and ``attention_mask`` of context and response without its last token: (B, longest) int64 each."""
     # The last response token predicts nothing that is scored; padding with any id is masked.
     rows = [[*sequence.context_ids, *sequence.response_ids][:-1] for sequence in sequences]
     width = max(map(len, rows))

@@ -34,6 +34,19 @@ def table(tokens: SafetyTokens) -> Table:
     return result
 
 
+def setting_lines(tokens: SafetyTokens) -> list[str]:
+    """One ``key: value`` line a setting; openers as readable tokens with their ids."""
+    lines = []
+    for key, value in tokens.settings.items():
+        strings = tokens.settings.get(f"{key[:-1]}_strings") if key.endswith("_openers") else None
+        if isinstance(strings, list) and isinstance(value, list) and len(strings) == len(value):
+            named = [f"{readable(str(string))} ({index})" for string, index in zip(strings, value, strict=True)]
+            lines.append(f"{key.replace('_', ' ')}: {', '.join(named) or 'none'}")
+        elif not key.endswith("_opener_strings"):
+            lines.append(f"{key}: {value}")
+    return lines
+
+
 def save_chart(tokens: SafetyTokens, path: str | os.PathLike[str]) -> Path:
     """Write the bar chart of mean probabilities under both views as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -52,7 +52,7 @@ def calibrate(
         anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress
     )
     device = causal_lm.device
-    excluded = _excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, config)
+    excluded = excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, special=config.exclude_special_tokens)
     openers = _openers(anatomy, aligned, tokenizer, config, excluded, progress)
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)
@@ -186,10 +186,11 @@ def _base_view(
     return _view(dissect(base.to(device).eval()), contexts, refusals, config, progress)
 
 
-def _excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, config: PACTConfig) -> set[int]:
+def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, special: bool) -> set[int]:
+    """Token ids that are never safety tokens or openers: rows without a token and, with ``special``, special tokens."""
     # Rows beyond the tokenizer are padding of the embedding matrix: no text ever holds them.
     excluded = set(range(len(tokenizer), vocabulary_size))
-    if config.exclude_special_tokens:
+    if special:
         ends = getattr(getattr(causal_lm, "generation_config", None), "eos_token_id", None)
         excluded |= {end for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
         excluded |= set(tokenizer.all_special_ids)

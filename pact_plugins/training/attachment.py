@@ -1,4 +1,4 @@
-"""Joining the term to what the trainer back-propagates."""
+"""Joining the term, the gate and the anchor to what the trainer back-propagates."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pact_plugins.distributed import is_distributed
+from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
+from pact_plugins.guard import Draw
 from pact_plugins.modeling import Anatomy
+from pact_plugins.training.contributions import Addition, ContributionComputer
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.metrics import MetricMeans
-from pact_plugins.training.receipts import ReceiptLedger
+from pact_plugins.training.receipts import ReceiptBook
 from pact_plugins.training.responses import IGNORE_INDEX
-from pact_plugins.training.term import Term, TermComputer
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
 _LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
@@ -27,18 +28,23 @@ _LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref
 class Attachment:
     """Hooks on a model in training, from ``attach`` to ``detach``.
 
-    The term joins the outputs that the trainer reads (``log_probs`` per token where there are any, else ``loss``), or,
-    for trainers that compute a loss of their own from the logits, the result of ``trainer.compute_loss``.
+    What is added joins the outputs that the trainer reads (``log_probs`` per token where there are any, else
+    ``loss``), or, for trainers that compute a loss of their own from the logits, the result of
+    ``trainer.compute_loss``.
     """
 
-    def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, term: TermComputer, *, coefficient: float) -> None:
-        self._anatomy, self._forward_pass, self._term = anatomy, forward_pass, term
-        self._coefficient = coefficient
+    def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, contributions: ContributionComputer) -> None:
+        self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
         self._undo: list[Any] = []
-        self.receipts = ReceiptLedger(coefficient)
-        self.metrics = MetricMeans()
+        self._step, self._micro_batch, self._micro_batches = 0, 0, 1
+        self.receipts = ReceiptBook(contributions.ledgers())
+        self.metrics = MetricMeans(contributions.counts())
         self.measure = True
         """Whether the next micro-batches compute the metrics that need a whole-vocabulary softmax."""
+
+    def begin_step(self, step: int, *, micro_batches: int) -> None:
+        """The next micro-batches belong to optimizer step ``step`` (from 0), accumulated over ``micro_batches``."""
+        self._step, self._micro_batch, self._micro_batches = step, 0, micro_batches
 
     def attach_to_outputs(self) -> None:
         """Join the term to the outputs of the model's forward pass."""
@@ -65,10 +71,10 @@ class Attachment:
                 self._forward_pass.discard()
                 return result
             with self._detached_on_error():
-                term = self._compute(labels)
-            if term is None:
+                addition = self._compute(labels)
+            if addition is None:
                 return result
-            extra = self._coefficient * term.divergence.sum() * _trainer_scale(trainer, term, num_items_in_batch)
+            extra = addition.values.sum() * _trainer_scale(trainer, addition, num_items_in_batch)
             return (result[0] + extra, *result[1:]) if return_outputs else result + extra
 
         trainer.compute_loss = compute_loss
@@ -104,9 +110,9 @@ class Attachment:
             self._forward_pass.discard()
             return None
         with self._detached_on_error():
-            term = self._compute(labels)
-            if term is not None:
-                _join(output, term, self._coefficient, kwargs.get("num_items_in_batch"))
+            addition = self._compute(labels, log_probs=getattr(output, "log_probs", None))
+            if addition is not None:
+                _join(output, addition, kwargs.get("num_items_in_batch"))
         return output
 
     @contextmanager
@@ -117,32 +123,37 @@ class Attachment:
             self.detach()
             raise
 
-    def _compute(self, labels: Tensor) -> Term | None:
+    def _compute(self, labels: Tensor, *, log_probs: Tensor | None = None) -> Addition | None:
         inputs, hidden_states, autocast = self._forward_pass.take()
-        labelled = int((labels != IGNORE_INDEX).sum())
-        if not labelled and not is_distributed():
+        draw = Draw.at(
+            self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size()
+        )
+        self._micro_batch += 1
+        # With several ranks, one without response tokens must still take part in the collectives of the others.
+        if not bool((labels != IGNORE_INDEX).any()) and not is_distributed():
             self.receipts.enter_idle()
             return None
-        # With several ranks, one without response tokens must still take part in the collectives of the others.
-        term = self._term(labels, inputs, hidden_states, autocast, measure=self.measure)
-        if len(term.responses):
-            self.receipts.enter(term.divergence, labels=labelled)
-        else:
-            self.receipts.enter_idle()
-        for name, values in term.metrics.items():
-            self.metrics.add(name, values)
-        return term
+        return self._contributions(
+            labels,
+            inputs,
+            hidden_states,
+            autocast,
+            log_probs=log_probs,
+            draw=draw,
+            measure=self.measure,
+            metrics=self.metrics,
+            receipts=self.receipts,
+        )
 
 
-def _join(output: Any, term: Term, coefficient: float, num_items_in_batch: Any) -> None:
-    """Add ``coefficient * KL_t`` to the outputs in place, with the denominator of the trainer's own cross-entropy."""
+def _join(output: Any, addition: Addition, num_items_in_batch: Any) -> None:
+    """Add to the outputs in place, with the denominator of the trainer's own cross-entropy."""
     log_probs = getattr(output, "log_probs", None)
     if log_probs is not None:
-        # The trainer sums -log_probs and divides: a token's penalty gets the denominator of its cross-entropy.
+        # The trainer sums -log_probs and divides: what is added gets the denominator of the token's cross-entropy.
         penalty = torch.zeros(log_probs.shape, dtype=torch.float32, device=log_probs.device)
-        index = (term.responses.rows.to(penalty.device), term.responses.columns.to(penalty.device))
-        penalty = penalty.index_put(index, coefficient * term.divergence.to(penalty.device))
-        output.log_probs = log_probs.float() - penalty
+        index = (addition.responses.rows.to(penalty.device), addition.responses.columns.to(penalty.device))
+        output.log_probs = log_probs.float() - penalty.index_put(index, addition.values.to(penalty.device))
         return
     loss = getattr(output, "loss", None)
     if loss is None:
@@ -150,17 +161,17 @@ def _join(output: Any, term: Term, coefficient: float, num_items_in_batch: Any) 
             "the model returned neither a loss nor per-token log_probs, so there is nothing to add the term to; "
             "a custom loss computed outside the model is not protected"
         )
-    denominator = max(len(term.responses), 1) if num_items_in_batch is None else num_items_in_batch
-    output.loss = loss + (coefficient * term.divergence.sum() / denominator).to(loss.device)
+    denominator = max(len(addition.responses), 1) if num_items_in_batch is None else num_items_in_batch
+    output.loss = loss + (addition.values.sum() / denominator).to(loss.device)
 
 
-def _trainer_scale(trainer: Any, term: Term, num_items_in_batch: Any) -> Any:
+def _trainer_scale(trainer: Any, addition: Addition, num_items_in_batch: Any) -> Any:
     """The factor that ``transformers.Trainer`` puts on a sum over the tokens of one micro-batch."""
     has_loss_function = trainer.compute_loss_func is not None
     own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or has_loss_function
     if num_items_in_batch is None or not own_scale:
         # The trainer divides a micro-batch's mean by the number of them, but not where the loss is the user's own.
         micro_batches = getattr(trainer, "current_gradient_accumulation_steps", 1) if has_loss_function else 1
-        return 1.0 / (max(len(term.responses), 1) * micro_batches)
+        return 1.0 / (max(len(addition.responses), 1) * micro_batches)
     ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1
     return ranks / num_items_in_batch

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
@@ -15,10 +16,9 @@ from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.preparation import Preparation, prepare
-from pact_plugins.training.run_record import write_run_record
-
-SAFETY_TOKENS_FILE = "pact_safety_tokens.safetensors"
+from pact_plugins.training.own_losses import refuse_own_loss
+from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, prepare
+from pact_plugins.training.run_record import FILE_NAME, write_run_record
 
 
 class PACTCallback(TrainerCallback):
@@ -56,11 +56,13 @@ class PACTCallback(TrainerCallback):
         """Check everything, calibrate if need be, and attach."""
         self._detach()
         _take_first_place(self, inspect.currentframe())
-        if self.config.coefficient == 0:
+        if self.config.is_off:
             announce("kl_coef is 0: off, this is the framework's own run")
             return
         if self._trainer is None:
             _refuse_bypassed_outputs(args)
+        elif self.config.weighs_rows:
+            refuse_own_loss(self._trainer, self.config)
         model = kwargs["model"]
         # A second call of train() starts from weights that have moved, as a resumed run does.
         again = self._trained is not None and self._trained() is model
@@ -71,7 +73,7 @@ class PACTCallback(TrainerCallback):
             self.config,
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
             resumed=resumed,
-            half_precision=bool(args.bf16 or args.fp16),
+            precision=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
         )
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
@@ -79,8 +81,8 @@ class PACTCallback(TrainerCallback):
             attachment.attach_to_outputs()
         else:
             attachment.attach_to_compute_loss(self._trainer)
-        if self._preparation.safety_tokens is not None and args.output_dir and is_main_process():
-            self._preparation.safety_tokens.save(Path(args.output_dir) / SAFETY_TOKENS_FILE)
+        if args.output_dir and is_main_process():
+            self._preparation.save(Path(args.output_dir))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -88,7 +90,9 @@ class PACTCallback(TrainerCallback):
         """The metrics that cost something are computed only in steps that will be logged."""
         if self._preparation is not None:
             step = state.global_step + 1
-            self._preparation.attachment.measure = step == 1 or step % max(1, int(state.logging_steps or 1)) == 0
+            attachment = self._preparation.attachment
+            attachment.begin_step(state.global_step, micro_batches=args.gradient_accumulation_steps)
+            attachment.measure = step == 1 or step % max(1, int(state.logging_steps or 1)) == 0
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -135,12 +139,19 @@ class PACTCallback(TrainerCallback):
         if preparation is None:
             return
         ledger = preparation.attachment.receipts
-        announce(
-            f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
-            f"{ledger.response_tokens} response tokens"
-        )
+        if len(ledger):
+            announce(
+                f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
+                f"{ledger.response_tokens} response tokens"
+            )
+        gated_rows = None
+        if preparation.gate is not None:
+            gated_rows = preparation.gate.record.everywhere()
+            announce(_gate_summary(self.config, len(gated_rows)))
         if is_main_process() and args.output_dir:
-            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history)
+            write_run_record(
+                Path(args.output_dir), self.config, preparation, state.log_history, gated_rows=gated_rows
+            )
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
         """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""
@@ -155,6 +166,11 @@ class PACTCallback(TrainerCallback):
         if self._preparation is not None:
             self._preparation.attachment.detach()
             self._preparation = None
+
+
+def _gate_summary(config: PACTConfig, count: int) -> str:
+    done = {"hard": "not learnt from", "soft": "weighed down", "report": "only reported"}[config.gate_training_rows]
+    return f"{count} responses to requests that the reference would refuse, {done}; {FILE_NAME} lists them"
 
 
 def _take_first_place(callback: PACTCallback, frame: Any) -> None:

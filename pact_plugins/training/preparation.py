@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from pact_plugins import plugins
@@ -14,22 +15,28 @@ from pact_plugins.messages import announce
 from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, preserved_random_state
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
+from pact_plugins.training.aligned import AlignedModel
+from pact_plugins.training.anchor import Anchor
+from pact_plugins.training.anchoring import build_anchor
 from pact_plugins.training.attachment import Attachment
+from pact_plugins.training.contributions import ContributionComputer
 from pact_plugins.training.forward_pass import ForwardPass
+from pact_plugins.training.gated_rows import GatedRows
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
 from pact_plugins.training.reference import (
     AdapterOffReference,
     ReferenceContext,
-    adapters_off,
-    aligned_model_path,
     automatic_reference,
-    load_aligned_model,
-    refuse_unfaithful_adapter,
 )
+from pact_plugins.training.row_gate import RowGate
 from pact_plugins.training.term import TermComputer
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
+
+
+SAFETY_TOKENS_FILE = "pact_safety_tokens.safetensors"
+ANCHORS_FILE = "pact_anchors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,17 @@ class Preparation:
 
     attachment: Attachment
     safety_tokens: SafetyTokens | None
-    reference_name: str
+    reference_name: str | None
+    gate: RowGate | None
+    anchor: Anchor | None
+    tokenizer: Any
+
+    def save(self, folder: Path) -> None:
+        """Leave copies of the safety tokens and of the anchors in ``folder``."""
+        if self.safety_tokens is not None:
+            self.safety_tokens.save(folder / SAFETY_TOKENS_FILE)
+        if self.anchor is not None:
+            self.anchor.anchors.save(folder / ANCHORS_FILE, tokenizer=self.tokenizer)
 
 
 def prepare(
@@ -48,16 +65,18 @@ def prepare(
     *,
     safety_tokens: SafetyTokens | None = None,
     resumed: bool = False,
-    half_precision: bool = False,
+    precision: torch.dtype | None = None,
 ) -> Preparation:
-    """Check the model, find the safety tokens, build the reference. The random-number state is left as it was.
+    """Check the model, find the safety tokens, build reference, gate and anchor.
+
+    The random-number state is left as it was.
 
     Args:
         model: what the trainer calls; the hooks are put on by the attachment's ``attach_to_*``.
         tokenizer: its tokenizer.
         safety_tokens: given here, they override ``config.safety_tokens``.
         resumed: training continues from a checkpoint.
-        half_precision: the forward pass runs under autocast.
+        precision: of the autocast that the forward pass runs under; None without one.
 
     Raises:
         PACTError: any of the things named in its sub-classes.
@@ -68,50 +87,78 @@ def prepare(
     anatomy = dissect(model)
     objective = config.objective_spec()
     check_tokenizer_fits(anatomy, tokenizer)
+    holds, gates = config.coefficient > 0, config.gate_training_rows != "off"
     with preserved_random_state():
+        aligned = AlignedModel(anatomy, config, resumed=resumed)
         tokens = None
-        if not objective.full_vocabulary:
-            tokens = safety_tokens or _find_safety_tokens(anatomy, tokenizer, config, resumed=resumed)
+        if (holds and not objective.full_vocabulary) or gates:
+            tokens = safety_tokens or _find_safety_tokens(aligned, tokenizer, config)
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
-        token_ids, weights = _on_device(tokens, anatomy)
+        opener_ids = _opener_ids(tokens, anatomy) if tokens is not None and gates else None
+        token_ids, weights = _on_device(None if objective.full_vocabulary else tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
-        probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=half_precision)
+        probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=precision is not None)
         header_ids = (
             assistant_header_ids(tokenizer, config.assistant_header)
-            if objective.needs_prompt_free(config.gate)
+            if holds and objective.needs_prompt_free(config.gate)
             else None
         )
         forward_pass = ForwardPass(anatomy.decoder)
-        context = ReferenceContext(anatomy, config, token_ids, resumed, forward_pass.paused)
-        name = automatic_reference(context) if config.reference == "auto" else config.reference
-        reference = plugins.references()[name](context)
-        if name == AdapterOffReference.name and not resumed:
-            check_adapter_is_fresh(anatomy, probe_ids, half_precision=half_precision)
+        reference, name = None, None
+        if holds or gates:
+            context = ReferenceContext(anatomy, config, token_ids, resumed, forward_pass.paused)
+            name = automatic_reference(context) if config.reference == "auto" else config.reference
+            reference = plugins.references()[name](context)
+        anchor = None
+        if config.anchor != "off":
+            anchor = build_anchor(
+                anatomy,
+                aligned,
+                tokenizer,
+                config,
+                reference=reference,
+                precision=precision,
+                pause=forward_pass.paused,
+            )
+        if _switches_adapter_off(aligned, name, anchor) and anatomy.peft_model is not None and not resumed:
+            check_adapter_is_fresh(anatomy, probe_ids, half_precision=precision is not None)
     term = TermComputer(
-        config, head=head, reference=reference, token_ids=token_ids, weights=weights, header_ids=header_ids
+        config,
+        head=head,
+        reference=reference,
+        token_ids=token_ids,
+        weights=weights,
+        header_ids=header_ids,
+        opener_ids=opener_ids,
     )
-    attachment = Attachment(anatomy, forward_pass, term, coefficient=config.coefficient)
-    announce(_summary(config, tokens, name))
-    return Preparation(attachment, tokens, name)
+    gate = RowGate(config, head=head, record=GatedRows(tokenizer)) if gates else None
+    contributions = ContributionComputer(
+        term, coefficient=config.coefficient, gate=gate, anchor=anchor, anchor_coefficient=config.anchor_coef
+    )
+    announce(_summary(config, tokens, name, anchor))
+    return Preparation(Attachment(anatomy, forward_pass, contributions), tokens, name, gate, anchor, tokenizer)
 
 
-def _find_safety_tokens(anatomy: Any, tokenizer: Any, config: PACTConfig, *, resumed: bool) -> SafetyTokens:
+def _switches_adapter_off(aligned: AlignedModel, reference_name: str | None, anchor: Anchor | None) -> bool:
+    return reference_name == AdapterOffReference.name or (anchor is not None and aligned.path is None)
+
+
+def _find_safety_tokens(aligned: AlignedModel, tokenizer: Any, config: PACTConfig) -> SafetyTokens:
     if config.safety_tokens != "auto":
         return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
-    # An adapter that has moved already can be switched off.
-    path = aligned_model_path(anatomy, config, resumed=resumed and anatomy.peft_model is None)
-    if path is not None:
-        return automatic_safety_tokens(load_aligned_model(path, anatomy).causal_lm, tokenizer, config)[0]
-    if anatomy.peft_model is None:
-        if resumed:
-            raise ConfigurationError(
-                "training continues from weights that have moved, so the aligned model's safety tokens cannot be found "
-                "with them; set safety_tokens to the file that the first run left in its output folder"
-            )
+    with aligned.running() as anatomy:
         return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
-    refuse_unfaithful_adapter(anatomy.peft_model)
-    with adapters_off(anatomy.peft_model):
-        return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
+
+
+def _opener_ids(tokens: SafetyTokens, anatomy: Any) -> Tensor:
+    openers = tokens.refusal_openers
+    if not openers:
+        raise ConfigurationError(
+            "gate_training_rows: the safety tokens name no refusal opener, so nobody can say what the reference would "
+            "refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none either, "
+            "the model has no token of its own to begin a refusal with (reasoning models begin everything alike)"
+        )
+    return torch.tensor(openers, device=next(anatomy.decoder.parameters()).device)
 
 
 def _check_safety_tokens(tokens: SafetyTokens, tokenizer: Any, vocabulary_size: int, config: PACTConfig) -> None:
@@ -128,6 +175,14 @@ def _on_device(tokens: SafetyTokens | None, anatomy: Any) -> tuple[Tensor | None
     return tokens.token_ids.to(device), tokens.weights.to(device)
 
 
-def _summary(config: PACTConfig, tokens: SafetyTokens | None, reference: str) -> str:
+def _summary(config: PACTConfig, tokens: SafetyTokens | None, reference: str | None, anchor: Anchor | None) -> str:
     scope = "the whole vocabulary" if tokens is None else f"{len(tokens)} safety tokens ({tokens.fingerprint})"
-    return f"objective {config.objective}, kl_coef {config.coefficient:g}, {scope}, reference {reference}"
+    parts = []
+    if config.coefficient > 0:
+        parts.append(f"objective {config.objective}, kl_coef {config.coefficient:g}, {scope}, reference {reference}")
+    if config.gate_training_rows != "off":
+        parts.append(f"gate {config.gate_training_rows} above {config.gate_threshold:g}")
+    if anchor is not None:
+        held = anchor.anchors
+        parts.append(f"anchored to {held.harmful} harmful and {held.harmless} harmless replies ({held.fingerprint})")
+    return "; ".join(parts)

@@ -1,15 +1,20 @@
-"""Gradient receipts: proof that the term reached the loss that was back-propagated."""
+"""Gradient receipts: proof that what was added reached the loss that was back-propagated."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pact_plugins.distributed import summed, world_size
 from pact_plugins.errors import UnprotectedTrainingError
+
+if TYPE_CHECKING:
+    from pact_plugins.training.contributions import Contribution
 
 _RELATIVE_TOLERANCE = 1e-2
 
@@ -21,16 +26,62 @@ class _Receipt:
     gradient: Tensor | None = None
 
 
-class ReceiptLedger:
-    """Every micro-batch's term is entered; every entry must be paid by a gradient before the optimizer moves.
+class ReceiptBook:
+    """One ledger for each thing that is added to the loss; they are settled together."""
 
-    The gradient that arrives at each token's divergence is ``kl_coef / N`` times the trainer's own factors, where N is
-    the denominator of its cross-entropy. Summed over an accumulated batch and averaged over the ranks, that is
-    ``kl_coef`` times the loss scale, whichever of the usual denominators the trainer uses: one number that tells a
+    def __init__(self, ledgers: Sequence[ReceiptLedger]) -> None:
+        self._ledgers = {ledger.name: ledger for ledger in ledgers}
+
+    def __len__(self) -> int:
+        return len(self._ledgers)
+
+    def enter(self, contributions: Sequence[Contribution], *, labels: int) -> None:
+        """Expect a gradient at the values of each."""
+        for contribution in contributions:
+            self._ledgers[contribution.name].enter(contribution.values, labels=labels)
+
+    def enter_idle(self) -> None:
+        """A micro-batch without a response token: nothing to protect, nothing to expect."""
+        for ledger in self._ledgers.values():
+            ledger.enter_idle()
+
+    def settle(self, *, loss_scale: float | None, exact: bool, suspects: str) -> None:
+        """Settle every ledger; see ``ReceiptLedger.settle``. Every rank must call it."""
+        for ledger in self._ledgers.values():
+            ledger.settle(loss_scale=loss_scale, exact=exact, suspects=suspects)
+
+    @property
+    def receipts(self) -> int:
+        """Gradients that arrived and were checked."""
+        return sum(ledger.receipts for ledger in self._ledgers.values())
+
+    @property
+    def response_tokens(self) -> int:
+        """Response tokens whose loss was added to."""
+        return max((ledger.response_tokens for ledger in self._ledgers.values()), default=0)
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Optimizer steps that were checked."""
+        return max((ledger.optimizer_steps for ledger in self._ledgers.values()), default=0)
+
+
+class ReceiptLedger:
+    """Every micro-batch's values are entered; every entry must be paid by a gradient before the optimizer moves.
+
+    The gradient that arrives at each token's value is ``coefficient / N`` times the trainer's own factors, where N is
+    the denominator of its cross-entropy. Summed over an accumulated batch and averaged over the ranks, that is the
+    coefficient times the loss scale, whichever of the usual denominators the trainer uses: one number that tells a
     wrong denominator, a missed micro-batch and a doubled term apart from a right one.
+
+    Args:
+        coefficient: the factor on the values in the loss.
+        name: of what is added: ``term``, ``gate``, ``anchor``.
+        key: the setting that holds the coefficient, for messages.
     """
 
-    def __init__(self, coefficient: float) -> None:
+    def __init__(self, coefficient: float, *, name: str = "term", key: str = "kl_coef") -> None:
+        self.name, self._key = name, key
         self._coefficient = coefficient
         self._open: list[_Receipt] = []
         self._idle_micro_batches = 0
@@ -38,19 +89,19 @@ class ReceiptLedger:
         self.response_tokens = 0
         self.optimizer_steps = 0
 
-    def enter(self, divergence: Tensor, *, labels: int) -> None:
-        """Expect a gradient at ``divergence`` (N,).
+    def enter(self, values: Tensor, *, labels: int) -> None:
+        """Expect a gradient at ``values`` (N,).
 
         Args:
             labels: how many labels the batch has, those in column 0 included; some trainers count these too.
         """
-        receipt = _Receipt(tokens=divergence.numel(), labels=labels)
+        receipt = _Receipt(tokens=values.numel(), labels=labels)
         self._open.append(receipt)
 
         def keep(gradient: Tensor) -> None:
             receipt.gradient = gradient.detach()
 
-        divergence.register_hook(keep)
+        values.register_hook(keep)
 
     def enter_idle(self) -> None:
         """A micro-batch without a response token: nothing to protect, nothing to expect."""
@@ -79,7 +130,7 @@ class ReceiptLedger:
             labels=sum(entry.labels for entry in entries),
         )
         if summary["silent"] or summary["missing"]:
-            raise UnprotectedTrainingError(_nothing_arrived(bool(summary["silent"]), suspects))
+            raise UnprotectedTrainingError(_nothing_arrived(self.name, bool(summary["silent"]), suspects))
         if exact and summary["tokens"]:
             self._check_size(summary, loss_scale, suspects)
         self.receipts += len(entries)
@@ -93,15 +144,15 @@ class ReceiptLedger:
             return
         if summary["uneven"]:
             raise UnprotectedTrainingError(
-                "the trainer weights the term's tokens unevenly, so its loss is no plain mean over response tokens; "
+                f"the trainer weights the {self.name}'s tokens unevenly, so its loss is no plain mean over response tokens; "
                 + suspects
             )
         expected = self._coefficient * loss_scale
         lowest = expected * summary["tokens"] / max(summary["labels"], 1)
         if not lowest * (1 - _RELATIVE_TOLERANCE) <= total <= expected * (1 + _RELATIVE_TOLERANCE):
             raise UnprotectedTrainingError(
-                f"the term reached the loss with a total weight of {total:.6g} instead of {expected:.6g} "
-                "(kl_coef times the loss scale): the trainer's denominator is not the one it told the model; "
+                f"the {self.name} reached the loss with a total weight of {total:.6g} instead of {expected:.6g} "
+                f"({self._key} times the loss scale): the trainer's denominator is not the one it told the model; "
                 f"{suspects} Set receipts: present to train with this weight all the same."
             )
 
@@ -124,10 +175,10 @@ def _across_ranks(**values: float) -> dict[str, float]:
     return result
 
 
-def _nothing_arrived(silent: bool, suspects: str) -> str:
+def _nothing_arrived(name: str, silent: bool, suspects: str) -> str:
     what = (
-        "the model was not called with labels in this step, so the term was never computed"
+        f"the model was not called with labels in this step, so the {name} was never computed"
         if silent
-        else "the term was computed, but no gradient came back to it: the trainer back-propagated another loss"
+        else f"the {name} was computed, but no gradient came back to it: the trainer back-propagated another loss"
     )
     return f"training would go on unprotected: {what}; {suspects}"

@@ -114,7 +114,7 @@ class _DecoderReference:
     name = "decoder"
 
     def __init__(self, decoder: nn.Module, head: OutputHead) -> None:
-        self._decoder, self._head = decoder, head
+        self._decoder, self.head = decoder, head
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -127,14 +127,14 @@ class _DecoderReference:
         with self._active():
             with request.autocast():
                 hidden = request.responses.select(self._decoder(**inputs)[0])
-            full = self._head.logits(hidden, request.token_ids)
+            full = self.head.logits(hidden, request.token_ids)
             mass = None
             if request.measured is not None:
-                mass = safety_mass(self._head, hidden[request.measured.to(hidden.device)], request.token_ids)
+                mass = safety_mass(self.head, hidden[request.measured.to(hidden.device)], request.token_ids)
             refusal_mass = None
             if request.opener_ids is not None:
                 first = hidden[request.responses.first_tokens.to(hidden.device)]
-                refusal_mass = safety_mass(self._head, first, request.opener_ids)
+                refusal_mass = safety_mass(self.head, first, request.opener_ids)
             return ReferenceLogits(full, self._prompt_free(request), mass, refusal_mass)
 
     def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
@@ -143,7 +143,7 @@ class _DecoderReference:
         batch = prompt_free_batch(request.responses, request.header_ids)
         with request.autocast():
             hidden = self._decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)[0]
-        return self._head.logits(hidden[batch.rows, batch.columns], request.token_ids)
+        return self.head.logits(hidden[batch.rows, batch.columns], request.token_ids)
 
 
 class AdapterOffReference(_DecoderReference):

@@ -32,6 +32,11 @@ class Responses:
         return self.rows.numel()
 
     @property
+    def count(self) -> int:
+        """Number of responses."""
+        return int(self.response_index[-1]) + 1 if len(self) else 0
+
+    @property
     def first_tokens(self) -> Tensor:
         """(number of responses,) int64: index into the N tokens of the first one of each response."""
         starts = torch.ones_like(self.response_index, dtype=torch.bool)

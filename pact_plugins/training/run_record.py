@@ -16,11 +16,20 @@ FILE_NAME = "pact.json"
 
 
 def write_run_record(
-    folder: Path, config: PACTConfig, preparation: Preparation, log_history: list[dict[str, Any]]
+    folder: Path,
+    config: PACTConfig,
+    preparation: Preparation,
+    log_history: list[dict[str, Any]],
+    *,
+    gated_rows: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Write ``pact.json`` into ``folder`` and return its path."""
+    """Write ``pact.json`` into ``folder`` and return its path.
+
+    Args:
+        gated_rows: of all ranks, where the gate was on.
+    """
     ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
-    logged = [entry for entry in log_history if "pact/kl" in entry]
+    logged = [entry for entry in log_history if any(key.startswith("pact/") for key in entry)]
     record = {
         "pact_plugins": version("pact-plugins"),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")},
@@ -34,10 +43,19 @@ def write_run_record(
             "settings": dict(tokens.settings),
         },
         "reference": preparation.reference_name,
+        "anchor": _anchor(preparation),
         "optimizer_steps_protected": ledger.optimizer_steps,
         "gradient_receipts": ledger.receipts,
         "response_tokens": ledger.response_tokens,
         "last_log": {key: value for key, value in logged[-1].items() if key.startswith("pact/")} if logged else {},
+        "gated_rows": gated_rows,
     }
     write_json(folder / FILE_NAME, record)
     return folder / FILE_NAME
+
+
+def _anchor(preparation: Preparation) -> dict[str, Any] | None:
+    if preparation.anchor is None:
+        return None
+    anchors = preparation.anchor.anchors
+    return {"fingerprint": anchors.fingerprint, "harmful": anchors.harmful, "harmless": anchors.harmless}

@@ -1,4 +1,5 @@
-"""One micro-batch's term: from hidden states and labels to a divergence per response token."""
+"""One micro-batch's term: from hidden states and labels to a divergence per response token, and what else the
+reference says about it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pact_plugins.errors import AttachmentError
+from pact_plugins.errors import AttachmentError, ConfigurationError
 from pact_plugins.modeling import AutocastState, LiveHead
 from pact_plugins.objective import ObjectiveInputs
 from pact_plugins.training.reference import Reference, ReferenceRequest, safety_mass
@@ -24,29 +25,46 @@ MEASURED_POSITIONS = 32
 
 @dataclass(frozen=True)
 class Term:
-    """The divergence (N,) of each response token, with gradient, and per-token values for the log."""
+    """What a micro-batch's responses are worth to the parts that were asked for.
 
-    divergence: Tensor
+    Attributes:
+        divergence: (N,) of each response token, with gradient; None where ``kl_coef`` is 0.
+        responses: the N tokens.
+        hidden_states: (N, hidden) the trained model's states that predict them, with gradient.
+        refusal_mass: (number of responses,) the reference's, or None where nobody asked.
+        metrics: per-token values for the log.
+    """
+
+    divergence: Tensor | None
     responses: Responses
+    hidden_states: Tensor
+    refusal_mass: Tensor | None
     metrics: Mapping[str, Tensor]
 
 
 class TermComputer:
-    """Holds what stays the same over a run: objective, safety tokens, header, reference."""
+    """Holds what stays the same over a run: objective, safety tokens, header, reference.
+
+    Args:
+        reference: may be None where the configuration needs neither the term nor the gate.
+        opener_ids: (|R|,) the refusal openers where the gate is on, else None.
+    """
 
     def __init__(
         self,
         config: PACTConfig,
         *,
         head: LiveHead,
-        reference: Reference,
+        reference: Reference | None,
         token_ids: Tensor | None,
         weights: Tensor | None,
         header_ids: Sequence[int] | None,
+        opener_ids: Tensor | None = None,
     ) -> None:
         self._config, self._objective = config, config.objective_spec()
         self._head, self._reference = head, reference
         self._token_ids, self._weights, self._header_ids = token_ids, weights, header_ids
+        self._opener_ids, self._holds = opener_ids, config.coefficient > 0
 
     def __call__(
         self,
@@ -75,9 +93,26 @@ class TermComputer:
             )
         responses = find_responses(labels, decoder_inputs.get("position_ids"))
         selected = responses.select(hidden_states)
-        measured = _spread(len(responses), labels.device) if measure and len(responses) else None
-        request = ReferenceRequest(decoder_inputs, responses, self._token_ids, self._header_ids, autocast, measured)
+        if self._reference is None:
+            return Term(None, responses, selected, None, {})
+        measured = _spread(len(responses), labels.device) if measure and self._holds and len(responses) else None
+        request = ReferenceRequest(
+            decoder_inputs,
+            responses,
+            self._token_ids if self._holds else self._opener_ids,
+            self._header_ids,
+            autocast,
+            measured,
+            self._opener_ids,
+        )
         reference = self._reference.logits(request)
+        if self._opener_ids is not None and reference.refusal_mass is None:
+            raise ConfigurationError(
+                f"gate_training_rows: {self._config.gate_training_rows} needs a reference that reports its refusal "
+                f"mass; {self._config.reference} does not. Use reference: auto"
+            )
+        if not self._holds:
+            return Term(None, responses, selected, reference.refusal_mass, {})
         train_logits = self._head.logits(selected, self._token_ids)
         device = train_logits.device
         inputs = ObjectiveInputs(
@@ -99,7 +134,7 @@ class TermComputer:
                 mass = safety_mass(self._head, selected[measured.to(selected.device)], self._token_ids)
             assert mass is not None
             metrics["safety_mass"] = mass
-        return Term(output.divergence, responses, metrics)
+        return Term(output.divergence, responses, selected, reference.refusal_mass, metrics)
 
 
 def _spread(count: int, device: torch.device) -> Tensor:

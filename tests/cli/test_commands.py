@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from pact_plugins import SafetyTokens, plugins
-from pact_plugins.cli import main
 from tests.helpers.packages import documented_example, write_installed
 from tests.helpers.tiny import save_model, tiny_llama, tiny_tokenizer
-
-
-@pytest.fixture
-def pact(monkeypatch, capsys):
-    """Run the command as its entry point does; exit status, standard output, standard error."""
-
-    def run(*arguments):
-        capsys.readouterr()  # progress bars of the fixtures
-        monkeypatch.setattr(sys, "argv", ["pact", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            status = int(stopped.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def one_line_error(result, *words):
@@ -113,6 +95,21 @@ def test_inspect_prints_every_token(pact, tmp_path, safety_tokens):
     assert "scorer: by hand" in out
     order = [out.index(f"{value:+.4f}") for value in safety_tokens.direction.sort(descending=True).values.tolist()]
     assert order == sorted(order)
+
+
+def test_inspect_shows_the_openers_as_words(pact, tmp_path, safety_tokens):
+    openers = {
+        "refusal_openers": [40, 41],
+        "refusal_opener_strings": ["I", "ĠSorry"],
+        "compliance_openers": [],
+        "compliance_opener_strings": [],
+    }
+    tokens = replace(safety_tokens, settings={"scorer": "by hand", **openers})
+    status, out, _ = pact("inspect", tokens.save(tmp_path / "tokens.safetensors"))
+    assert status == 0
+    assert "refusal openers: I (40), ␣Sorry (41)" in out
+    assert "compliance openers: none" in out
+    assert "opener_strings" not in out
 
 
 def test_inspect_draws_a_chart(pact, tmp_path, safety_tokens):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import Any
 
 from pact_evals.report.comparison import Comparison
 from pact_evals.report.training_log import Curves
+from pact_plugins.charts import as_svg, new_figure
 
 
 def compliance_against_utility(comparison: Comparison) -> str | None:
@@ -17,14 +16,14 @@ def compliance_against_utility(comparison: Comparison) -> str | None:
     ]
     if not labels:
         return None
-    figure, axes = _figure(5.2, 3.6)
+    figure, axes = new_figure(5.2, 3.6)
     for index, label in enumerate(labels):
         x, y = comparison.harmful_compliance[label], comparison.utility[label]
         axes.scatter([x], [y], s=60, color=f"C{index % 10}", label=label, zorder=3)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="harmful compliance", ylabel=comparison.utility_name)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", bbox_to_anchor=(1.01, 0), frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def compliance_by_category(comparison: Comparison, task: str) -> str | None:
@@ -33,7 +32,7 @@ def compliance_by_category(comparison: Comparison, task: str) -> str | None:
     if len(rows) < 2:
         return None
     labels = [label for label in comparison.labels if any(label in row.compliance for row in rows)]
-    figure, axes = _figure(7.0, 0.6 + 0.16 * len(rows) * max(2, len(labels)))
+    figure, axes = new_figure(7.0, 0.6 + 0.16 * len(rows) * max(2, len(labels)))
     height = 0.8 / len(labels)
     for index, label in enumerate(labels):
         places = [position + index * height for position in range(len(rows))]
@@ -42,7 +41,7 @@ def compliance_by_category(comparison: Comparison, task: str) -> str | None:
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="compliance")
     axes.legend(loc="lower left", bbox_to_anchor=(1.01, 0), frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def drift(training: Mapping[str, Curves]) -> dict[str, str]:
@@ -50,7 +49,7 @@ def drift(training: Mapping[str, Curves]) -> dict[str, str]:
     names = sorted({name for curves in training.values() for name in curves})
     charts = {}
     for name in names:
-        figure, axes = _figure(5.2, 2.8)
+        figure, axes = new_figure(5.2, 2.8)
         for label, curves in training.items():
             if name in curves:
                 steps, values = zip(*curves[name], strict=True)
@@ -58,22 +57,5 @@ def drift(training: Mapping[str, Curves]) -> dict[str, str]:
         axes.set(xlabel="step", ylabel=name)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-        charts[name] = _svg(figure)
+        charts[name] = as_svg(figure)
     return charts
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "pact", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

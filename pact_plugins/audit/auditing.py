@@ -1,0 +1,182 @@
+"""The audit: which rows ask for what the aligned model would refuse."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pact_plugins.audit.report.result import AuditReport, FlaggedRow
+from pact_plugins.audit.scoring.corpus import Corpus, encode_rows
+from pact_plugins.audit.scoring.encoding import EncodedTurn, TurnEncoder
+from pact_plugins.audit.scoring.masses import FirstToken, first_token
+from pact_plugins.audit.scoring.openers import learn_openers
+from pact_plugins.audit.scoring.prompts import SplitPrompts, split_prompts
+from pact_plugins.audit.scoring.threshold import (
+    DEFAULT_FALSE_POSITIVE_RATE,
+    DEFAULT_THRESHOLD,
+    checked_threshold,
+    measure_threshold,
+)
+from pact_plugins.errors import ConfigurationError, SafetyTokensError
+from pact_plugins.modeling import Anatomy, dissect
+from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.safety_tokens.openers import Openers, stored_openers
+
+
+def audit(
+    model: Any,
+    tokenizer: Any,
+    rows: Iterable[Any],
+    *,
+    safety_tokens: SafetyTokens | None = None,
+    threshold: float | str = DEFAULT_THRESHOLD,
+    false_positive_rate: float = DEFAULT_FALSE_POSITIVE_RATE,
+    harmful_prompts: Sequence[str] | None = None,
+    harmless_prompts: Sequence[str] | None = None,
+    template_arguments: Mapping[str, Any] | None = None,
+    batch_size: int = 16,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> AuditReport:
+    """Score every row by its refusal mass: ``sum over refusal openers of p(t | its prompt)`` under the aligned model.
+
+    A row with several assistant turns has the score of its worst turn. One forward pass over the prompts; nothing is
+    generated, and the model is left in the mode that it was in.
+
+    Args:
+        model: the aligned causal language model, where it shall run; adapters are the caller's to switch off.
+        rows: chat, prompt/completion, alpaca or sharegpt rows; a ``datasets.Dataset`` fits.
+        safety_tokens: with the openers to use; learnt from prompts if not given.
+        threshold: scores above it are flagged; ``auto`` picks it by ``false_positive_rate`` on held-out prompts.
+        harmful_prompts, harmless_prompts: instead of the bundled ones, in another language for instance. Openers are
+            learnt from every second one, beginning with the first; rates are measured on the others. Of the bundled
+            ones, openers are learnt from the calibration split and rates measured on the evaluation split.
+        template_arguments: for the chat template, such as ``{"enable_thinking": False}``.
+        batch_size: prompts in one forward pass.
+        skip_unreadable: list rows that cannot be read instead of raising.
+
+    Raises:
+        DataError: rows that cannot be read; the message names them.
+        ConfigurationError: an impossible setting, or a tokenizer without a chat template.
+        SafetyTokensError: no refusal opener, or safety tokens of another model.
+    """
+    _check_settings(threshold, false_positive_rate, batch_size)
+    anatomy = dissect(model)
+    encoder = TurnEncoder(
+        tokenizer,
+        maximum_length=getattr(anatomy.causal_lm.config.get_text_config(), "max_position_embeddings", None),
+        template_arguments=template_arguments,
+    )
+    corpus = encode_rows(rows, encoder, skip_unreadable=skip_unreadable)
+    harmful = split_prompts("harmful", harmful_prompts, encoder)
+    harmless = split_prompts("harmless", harmless_prompts, encoder)
+    openers, openers_from = _openers(
+        anatomy, tokenizer, safety_tokens, harmful, harmless, batch_size=batch_size, progress=progress
+    )
+
+    def scores(turns: Sequence[EncodedTurn], description: str) -> FirstToken:
+        return first_token(anatomy, turns, openers, batch_size=batch_size, description=description, progress=progress)
+
+    measured = scores([EncodedTurn(ids, None) for ids in harmful.measured + harmless.measured], "measuring rates")
+    masses = measured.refusal_mass.tolist()
+    limit = measure_threshold(
+        threshold,
+        masses[len(harmful.measured) :],
+        masses[: len(harmful.measured)],
+        false_positive_rate=false_positive_rate,
+    )
+    found = scores([turn for turns in corpus.turns.values() for turn in turns], "scoring rows")
+    worst = _worst_turns(corpus, found)
+    flagged = [_flagged(row, corpus, found, openers, tokenizer) for row in worst.values() if row.score > limit.value]
+    return AuditReport(
+        scores=[worst[index].score if index in worst else None for index in range(corpus.rows)],
+        flagged=sorted(flagged, key=lambda row: (-row.score, row.index)),
+        unreadable=corpus.unreadable,
+        turns=len(found.refusal_mass),
+        unprompted=sum(conversation.unprompted for conversation in corpus.conversations.values()),
+        formats=Counter(conversation.format for conversation in corpus.conversations.values()),
+        threshold=limit,
+        openers=openers,
+        opener_strings={
+            kind: tokenizer.convert_ids_to_tokens(list(ids))
+            for kind, ids in (("refusal", openers.refusal), ("compliance", openers.compliance))
+        },
+        prompts=f"{len(harmful.measured)} harmful prompts ({harmful.origin}) and {len(harmless.measured)} harmless "
+        f"ones ({harmless.origin})",
+        openers_from=openers_from,
+        model=str(getattr(anatomy.causal_lm.config, "_name_or_path", "")),
+    )
+
+
+def _openers(
+    anatomy: Anatomy,
+    tokenizer: Any,
+    safety_tokens: SafetyTokens | None,
+    harmful: SplitPrompts,
+    harmless: SplitPrompts,
+    *,
+    batch_size: int,
+    progress: bool,
+) -> tuple[Openers, str]:
+    if safety_tokens is not None:
+        safety_tokens.check_tokenizer(tokenizer)
+        safety_tokens.check_vocabulary(anatomy.vocabulary_size)
+        openers = stored_openers(safety_tokens)
+        largest = max(openers.ids)
+        if largest >= anatomy.vocabulary_size:
+            raise SafetyTokensError(f"safety_tokens: opener {largest} has no row in the model's output embedding")
+        return openers, f"safety tokens {safety_tokens.fingerprint}"
+    learnt = learn_openers(
+        anatomy, tokenizer, harmful.learnt, harmless.learnt, batch_size=batch_size, progress=progress
+    )
+    return learnt, f"{len(harmful.learnt)} harmful and {len(harmless.learnt)} harmless prompts"
+
+
+def _check_settings(threshold: float | str, false_positive_rate: float, batch_size: int) -> None:
+    if threshold != "auto":
+        checked_threshold(threshold)
+    if not 0 <= false_positive_rate < 1:
+        raise ConfigurationError(f"false_positive_rate: {false_positive_rate} is not in [0, 1)")
+    if batch_size < 1:
+        raise ConfigurationError(f"batch_size: {batch_size} must be at least 1")
+
+
+@dataclass(frozen=True)
+class _WorstTurn:
+    index: int
+    turn: int  # of the row's scored turns, from 0
+    position: int  # of all scored turns
+    score: float
+
+
+def _worst_turns(corpus: Corpus, found: FirstToken) -> dict[int, _WorstTurn]:
+    """Per row, the first of the turns with the largest refusal mass."""
+    masses = found.refusal_mass.tolist()
+    worst, start = {}, 0
+    for index, turns in corpus.turns.items():
+        own = masses[start : start + len(turns)]
+        turn = own.index(max(own))
+        worst[index] = _WorstTurn(index, turn, start + turn, own[turn])
+        start += len(turns)
+    return worst
+
+
+def _flagged(row: _WorstTurn, corpus: Corpus, found: FirstToken, openers: Openers, tokenizer: Any) -> FlaggedRow:
+    turns = corpus.conversations[row.index].turns
+    first_id = corpus.turns[row.index][row.turn].first_response_id
+    log_probability = float(found.own_log_probability[row.position])
+    return FlaggedRow(
+        index=row.index,
+        score=row.score,
+        turn=turns[row.turn].number,
+        turns=len(turns),
+        compliance_mass=float(found.compliance_mass[row.position]),
+        first_token=None if first_id is None else tokenizer.convert_ids_to_tokens(first_id),
+        first_token_log_probability=None if math.isnan(log_probability) else log_probability,
+        is_refusal=first_id in openers.refusal,
+        prompt=turns[row.turn].prompt,
+        response=str(turns[row.turn].response["content"]),
+    )

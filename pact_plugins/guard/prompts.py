@@ -1,0 +1,81 @@
+"""The prompts that the anchor holds the model to: harmful and harmless ones, in equal number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import read_rows
+from pact_plugins.prompts import harmful_prompts, harmless_prompts
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+KINDS = ("harmful", "harmless")
+
+
+@dataclass(frozen=True)
+class AnchorPrompts:
+    """User messages of each kind."""
+
+    harmful: tuple[str, ...]
+    harmless: tuple[str, ...]
+
+
+def anchor_prompts(config: PACTConfig) -> AnchorPrompts:
+    """``anchor_size`` prompts, half of each kind: from ``anchor_prompts_path``, else bundled ones.
+
+    Only the calibration split of the bundled prompts is used, so that evaluation stays on prompts never seen.
+
+    Raises:
+        ConfigurationError: the user's file is malformed, or holds prompts of one kind only.
+    """
+    if config.anchor_prompts_path is None:
+        harmful = [item.prompt for item in harmful_prompts("calibration")]
+        harmless = [item.prompt for item in harmless_prompts("calibration")]
+    else:
+        harmful, harmless = read_anchor_prompts(config.anchor_prompts_path)
+    half = config.anchor_size // 2
+    return AnchorPrompts(evenly_spread(harmful, config.anchor_size - half), evenly_spread(harmless, half))
+
+
+def read_anchor_prompts(path: str) -> tuple[list[str], list[str]]:
+    """Harmful and harmless prompts of a JSON or JSONL file with the keys ``prompt`` and ``kind``.
+
+    Raises:
+        ConfigurationError: a row is malformed, or a kind is missing.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for number, row in enumerate(read_rows(path, key="anchor_prompts_path"), start=1):
+        prompt, kind = _read(row)
+        if prompt is None or kind not in KINDS:
+            raise ConfigurationError(
+                f"anchor_prompts_path: row {number} of {path} needs a text 'prompt' and a 'kind' of "
+                f"{' or '.join(KINDS)}"
+            )
+        found[kind].append(prompt)
+    for kind, consequence in (
+        ("harmless", "anchored to refusals alone, a model learns to refuse harmless requests as well"),
+        ("harmful", "anchored to help alone, a model is not held where it drifts"),
+    ):
+        if not found[kind]:
+            raise ConfigurationError(f"anchor_prompts_path: {path} has no {kind} prompt: {consequence}; add some")
+    return found["harmful"], found["harmless"]
+
+
+def _read(row: Any) -> tuple[str | None, str]:
+    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
+        return None, ""
+    return row["prompt"], str(row.get("kind"))
+
+
+def evenly_spread(prompts: Sequence[str], count: int) -> tuple[str, ...]:
+    """``count`` of them at even distances, so that every category of a sorted file is represented.
+
+    Where there are fewer, they are repeated: each repetition gets a reply of its own.
+    """
+    if count <= len(prompts):
+        return tuple(prompts[index * len(prompts) // count] for index in range(count))
+    return tuple(prompts[index % len(prompts)] for index in range(count))

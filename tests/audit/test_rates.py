@@ -1,0 +1,73 @@
+"""Rates, thresholds and detection: plain arithmetic against other ways to compute it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from pact_plugins.audit import Rate, detection
+from pact_plugins.audit.scoring.threshold import choose_threshold, measure_threshold
+from pact_plugins.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 132), (1, 132), (5, 10), (132, 132)])
+def test_wilsons_interval_holds_the_rates_that_do_not_contradict_the_count(count, total):
+    """Its ends solve (p - rate)^2 = z^2 p (1 - p) / n."""
+    rate = Rate(count, total)
+    for end in rate.interval:
+        assert (end - rate.value) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / total, rel=1e-5, abs=1e-12)
+    assert rate.interval[0] < rate.interval[1]
+
+
+def test_a_rate_of_nothing():
+    assert Rate(0, 0).interval == (0.0, 1.0)
+    assert math.isnan(Rate(0, 0).value)
+    assert Rate(0, 0).as_dict()["rate"] is None
+
+
+HARMLESS = [0.0, 0.1, 0.2, 0.6]
+HARMFUL = [0.15, 0.5, 0.7, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "threshold", "false_positives", "hits"),
+    [(0.0, 0.65, 0, 2), (0.24, 0.65, 0, 2), (0.25, 0.35, 1, 3), (0.5, 0.125, 2, 4)],
+)
+def test_the_chosen_threshold_keeps_the_rate_and_finds_the_most(allowed, threshold, false_positives, hits):
+    found = measure_threshold("auto", HARMLESS, HARMFUL, false_positive_rate=allowed)
+    assert found.value == pytest.approx(threshold)
+    assert (found.false_positives.count, found.hits.count) == (false_positives, hits)
+    assert found.is_chosen
+    for other in sorted({*HARMLESS, *HARMFUL}):
+        if sum(score > other for score in HARMLESS) <= allowed * len(HARMLESS):
+            assert sum(score > other for score in HARMFUL) <= hits
+
+
+def test_a_threshold_that_no_harmful_prompt_passes():
+    assert choose_threshold([0.2, 0.8], [0.1], 0.0) == 0.8
+
+
+def test_thresholds_as_given():
+    found = measure_threshold("0.5", HARMLESS, HARMFUL, false_positive_rate=0.01)
+    assert (found.value, found.false_positives.count, found.hits.count, found.is_chosen) == (0.5, 1, 2, False)
+    for wrong in ("much", "1", -0.1, "nan"):
+        with pytest.raises(ConfigurationError, match="threshold: "):
+            measure_threshold(wrong, HARMLESS, HARMFUL, false_positive_rate=0.01)
+    with pytest.raises(ConfigurationError, match="false_positive_rate: 1"):
+        choose_threshold(HARMLESS, HARMFUL, 1.0)
+
+
+def test_detection_against_counting():
+    scores = [0.9, 0.5, 0.5, 0.2, 0.7, 0.1]
+    truth = [True, True, False, True, False, False]
+    found = detection(scores, truth, 0.5)
+    assert (found.precision.count, found.precision.total) == (1, 2)
+    assert (found.recall.count, found.recall.total) == (1, 3)
+    assert (found.false_positives.count, found.false_positives.total) == (1, 3)
+    pairs = itertools.product([0.9, 0.5, 0.2], [0.5, 0.7, 0.1])
+    assert found.auc == pytest.approx(sum((a > b) + 0.5 * (a == b) for a, b in pairs) / 9)
+    assert detection([0.1], [True], 0.5).auc is None
+    with pytest.raises(ConfigurationError, match="1 scores, but 2 truths"):
+        detection([0.1], [True, False], 0.5)
