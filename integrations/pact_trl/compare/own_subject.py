@@ -15,9 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pact_evals.harness.evaluate import evaluate_model
-from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import read_rows
-from pact_plugins.methods import Row, chat_row
+from pact_plugins.audit.reading import UnreadableRowError, open_source, read_conversation
+from pact_plugins.errors import ConfigurationError, DataError
+from pact_plugins.methods import Row
 from pact_plugins.modeling import evaluation_mode, model_fingerprint
 from pact_trl.compare.outcomes import letters
 from pact_trl.compare.scenario import Scenario
@@ -31,7 +31,7 @@ _MOST_HELD_OUT = 200
 
 
 class OwnSubject:
-    """A local or hub model and a file of rows.
+    """A local or hub model and a data set.
 
     A tenth of the rows, at most 200, is held out: the task figure is the share of their response tokens that the model
     predicts. Refusal is measured on the bundled prompts by the keyword judge.
@@ -41,7 +41,8 @@ class OwnSubject:
         limit: prompts of each kind, for trials; None is all 132.
 
     Raises:
-        ConfigurationError: the model cannot be loaded, or the rows are not understood or too few.
+        ConfigurationError: the model cannot be loaded, or the rows are too few.
+        DataError: there are no rows, or they are not understood.
     """
 
     def __init__(
@@ -99,35 +100,17 @@ def token_accuracy(model: Any, tokenizer: Any, rows: Sequence[Row]) -> list[floa
     return values
 
 
-def read_chat_rows(path: str) -> list[Row]:
-    """Rows of a JSON or JSONL file as conversational prompt/completion rows.
-
-    Understood: ``messages`` that end with an assistant's turn; ``prompt`` and ``completion`` (or ``response``), texts or
-    lists of messages; ``instruction``, ``input`` and ``output``.
+def read_chat_rows(data: str) -> list[Row]:
+    """Chat, prompt/completion, alpaca or sharegpt rows of a file or data set; every assistant turn becomes a row.
 
     Raises:
-        ConfigurationError: no such file, or a row of another form; the message names it.
+        DataError: nothing there, or a row of none of these forms; the message names it.
     """
-    rows = []
-    for number, row in enumerate(read_rows(path, key="--data"), start=1):
-        found = _chat_row(row) if isinstance(row, dict) else None
-        if found is None:
-            raise ConfigurationError(
-                f"--data: row {number} of {path} is neither messages, prompt and completion, nor instruction and output"
-            )
-        rows.append(found)
+    rows: list[Row] = []
+    for number, row in enumerate(open_source(data).rows, start=1):
+        try:
+            turns = read_conversation(row).turns
+        except UnreadableRowError as error:
+            raise DataError(f"--data: row {number} of {data}: {error}") from None
+        rows += [{"prompt": list(turn.context), "completion": [turn.response]} for turn in turns]
     return rows
-
-
-def _chat_row(row: dict[str, Any]) -> Row | None:
-    messages = row.get("messages")
-    if isinstance(messages, list) and len(messages) > 1 and messages[-1].get("role") == "assistant":
-        return {"prompt": messages[:-1], "completion": messages[-1:]}
-    if isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str):
-        return chat_row("\n".join(filter(None, (row["instruction"], row.get("input")))), row["output"])
-    prompt, completion = row.get("prompt"), row.get("completion", row.get("response"))
-    if isinstance(prompt, str) and isinstance(completion, str):
-        return chat_row(prompt, completion)
-    if isinstance(prompt, list) and isinstance(completion, list):
-        return {"prompt": prompt, "completion": completion}
-    return None
