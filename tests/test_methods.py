@@ -22,7 +22,7 @@ def test_a_methods_own_settings_win():
 
 
 def test_a_wrong_key_names_the_method():
-    with pytest.raises(ConfigurationError, match="method m.top_q"):
+    with pytest.raises(ConfigurationError, match=r"method m\.top_q"):
         Method("m", "", {"top_q": 1}).config({})
 
 

@@ -77,7 +77,7 @@ def _require_frameworks() -> None:
 
 def _own_scenario(options: dict[str, Any]) -> Any:
     from pact_trl.compare.scenario import Scenario
-    from pact_trl.demo.finetuning import Tuning
+    from pact_trl.demo.tuning import Tuning
 
     tuning = Tuning(
         adapter="full" if options["full"] else "lora",

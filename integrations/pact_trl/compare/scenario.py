@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world.requests import Families
-from pact_trl.demo.finetuning import Tuning
+from pact_trl.demo.tuning import Tuning
 
 Data = Literal["mixture", "task"]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -16,10 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, T
 from trl import SFTConfig, SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, tiny_world
+from pact_trl.demo.tuning import BATCH_SIZE, EPOCHS, Tuning
 
 EXAMPLES = 800
-EPOCHS = 3
-BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -51,21 +49,6 @@ def load_aligned() -> tuple[Any, Any]:
 def steps() -> int:
     """Optimizer steps of one fine-tuning."""
     return EPOCHS * -(-EXAMPLES // BATCH_SIZE)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How a model is fine-tuned; the defaults are the demo's."""
-
-    adapter: Literal["lora", "full"] = "lora"
-    learning_rate: float = 3e-3
-    epochs: float = EPOCHS
-    batch_size: int = BATCH_SIZE
-    max_length: int = 128
-
-    def steps(self, rows: int) -> int:
-        """Optimizer steps on that many rows."""
-        return math.ceil(self.epochs * -(-rows // self.batch_size))
 
 
 def finetune(

@@ -12,7 +12,7 @@ from pact_plugins import tiny_world
 from pact_trl.compare import running
 from pact_trl.compare.cli import compare
 from pact_trl.compare.scenario import SCENARIOS, Scenario
-from pact_trl.demo.finetuning import Tuning
+from pact_trl.demo.tuning import Tuning
 
 pytestmark = pytest.mark.framework
 

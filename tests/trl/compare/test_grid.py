@@ -14,7 +14,7 @@ from pact_trl.compare.report import write_report
 from pact_trl.compare.scenario import SCENARIOS, chosen_scenarios
 from pact_trl.compare.statistics import figure, summarise
 from pact_trl.compare.table import markdown
-from pact_trl.demo.finetuning import Tuning
+from pact_trl.demo.tuning import Tuning
 
 METHOD = Method("sft", "plain")
 SCENARIO = SCENARIOS["mixture-p05"]
