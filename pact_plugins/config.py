@@ -51,7 +51,8 @@ class PACTConfig(BaseModel):
         0.25, gt=0, le=16, description="replies per micro-batch, as a share of its responses; at least one"
     )
     anchor_prompts_path: str | None = Field(
-        None, description="JSON or JSONL rows with prompt and kind (harmful or harmless), instead of the bundled prompts"
+        None,
+        description="JSON or JSONL rows with prompt and kind (harmful or harmless), instead of the bundled prompts",
     )
     anchor_max_new_tokens: int = Field(64, ge=1, le=4096, description="tokens of each reply")
 

@@ -22,6 +22,11 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if is_distributed() else 1
 
 
+def rank() -> int:
+    """This process's number among the ranks, from 0."""
+    return torch.distributed.get_rank() if is_distributed() else 0
+
+
 def _device() -> str:
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
@@ -65,9 +70,7 @@ def gathered_text(text: str) -> list[str]:
     padded[: own.numel()] = own
     received = [torch.zeros_like(padded) for _ in sizes]
     torch.distributed.all_gather(received, padded)
-    return [
-        bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)
-    ]
+    return [bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)]
 
 
 def rank() -> int:

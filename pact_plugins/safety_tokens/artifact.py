@@ -67,7 +67,9 @@ class SafetyTokens:
 
     def _openers(self, key: str) -> tuple[int, ...]:
         ids = self.settings.get(key, [])
-        if not isinstance(ids, list) or not all(type(index) is int and 0 <= index < self.vocabulary_size for index in ids):
+        if not isinstance(ids, list) or not all(
+            type(index) is int and 0 <= index < self.vocabulary_size for index in ids
+        ):
             raise SafetyTokensError(f"the safety tokens are damaged: {key} is {ids!r}")
         return tuple(ids)
 

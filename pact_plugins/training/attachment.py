@@ -125,9 +125,7 @@ class Attachment:
 
     def _compute(self, labels: Tensor, *, log_probs: Tensor | None = None) -> Addition | None:
         inputs, hidden_states, autocast = self._forward_pass.take()
-        draw = Draw.at(
-            self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size()
-        )
+        draw = Draw.at(self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size())
         self._micro_batch += 1
         # With several ranks, one without response tokens must still take part in the collectives of the others.
         if not bool((labels != IGNORE_INDEX).any()) and not is_distributed():

@@ -149,9 +149,7 @@ class PACTCallback(TrainerCallback):
             gated_rows = preparation.gate.record.everywhere()
             announce(_gate_summary(self.config, len(gated_rows)))
         if is_main_process() and args.output_dir:
-            write_run_record(
-                Path(args.output_dir), self.config, preparation, state.log_history, gated_rows=gated_rows
-            )
+            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, gated_rows=gated_rows)
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
         """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""

@@ -60,7 +60,9 @@ class GatedRows:
             earlier = (responses.rows[first] == row) & (responses.columns[first] + 1 < column)
             earlier &= responses.columns[first] + 1 >= start
             length = int((responses.response_index == number).sum())
-            self._keep(ids, input_ids[row, column : column + length].tolist(), int(earlier.sum()), float(scores[number]))
+            self._keep(
+                ids, input_ids[row, column : column + length].tolist(), int(earlier.sum()), float(scores[number])
+            )
 
     def _keep(self, context: list[int], response: list[int], number: int, score: float) -> None:
         key = (hashlib.sha256(json.dumps([context, response]).encode()).hexdigest()[:16], number)

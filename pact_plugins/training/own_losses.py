@@ -9,7 +9,14 @@ from pact_plugins.errors import ConfigurationError
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
 
-_SETTINGS = ("label_smoothing_factor", "use_dft_loss", "use_eaft_loss", "use_asft_loss", "use_eaft", "compute_loss_func")
+_SETTINGS = (
+    "label_smoothing_factor",
+    "use_dft_loss",
+    "use_eaft_loss",
+    "use_asft_loss",
+    "use_eaft",
+    "compute_loss_func",
+)
 
 
 def refuse_own_loss(trainer: Any, config: PACTConfig) -> None:

@@ -144,8 +144,8 @@ class ReceiptLedger:
             return
         if summary["uneven"]:
             raise UnprotectedTrainingError(
-                f"the trainer weights the {self.name}'s tokens unevenly, so its loss is no plain mean over response tokens; "
-                + suspects
+                f"the trainer weights the {self.name}'s tokens unevenly, so its loss is no plain mean over response "
+                "tokens; " + suspects
             )
         expected = self._coefficient * loss_scale
         lowest = expected * summary["tokens"] / max(summary["labels"], 1)

@@ -51,8 +51,9 @@ class Responses:
 def find_responses(labels: Tensor, position_ids: Tensor | None = None) -> Responses:
     """Every contiguous run of labels is one response.
 
-    Works for padding on either side, several responses in a row, packed sequences, and rows without any. A label in
-    column 0 is predicted by nothing and is left out, as the cross-entropy's shift leaves it out.
+    Works for padding on either side, several responses in a row, packed sequences, and rows without any. A label on
+    the first token of a row or of a packed sequence is left out: nothing of its own sequence predicts it, and packing
+    must change nothing.
 
     Args:
         labels: (B, L) int64, -100 outside responses, not shifted.
@@ -61,12 +62,13 @@ def find_responses(labels: Tensor, position_ids: Tensor | None = None) -> Respon
     labelled = labels != IGNORE_INDEX
     starts = labelled.clone()
     starts[:, 1:] &= ~labelled[:, :-1]
+    predicted = labelled.clone()
+    predicted[:, 0] = False
     if position_ids is not None and position_ids.dim() == 2 and position_ids.size(-1) == labels.size(-1):
         restarts = torch.zeros_like(labelled)
         restarts[:, 1:] = (position_ids[:, 1:] <= position_ids[:, :-1]).expand(labels.size(0), -1)
         starts |= labelled & restarts
-    predicted = labelled.clone()
-    predicted[:, 0] = False
+        predicted &= ~restarts
     rows, tokens = predicted.nonzero(as_tuple=True)
     columns_all = torch.arange(labels.size(1), device=labels.device).expand_as(labels)
     run_start = torch.where(starts, columns_all, 0).cummax(dim=1).values

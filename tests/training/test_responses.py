@@ -34,7 +34,7 @@ def naive(labels, position_ids=None):
             position = 0 if position is None or restarts else position + 1
             if position == 0:
                 last_counted = None
-            if column == 0:
+            if column == 0 or restarts:
                 continue
             if last_counted is None:
                 number += 1
@@ -68,7 +68,7 @@ def test_responses(labels, expected):
 def test_packed_sequences_are_separated_where_positions_restart():
     labels = [[X, 5, 6, 7, 8, X, 9]]
     positions = [[0, 1, 2, 0, 1, 2, 3]]
-    expected = [(0, 0, 0, 0, 5), (0, 1, 1, 0, 6), (0, 2, 0, 1, 7), (0, 3, 1, 1, 8), (0, 5, 0, 2, 9)]
+    expected = [(0, 0, 0, 0, 5), (0, 1, 1, 0, 6), (0, 3, 1, 1, 8), (0, 5, 0, 2, 9)]
     assert as_rows(labels, positions) == expected
     assert as_rows(labels) != expected
 
