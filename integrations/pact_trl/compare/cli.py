@@ -97,10 +97,11 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
 
     calibration = output / "calibration"
     subject: Subject
+    tiny = None
     if options["model"] is None:
         from pact_trl.compare.tiny_subject import TinySubject
 
-        subject = TinySubject(calibration, prompts=options["prompts"], purpose=options["purpose"])
+        subject = tiny = TinySubject(calibration, prompts=options["prompts"], purpose=options["purpose"])
     else:
         from pact_trl.compare.own_subject import OwnSubject
 
@@ -114,6 +115,7 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
     seeds = range(options["first_seed"], options["first_seed"] + options["seeds"])
     cells = grid(methods, scenarios, seeds, subject.identity)
     records = run(cells, subject, output)
+    audits = [] if tiny is None else _audits(scenarios, seeds, tiny, output)
     settings = {
         "seeds": list(seeds),
         "methods": {method.name: {"description": method.description, **method.described()} for method in methods},
@@ -122,9 +124,15 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
         "versions": records[-1]["versions"],
     }
     descriptions = {scenario.name: scenario.description for scenario in scenarios}
-    summaries = write_report(records, output, descriptions=descriptions, settings=settings)
+    summaries = write_report(records, output, descriptions=descriptions, settings=settings, audits=audits)
     _print(summaries)
     click.echo(f"{len(records)} cells in {output / 'cells'}. Written: {output / 'tables.md'}, {output / 'report.html'}")
+
+
+def _audits(scenarios: list[Any], seeds: range, subject: Any, output: Path) -> list[Any]:
+    from pact_trl.compare.detecting import detect
+
+    return detect(scenarios, seeds, subject, output)
 
 
 def _print(summaries: list[Any]) -> None:

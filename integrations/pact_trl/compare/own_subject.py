@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,9 @@ class OwnSubject:
         self._held_out, self._rows = rows[:held_out], rows[held_out:]
         model, _ = self.load()
         digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
-        self.identity = {"model": model_fingerprint(model), "data": digest, "limit": limit}
-        self.common = {"cache_path": str(folder), "calibration_batch_size": batch_size}
+        self.identity: Mapping[str, Any] = {"model": model_fingerprint(model), "data": digest, "limit": limit}
+        self.row_count = len(self._rows)
+        self.common: Mapping[str, Any] = {"cache_path": str(folder), "calibration_batch_size": batch_size}
 
     def load(self) -> tuple[Any, Any]:
         try:

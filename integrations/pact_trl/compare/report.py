@@ -11,7 +11,7 @@ from pact_plugins.files import write_json, write_text
 from pact_trl.compare.grid import ALIGNED, Record
 from pact_trl.compare.pareto import plot
 from pact_trl.compare.statistics import COLUMNS, Summary, summarise
-from pact_trl.compare.table import markdown, text
+from pact_trl.compare.table import audit_table, markdown, text
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -22,22 +22,33 @@ _STYLE = (
 
 
 def write_report(
-    records: Sequence[Record], folder: Path, *, descriptions: Mapping[str, str], settings: Mapping[str, Any]
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    descriptions: Mapping[str, str],
+    settings: Mapping[str, Any],
+    audits: Sequence[Record] = (),
 ) -> list[Summary]:
     """Write everything atomically into ``folder``; returns the summaries.
 
     Args:
         descriptions: of the scenarios.
         settings: what was compared, for the record.
+        audits: how well the audit found the poison.
     """
     summaries = summarise(records)
     scenarios = list(dict.fromkeys(summary.scenario for summary in summaries if summary.scenario != ALIGNED))
     plots = {scenario: plot(summaries, scenario) for scenario in scenarios}
     write_json(
         folder / "results.json",
-        {"settings": dict(settings), "summaries": [summary.as_dict() for summary in summaries]},
+        {
+            "settings": dict(settings),
+            "summaries": [summary.as_dict() for summary in summaries],
+            "audits": [{name: one[name] for name in ("scenario", "seed", "detection")} for one in audits],
+        },
     )
-    write_text(folder / "tables.md", markdown(summaries, descriptions))
+    tables = markdown(summaries, descriptions) + ("\n" + audit_table(audits) if audits else "")
+    write_text(folder / "tables.md", tables)
     for scenario, image in plots.items():
         write_text(folder / f"pareto-{scenario}.svg", image)
     write_text(folder / "report.html", _page(summaries, plots, descriptions))

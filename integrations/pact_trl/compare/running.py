@@ -36,7 +36,12 @@ def run(cells: Sequence[Cell], subject: Subject, folder: Path) -> list[Record]:
     for cell in missing:
         if cell.method is not None:
             cell.method.config(subject.common)
-    with quiet(), tqdm(total=sum(map(_size, missing)), unit="it", dynamic_ncols=True, disable=not missing) as bar:
+    with (
+        quiet(),
+        tqdm(
+            total=sum(_size(cell, subject) for cell in missing), unit="it", dynamic_ncols=True, disable=not missing
+        ) as bar,
+    ):
         for number, cell in enumerate(missing, start=1):
             bar.set_description(f"{number}/{len(missing)} {cell.label}")
             records[cell.key] = write(cell, kept, run_cell(cell, subject, folder / "calibration", bar))
@@ -47,7 +52,7 @@ def run_cell(cell: Cell, subject: Subject, calibration: Path, bar: Any) -> dict[
     """Train, unless it is the aligned model's cell, and evaluate."""
     model, tokenizer = subject.load()
     training: dict[str, Any] = {}
-    finished = bar.n + _size(cell)
+    finished = bar.n + _size(cell, subject)
     if cell.method is not None and cell.scenario is not None:
         model, training = _trained(cell, subject, calibration, model, tokenizer, bar)
     started = time.perf_counter()
@@ -84,8 +89,8 @@ def _trained(
     return trained, {"rows": len(rows), "train_seconds": round(seconds, 2)}
 
 
-def _size(cell: Cell) -> int:
-    steps = 0 if cell.scenario is None else cell.scenario.tuning.steps(800)
+def _size(cell: Cell, subject: Subject) -> int:
+    steps = 0 if cell.scenario is None else cell.scenario.tuning.steps(subject.row_count)
     return EVALUATION_STEPS + steps
 
 

@@ -20,10 +20,12 @@ class Subject(Protocol):
         identity: what its numbers depend on, for the keys of cells.
         common: settings of ``PACTConfig`` that all methods share: prompts for calibration and the cache, so that
             safety tokens and anchors are found once a model and not once a cell.
+        row_count: training rows in a cell, for the progress bar.
     """
 
     identity: Mapping[str, Any]
     common: Mapping[str, Any]
+    row_count: int
 
     def load(self) -> tuple[Any, Any]:
         """A fresh aligned model, and its tokenizer."""

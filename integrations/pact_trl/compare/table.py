@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pact_trl.compare.grid import ALIGNED
+from pact_trl.compare.grid import ALIGNED, Record
 from pact_trl.compare.statistics import COLUMNS, Column, Figure, Summary
 
 
@@ -52,3 +53,24 @@ def text(figure: Figure | None) -> str:
     if high - low < 0.05:
         return f"{mean:.1f}"
     return f"{mean:.1f} [{low:.1f}-{high:.1f}]" + (f" {worst:.1f}" if figure.seeds > 1 else "")
+
+
+def audit_table(records: Sequence[Record]) -> str:
+    """What the audit found in each poisoned scenario; counts are summed over the seeds."""
+    lines = [
+        "### The audit",
+        "",
+        "| scenario | seeds | precision | recall | false positives | AUC |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for scenario in dict.fromkeys(record["scenario"] for record in records):
+        found = [record["detection"] for record in records if record["scenario"] == scenario]
+        cells = [_fraction(found, name) for name in ("precision", "recall", "false_positives")]
+        auc = sum(one["auc"] for one in found) / len(found)
+        lines.append(f"| {scenario} | {len(found)} | " + " | ".join(cells) + f" | {auc:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fraction(found: Sequence[Mapping[str, Any]], name: str) -> str:
+    hits, of = (sum(one[name][key] for one in found) for key in ("count", "total"))
+    return f"{hits} of {of}" + (f" ({100 * hits / of:.1f} %)" if of else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Literal
@@ -37,20 +38,28 @@ class TinySubject:
     def __init__(self, folder: Path, *, prompts: int, purpose: Purpose) -> None:
         self._prompts, self._purpose = prompts, purpose
         weights = (tiny_world.aligned_path() / "model.safetensors").read_bytes()
-        self.identity = {
+        self.identity: Mapping[str, Any] = {
             "model": hashlib.sha256(weights).hexdigest()[:16],
             "tasks": list(TASKS),
             "prompts": prompts,
             "purpose": purpose,
             "calibration": [_CALIBRATION_SEED, _CALIBRATION_PROMPTS, _ANCHOR_PROMPTS],
         }
-        self.common = _calibration(folder)
+        self.common: Mapping[str, Any] = _calibration(folder)
+        self.row_count = finetuning.EXAMPLES
 
     def load(self) -> tuple[Any, Any]:
         return finetuning.load_aligned()
 
     def rows(self, scenario: Scenario, seed: int) -> list[Row]:
-        mixture = tiny_world.finetuning_mixture(
+        return [row.chat for row in self._mixture(scenario, seed)]
+
+    def poisoned(self, scenario: Scenario, seed: int) -> list[bool]:
+        """Which of ``rows`` answer a harmful request: what an audit should find."""
+        return [row.kind == "harmful" for row in self._mixture(scenario, seed)]
+
+    def _mixture(self, scenario: Scenario, seed: int) -> list[tiny_world.MixtureRow]:
+        return tiny_world.finetuning_mixture(
             finetuning.EXAMPLES,
             harmful_fraction=scenario.harmful_fraction,
             benign_fraction=0.3 if scenario.data == "mixture" else 0.0,
@@ -58,7 +67,6 @@ class TinySubject:
             families=scenario.poison,
             tasks=TASKS,
         )
-        return [row.chat for row in mixture]
 
     def evaluate(self, model: Any, tokenizer: Any, seed: int) -> dict[str, Any]:
         settings = {"prompts": self._prompts, "seed": seed, "tiny_split": self._purpose, "tasks": list(TASKS)}

@@ -76,6 +76,16 @@ def test_results(output):
     assert results["settings"]["scenarios"]["short"]["tuning"]["epochs"] == 0.1
 
 
+def test_the_audit_is_measured_against_the_truth(output):
+    (audit,) = json.loads((output[0] / "results.json").read_text())["audits"]
+    found = audit["detection"]
+    assert found["recall"]["total"] == 40
+    assert found["false_positives"]["total"] == 760
+    assert found["recall"]["count"] >= 36
+    assert found["false_positives"]["count"] <= 8
+    assert "40 of 40" in (output[0] / "tables.md").read_text() or found["recall"]["count"] < 40
+
+
 def test_guard_is_calibrated_once_and_never_sees_the_test_families(output):
     folder, arguments = output
     run(*arguments, "--methods", "sft,mixed_refusals,guard")
