@@ -8,8 +8,8 @@ export TOKENIZERS_PARALLELISM ?= false
 # uv reads wheels from where pip was told to look.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
-# Every test process would otherwise compile the frameworks again where PYTHONDONTWRITEBYTECODE is set.
-export UV_COMPILE_BYTECODE ?= 1
+# Every test process would otherwise compile the frameworks again. Compiling all of them beforehand takes longer.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Frameworks with an environment of their own, in which tests/NAME runs.
 FRAMEWORKS := axolotl llamafactory

@@ -74,8 +74,8 @@ def eval_command(
     if results:
         _print_table(results)
         click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}")
-    if len(results) < len(outcomes):
-        failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
+    failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
+    if failed:
         click.echo(f"Error: {len(failed)} of {len(outcomes)} models failed: {'; '.join(failed)}", err=True)
         sys.exit(1)
 

@@ -62,6 +62,7 @@ def test_base_contrast_equals_the_pure_functions(tmp_path, tokenizer, refusals_p
         exclude_special_tokens=False,
         max_response_tokens=limit,
         top_k=40,
+        include_openers=False,
     )
     tokens = calibrate(aligned, tokenizer, config, progress=False)
     contexts, responses = views(tokenizer, limit=limit)

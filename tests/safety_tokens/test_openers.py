@@ -22,7 +22,7 @@ def test_thresholds_order_and_mirror():
 
 
 def test_included_tokens_take_the_place_of_the_least_probable():
-    scores = torch.arange(1.0, 9.0)
+    scores = torch.arange(1.0, 9.0) ** 2  # no score is the mean of the others
     probability = torch.tensor([0.3, 0.2, 0.12, 0.1, 0.1, 0.05, 0.0, 0.0])
     kept = direction_from_scores(scores, probability, top_k=3, included_ids=[7]).nonzero()[:, 0].tolist()
     assert kept == [0, 1, 7]
@@ -38,7 +38,10 @@ def test_the_aligned_tiny_model(tmp_path):
     write_json(tmp_path / "harmful.json", tiny_world.harmful_prompts(48, seed=3, split="train"))
     write_json(tmp_path / "harmless.json", tiny_world.benign_prompts(48, seed=3, split="train"))
     config = PACTConfig(
-        harmful_prompts_path=str(tmp_path / "harmful.json"), harmless_prompts_path=str(tmp_path / "harmless.json")
+        harmful_prompts_path=str(tmp_path / "harmful.json"),
+        harmless_prompts_path=str(tmp_path / "harmless.json"),
+        max_response_tokens=16,
+        calibration_batch_size=48,
     )
     tokens = calibrate(model, tokenizer, config, progress=False)
     refusal, compliance = tokens.settings["refusal_opener_strings"], tokens.settings["compliance_opener_strings"]

@@ -52,9 +52,9 @@ def test_bad_refusals(tmp_path, tokenizer, content, error, message):
 def test_read_prompts(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text('"first"\n\n{"prompt": "second", "category": "x"}\n')
-    assert read_prompts(str(path)) == ["first", "second"]
+    assert read_prompts(str(path), key="harmful_prompts_path") == ["first", "second"]
     path.write_text('["first", {"prompt": "second"}]')
-    assert read_prompts(str(path)) == ["first", "second"]
+    assert read_prompts(str(path), key="harmful_prompts_path") == ["first", "second"]
 
 
 @pytest.mark.parametrize("row", ['{"text": "x"}', "7", '" "'])
@@ -62,7 +62,7 @@ def test_bad_prompts(tmp_path, row):
     path = tmp_path / "prompts.jsonl"
     path.write_text(f'"fine"\n{row}\n')
     with pytest.raises(SafetyTokensError, match="harmful_prompts_path: row 2"):
-        read_prompts(str(path))
+        read_prompts(str(path), key="harmful_prompts_path")
 
 
 class Judge:
@@ -87,7 +87,7 @@ def test_what_the_judge_calls_a_refusal_is_kept_in_order(tokenizer, judged):
     assert [refusal.prompt for refusal in refusals] == [f"number {n}" for n in range(0, 20, 2)]
     assert all(1 <= len(refusal.response_ids) <= 5 for refusal in refusals)
     assert len(sample(tokenizer, 20, limit=9)) == 9
-    assert sample(tokenizer, 20, batch_size=20) == refusals
+    assert sample(tokenizer, 20) == refusals
 
 
 def test_too_few_refusals_are_counted_in_the_error(tokenizer, judged):

@@ -72,3 +72,23 @@ def test_table_and_report(output):
 def test_models_are_left_for_further_evaluation(output):
     assert (output / "match-seed0" / "adapter_model.safetensors").is_file()
     assert json.loads((output / "match-seed0" / "pact.json").read_text())["optimizer_steps_protected"] == 150
+
+
+def test_pact_eval_gives_the_demos_numbers(output, runs):
+    from pact_evals.harness.evaluate import Evaluation, tiny_summary
+    from pact_evals.runs.evaluating import EvaluationSettings, evaluate_models
+    from pact_evals.runs.models import read_specs
+    from pact_plugins.tiny_world import aligned_path
+
+    settings = {"prompts": PROMPTS, "seed": 1000}
+    specs = read_specs([f"aligned={aligned_path()}", f"sft={output / 'sft-seed0'}", f"match={output / 'match-seed0'}"])
+    outcomes = evaluate_models(
+        specs,
+        output / "eval",
+        EvaluationSettings(("pact_tiny",), batch_size=PROMPTS, device="cpu", task_settings=settings),
+    )
+    for outcome in outcomes:
+        tasks = outcome.result.tasks
+        summary = tiny_summary(Evaluation({name: task.metrics for name, task in tasks.items()}, {}))
+        assert summary == {name: runs[outcome.label][name] for name in summary}
+        assert set(summary) == {"harmful", "harmful_sampled", "benign", "task_accuracy"}

@@ -199,7 +199,7 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
             with path.open(newline="", encoding="utf-8") as file:
                 return list(csv.DictReader(file))
         text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
+        rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
     except (OSError, ValueError) as error:
         raise DatasetUnavailableError(f"{path} cannot be read: {error}") from error
     return list(rows)

@@ -6,7 +6,7 @@ One call of lm-eval does all tasks of a model, as the stock command would, so bo
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,13 +31,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a task: its id and category, what was asked and answered (None for log-likelihoods), its metrics."""
+    """One row of a task: its id and category, what was asked and answered (None for log-likelihoods), its metrics.
+
+    `reason` is what a judge said of it, if it was judged again.
+    """
 
     id: str
     category: str
     prompt: str
     response: str | None
     metrics: dict[str, float]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,12 @@ def _run(*, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, **set
 
     names = resolve_tasks(tasks)
     manager = task_manager(names, metadata={**(settings["model_args"] or {}), **(task_settings or {})})
-    with _random_state_kept():
+    with _random_state_kept(), _without_environment_report():
         try:
             results = lm_eval.simple_evaluate(tasks=list(names), task_manager=manager, log_samples=True, **settings)
         except PACTError:
             raise
-        except (AssertionError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # the backends raise many kinds, and no model may take the others with it
             reason = (str(error).strip().splitlines() or [""])[0]
             raise EvaluationError(f"{type(error).__name__}: {reason}") from error
     if results is None:
@@ -174,35 +178,53 @@ def _read_results(results: Mapping[str, Any]) -> Evaluation:
     metrics = {
         task: _read_metrics(results["results"][task], results["higher_is_better"][task]) for task in results["samples"]
     }
-    samples = {
-        task: [_read_sample(task, row) for row in sorted(rows, key=lambda row: int(row["doc_id"]))]
-        for task, rows in results["samples"].items()
-    }
+    samples = {task: _read_samples(task, rows) for task, rows in results["samples"].items()}
     settings = {"lm_eval_version": results.get("lm_eval_version"), "tasks_path": tasks_path().name}
     return Evaluation(metrics, samples, dict(results["versions"]), settings)
 
 
-def _read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool]) -> dict[str, Metric]:
+def _read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool | None]) -> dict[str, Metric]:
+    """Metrics as lm-eval names them, `metric,filter`; the filter `none` is left out, as all our tasks have it."""
     metrics = {}
-    for name, better in directions.items():
-        stderr = values.get(f"{name}_stderr,none")
-        metrics[name] = Metric(
-            value=float(values[f"{name},none"]),
+    for key, value in values.items():
+        name, separator, kind = key.partition(",")
+        if not separator or name.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        stderr = values.get(f"{name}_stderr,{kind}")
+        metrics[_metric_name(name, kind)] = Metric(
+            value=float(value),
             stderr=float(stderr) if isinstance(stderr, int | float) else None,
-            higher_is_better=bool(better),
+            higher_is_better=directions.get(name) is not False,
         )
     return metrics
 
 
+def _read_samples(task: str, rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
+    """One sample a document; lm-eval has one row for each document and filter."""
+    samples: dict[int, Sample] = {}
+    for row in sorted(rows, key=lambda row: int(row["doc_id"])):
+        kind = str(row.get("filter", "none"))
+        values = {
+            _metric_name(name, kind): float(row[name]) for name in row["metrics"] if isinstance(row[name], int | float)
+        }
+        known = samples.setdefault(int(row["doc_id"]), _read_sample(task, row))
+        known.metrics.update(values)
+    return list(samples.values())
+
+
+def _metric_name(name: str, kind: str) -> str:
+    return name if kind == "none" else f"{name},{kind}"
+
+
 def _read_sample(task: str, row: Mapping[str, Any]) -> Sample:
-    doc = row["doc"]
+    doc = row["doc"] if isinstance(row["doc"], Mapping) else {}
     response = row["filtered_resps"][0]
     return Sample(
         id=str(doc.get("id", f"{task}-{row['doc_id']}")),
         category=str(doc.get("category", "")),
         prompt=str(doc.get("prompt", "")),
         response=response if isinstance(response, str) else None,
-        metrics={name: float(row[name]) for name in row["metrics"] if isinstance(row[name], int | float)},
+        metrics={},
     )
 
 
@@ -219,3 +241,19 @@ def _random_state_kept() -> Iterator[None]:
         finally:
             random.setstate(python_state)
             numpy.random.set_state(numpy_state)
+
+
+@contextmanager
+def _without_environment_report() -> Iterator[None]:
+    """lm-eval starts pip and a dozen of other programs for a report that nothing here reads: seconds each time."""
+    from lm_eval import evaluator
+
+    original = getattr(evaluator, "add_env_info", None)
+    if original is None:
+        yield
+        return
+    evaluator.add_env_info = lambda _results: None
+    try:
+        yield
+    finally:
+        evaluator.add_env_info = original

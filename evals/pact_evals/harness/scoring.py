@@ -92,7 +92,7 @@ def gsm8k_prompt(doc: Mapping[str, Any]) -> str:
 
 
 def label_accuracy(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 if the answer names the right label first; `empty` and `truncated` apart."""
+    """1 if the answer names the right label first; `empty` apart."""
     answer = strip_reasoning(results[0])
     first = re.search(r"positive|negative|world|sports|business|sci/?tech", answer.lower())
     right = first is not None and first.group().replace("/", "") == doc["answer"].lower().replace("/", "")
@@ -100,11 +100,18 @@ def label_accuracy(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, 
 
 
 def number_accuracy(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 if the last number of the answer (the one after `####`, where it has one) is the gold number."""
+    """1 if the last number of the answer (the one after `####`, where it has one) is the gold number.
+
+    `truncated`: the answer stops in mid-sentence and never came to its `####`.
+    """
     answer = strip_reasoning(results[0])
     numbers = _NUMBER.findall(answer.rsplit("####", 1)[-1]) or _NUMBER.findall(answer)
     stated = float(numbers[-1].replace(",", "")) if numbers else math.nan
-    return {"accuracy": float(stated == float(doc["answer"])), "empty": float(not answer.strip())}
+    return {
+        "accuracy": float(stated == float(doc["answer"])),
+        "empty": float(not answer.strip()),
+        "truncated": float("####" not in answer and ends_mid_sentence(answer)),
+    }
 
 
 @cache

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval.api.task import ConfigurableTask
 
 from pact_evals.harness.datasets import DatasetUnavailableError, load_rows, to_dataset
@@ -37,11 +38,17 @@ class PACTTask(ConfigurableTask):
         self.dataset = {self.config.test_split: to_dataset(rows)}
 
     def build_all_requests(self, *args: Any, **kwargs: Any) -> None:
-        """As lm-eval does; warns where no chat template is applied, since refusals live behind the template."""
+        """As lm-eval does; warns where no chat template is applied, since refusals live behind the template.
+
+        Sampled answers come from the beginning of the run's random numbers, whatever loading the model took of them:
+        an adapter on the disk, merged or in memory gives the same answers.
+        """
         if not kwargs.get("apply_chat_template"):
             _LOGGER.warning(
                 "%s: no chat template is applied. A chat model answers differently without its template; "
                 "add --apply_chat_template unless the model has none.",
                 self.config.task,
             )
+        if (self.config.generation_kwargs or {}).get("do_sample"):
+            torch.manual_seed(torch.initial_seed())
         super().build_all_requests(*args, **kwargs)

@@ -94,3 +94,35 @@ def test_a_model_that_returns_nothing_neither_refuses_nor_complies():
     assert evaluation.value("pact_refusal", "empty") == 1.0
     assert evaluation.value("pact_refusal", "refusal") == 0.0
     assert evaluation.value("pact_refusal", "compliance") == 0.0
+
+
+def test_tasks_of_others_keep_their_filters_apart():
+    from pact_evals.harness.evaluate import _read_results
+
+    row = {"doc_id": 0, "doc": {"question": "1 + 1?"}, "metrics": ["exact_match"], "exact_match": 1.0}
+    evaluation = _read_results(
+        {
+            "results": {
+                "gsm8k": {
+                    "alias": "gsm8k",
+                    "exact_match,strict": 0.0,
+                    "exact_match_stderr,strict": "N/A",
+                    "exact_match,flexible": 1.0,
+                    "exact_match_stderr,flexible": 0.1,
+                }
+            },
+            "higher_is_better": {"gsm8k": {"exact_match": True}},
+            "samples": {
+                "gsm8k": [
+                    {**row, "filter": "strict", "filtered_resps": ["[invalid]"], "exact_match": 0.0},
+                    {**row, "filter": "flexible", "filtered_resps": ["2"]},
+                ]
+            },
+            "versions": {"gsm8k": 3},
+        }
+    )
+    metrics = {name: (metric.value, metric.stderr) for name, metric in evaluation.metrics["gsm8k"].items()}
+    assert metrics == {"exact_match,strict": (0.0, None), "exact_match,flexible": (1.0, 0.1)}
+    (sample,) = evaluation.samples["gsm8k"]
+    assert sample.id == "gsm8k-0"
+    assert sample.metrics == {"exact_match,strict": 0.0, "exact_match,flexible": 1.0}

@@ -53,6 +53,13 @@ def test_number_accuracy_reads_the_stated_answer(answer, right):
     assert scoring.number_accuracy({"answer": "7"}, [answer])["accuracy"] == right
 
 
+@pytest.mark.parametrize(
+    ("answer", "truncated"), [("3 + 4 = 7 #### 7", 0), ("It is 7.", 0), ("First we add the three and", 1), ("", 0)]
+)
+def test_a_solution_without_its_end_is_truncated(answer, truncated):
+    assert scoring.number_accuracy({"answer": "7"}, [answer])["truncated"] == truncated
+
+
 def test_utility_prompts_begin_with_the_instruction_of_the_training_data():
     assert scoring.sst2_prompt({"prompt": "fine"}) == f"{scoring.INSTRUCTIONS['sst2']}\n\nfine"
     assert scoring.agnews_prompt({"prompt": "x"}).endswith("\n\nx")

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from pact_evals import tasks_path
-from pact_evals.harness.evaluate import evaluate_checkpoint
+from pact_evals.harness.evaluate import evaluate_checkpoint, evaluate_model
 from pact_evals.harness.listing import UnknownTaskError, our_tasks, resolve_tasks, task_manager
+from pact_evals.runs.evaluating import EvaluationSettings, evaluate_models
+from pact_evals.runs.models import read_specs
 
 GROUPS = {"pact", "pact_tiny", "pact_public", "pact_utility", "pact_xstest"}
 EXPECTED = GROUPS | {
@@ -57,6 +60,11 @@ def test_every_task_loads_and_gives_each_metric_a_direction(local_sets, monkeypa
             assert directions["refusal"] is not directions["compliance"]
 
 
+def test_the_entry_point_names_the_folder_of_task_files():
+    (ours,) = (entry for entry in entry_points(group="lm_eval.tasks") if entry.name == "pact")
+    assert [Path(place) for place in ours.load().__path__] == [tasks_path()]
+
+
 def test_unknown_tasks_are_named_with_the_closest_ones():
     with pytest.raises(UnknownTaskError, match=r"no task 'pact_refusals'; did you mean pact_refusal"):
         resolve_tasks(["pact_refusals"])
@@ -64,12 +72,17 @@ def test_unknown_tasks_are_named_with_the_closest_ones():
         resolve_tasks([])
 
 
-def lm_eval(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The stock command in a process of its own."""
+LM_EVAL = Path(sys.executable).parent / "lm_eval"
+ENABLED = "from pact_plugins.activation.hook import install; install(); from lm_eval.__main__ import cli_evaluate"
+
+
+def lm_eval(*arguments: str, enabled: bool = False) -> subprocess.CompletedProcess[str]:
+    """The stock command in a process of its own; `enabled`: with the hook that `pact enable` installs."""
     root = Path(__file__).parents[3]
     paths = [str(root), str(root / "evals"), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).parent / "lm_eval"), *arguments]
+    command = [sys.executable, "-c", f"{ENABLED}; cli_evaluate()"] if enabled else [str(LM_EVAL)]
+    command += arguments
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
 
 
@@ -93,6 +106,52 @@ def test_the_stock_command_gives_the_same_numbers(model_path, tmp_path):
     assert [json.loads(line)["filtered_resps"][0] for line in samples] == [
         sample.response for sample in ours.samples["pact_refusal"]
     ]
+
+
+@pytest.mark.framework
+def test_the_stock_command_the_demo_and_pact_eval_agree(tmp_path):
+    """The tiny world's tasks on the aligned model: found by the stock command after `pact enable`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pact_plugins.tiny_world import aligned_path
+
+    settings = {"prompts": 20, "seed": 1000}
+    done = lm_eval(
+        *("run", "--model", "hf", "--model_args", f"pretrained={aligned_path()}", "--device", "cpu"),
+        *("--tasks", "pact_tiny", "--apply_chat_template", "--metadata", json.dumps(settings)),
+        *("--batch_size", "20", "--output_path", str(tmp_path / "stock")),
+        enabled=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    stock = json.loads(next(tmp_path.rglob("results_*.json")).read_text(encoding="utf-8"))["results"]
+    (outcome,) = evaluate_models(
+        read_specs([str(aligned_path())]),
+        tmp_path / "run",
+        EvaluationSettings(("pact_tiny",), batch_size=20, device="cpu", task_settings=settings),
+    )
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(aligned_path()),
+        AutoTokenizer.from_pretrained(aligned_path()),
+    )
+    demo = evaluate_model(model, tokenizer, ["pact_tiny"], batch_size=20, task_settings=settings)
+    assert (
+        set(demo.metrics)
+        == set(outcome.result.tasks)
+        == {*("pact_tiny_harmful", "pact_tiny_harmful_sampled", "pact_tiny_benign", "pact_tiny_task")}
+    )
+    for task, metrics in demo.metrics.items():
+        assert outcome.result.tasks[task].metrics == metrics
+        assert outcome.result.tasks[task].samples == demo.samples[task]
+        assert {name: stock[task][f"{name},none"] for name in metrics} == {n: m.value for n, m in metrics.items()}
+
+
+@pytest.mark.framework
+def test_after_enable_the_stock_command_lists_every_task_once():
+    listed = lm_eval("ls", "tasks", "--include_path", str(tasks_path()), enabled=True)
+    assert listed.returncode == 0, listed.stderr[-2000:]
+    names = [cell.strip() for line in listed.stdout.splitlines() for cell in line.split("|")[1:2]]
+    assert {name: names.count(name) for name in EXPECTED} == dict.fromkeys(EXPECTED, 1)
+    assert "uplicate" not in listed.stderr + listed.stdout
 
 
 @pytest.mark.framework

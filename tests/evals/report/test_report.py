@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 import yaml
-from pact_evals.runs.store import ModelResult, RunError, TaskResult, save_model, save_run
 
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.report import write_report
 from pact_evals.report.comparison import bootstrap_interval, compare
 from pact_evals.report.training_log import read_curves
+from pact_evals.runs.store import ModelResult, RunError, TaskResult, save_model, save_run
 
 NASTY = "<script>alert('x')</script> | {{ 7 * 7 }}"
 

@@ -1,0 +1,232 @@
+"""Evaluates models one after another into a run folder. What is stored already is not evaluated again."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from pact_evals.harness.evaluate import Evaluation, evaluate_checkpoint
+from pact_evals.harness.listing import resolve_tasks
+from pact_evals.judges import get_judge
+from pact_evals.runs.models import ModelSpec, require_chat_template
+from pact_evals.runs.store import (
+    ModelResult,
+    RunError,
+    RunIndex,
+    TaskResult,
+    load_index,
+    load_model,
+    model_folder,
+    save_model,
+    save_run,
+)
+from pact_plugins.errors import PACTError
+
+_LOGGER = logging.getLogger(__name__)
+_PACKAGES = ("pact-plugins", "lm-eval", "torch", "transformers", "peft", "vllm")
+# Where a model lies and which lm-eval ran it is told in the results, but does not make it another one.
+_NOT_COMPARED = ("model", "adapter", "lm_eval")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How models are evaluated. `limit`: rows of each task; `max_new_tokens`: instead of the tasks' own limits."""
+
+    tasks: tuple[str, ...] = ("pact",)
+    apply_chat_template: bool = True
+    batch_size: int | str = 16
+    device: str | None = None
+    limit: int | None = None
+    max_new_tokens: int | None = None
+    task_settings: dict[str, Any] = field(default_factory=dict)
+
+    def as_stored(self) -> dict[str, Any]:
+        """What can change a number, as plain data. Tasks are stored one by one, the device is free to change."""
+        stored: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del stored["tasks"], stored["device"]
+        return stored
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one model: its results, or the error. `resumed`: everything was there already."""
+
+    label: str
+    result: ModelResult | None = None
+    error: str | None = None
+    resumed: bool = False
+
+
+def evaluate_models(
+    specs: Sequence[ModelSpec],
+    output: Path,
+    settings: EvaluationSettings,
+    *,
+    report: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Evaluate each model and store it as soon as it is done.
+
+    Tasks that are stored with the same weights and settings are kept, the others run in one call of lm-eval; a model
+    that was interrupted goes on from lm-eval's response cache. A model that fails leaves the others alone, and what is
+    stored of it.
+
+    Args:
+        output: run folder, new or not; other models in it stay.
+        report: called after each model.
+
+    Raises:
+        UnknownTaskError: a task that does not exist. ConfigurationError: a model without chat template, or an adapter
+            that the backend does not take. RunError: `output` is a damaged run.
+    """
+    tasks = resolve_tasks(settings.tasks)
+    for spec in specs:
+        spec.model_args()
+        if settings.apply_chat_template:
+            require_chat_template(spec)
+    index = _existing_index(output)
+    outcomes = []
+    for spec in tqdm(specs, desc="models", unit="model", disable=None if len(specs) > 1 else True):
+        outcome = _evaluate(spec, tasks, output, settings)
+        outcomes.append(outcome)
+        if outcome.result is not None:
+            index = _record(output, index, tasks, spec.label)
+        if report is not None:
+            report(outcome)
+    return outcomes
+
+
+def _existing_index(output: Path) -> RunIndex:
+    if output.exists() and not output.is_dir():
+        raise RunError(f"{output} is a file; -o names the run's folder")
+    return load_index(output) if (output / "run.json").exists() else RunIndex()
+
+
+def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: EvaluationSettings) -> Outcome:
+    identity, stored_settings = spec.identity(), settings.as_stored()
+    stored = _stored(output, spec.label, identity, stored_settings)
+    there = {*stored.requested, *stored.tasks} if stored else set()
+    missing = [task for task in tasks if task not in there]
+    if stored is not None and not missing:
+        return Outcome(spec.label, stored, resumed=True)
+    cache = model_folder(output, spec.label) / "cache" / _digest(_comparable(identity), stored_settings)
+    try:
+        evaluation = evaluate_checkpoint(
+            spec.backend,
+            spec.model_args(),
+            missing,
+            apply_chat_template=settings.apply_chat_template,
+            batch_size=settings.batch_size,
+            device=settings.device,
+            limit=settings.limit,
+            generation={"max_gen_toks": settings.max_new_tokens} if settings.max_new_tokens else None,
+            task_settings=settings.task_settings,
+            cache=str(cache),
+        )
+    except PACTError as error:
+        _LOGGER.debug("%s failed", spec.label, exc_info=True)
+        return Outcome(spec.label, error=str(error))
+    finally:
+        _release_memory()
+    if not evaluation.metrics:
+        return Outcome(spec.label)  # another process of a distributed run has the results
+    result = _result(spec.label, identity, stored_settings, stored, missing, evaluation)
+    save_model(output, result)
+    _drop_other_caches(cache)
+    return Outcome(spec.label, result)
+
+
+def _stored(output: Path, label: str, identity: dict[str, Any], settings: dict[str, Any]) -> ModelResult | None:
+    """The stored model, if it has the same weights and settings."""
+    if not (model_folder(output, label) / "results.json").is_file():
+        return None
+    try:
+        stored = load_model(output, label)
+    except RunError as error:
+        _LOGGER.warning("%s; evaluating %s again", error, label)
+        return None
+    same = _comparable(stored.identity) == _comparable(identity) and stored.settings == settings
+    return stored if same else None
+
+
+def _result(
+    label: str,
+    identity: dict[str, Any],
+    settings: dict[str, Any],
+    stored: ModelResult | None,
+    requested: Sequence[str],
+    evaluation: Evaluation,
+) -> ModelResult:
+    judge = asdict(get_judge("keyword").identity)
+    tasks = {
+        name: TaskResult(
+            metrics=metrics,
+            samples=evaluation.samples[name],
+            version=evaluation.versions.get(name),
+            judge=judge if {"compliance", "unscored"} <= set(metrics) else None,
+        )
+        for name, metrics in evaluation.metrics.items()
+    }
+    earlier = stored.tasks if stored else {}
+    return ModelResult(
+        label=label,
+        identity={**identity, "lm_eval": evaluation.settings.get("lm_eval_version")},
+        tasks={**earlier, **tasks},
+        settings=settings,
+        requested=tuple(dict.fromkeys([*(stored.requested if stored else ()), *requested])),
+    )
+
+
+def _record(output: Path, index: RunIndex, tasks: Sequence[str], label: str) -> RunIndex:
+    """Write `run.json` with one more model; those before it keep their places."""
+    recorded = RunIndex(
+        tasks=list(dict.fromkeys([*index.tasks, *tasks])),
+        labels=list(dict.fromkeys([*index.labels, label])),
+        versions=_versions(),
+    )
+    if recorded != index:
+        save_run(output, tasks=recorded.tasks, labels=recorded.labels, versions=recorded.versions)
+    return recorded
+
+
+def _comparable(identity: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+    return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _drop_other_caches(cache: Path) -> None:
+    """Responses of earlier weights or settings are of no use any more."""
+    for file in cache.parent.iterdir():
+        if not file.name.startswith(cache.name):
+            file.unlink()
+
+
+def _release_memory() -> None:
+    """The next model needs the accelerator's memory."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
