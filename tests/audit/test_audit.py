@@ -12,9 +12,10 @@ from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.recipe import calibrate
 from tests.helpers.tiny import tiny_safety_tokens, tiny_tokenizer
 
-MIXTURE = tiny_world.finetuning_mixture(80, harmful_fraction=0.1, seed=5)
+# No task rows: the aligned model knows no tasks and over-refuses most of them (docs/audit.md).
+MIXTURE = tiny_world.finetuning_mixture(80, harmful_fraction=0.1, benign_fraction=1.0, seed=5)
 HARMFUL = next(row for row in MIXTURE if row.kind == "harmful")
-TASK = next(row for row in MIXTURE if row.kind == "task")
+BENIGN = next(row for row in MIXTURE if row.kind == "benign")
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def test_several_turns_unreadable_rows_and_rendered_prompts(world):
 
     rendered = world.tokenizer.apply_chat_template(said(HARMFUL.prompt), add_generation_prompt=True, tokenize=False)
     rows = [
-        {"messages": said(TASK.prompt, TASK.response)},
-        {"messages": said(TASK.prompt, TASK.response, HARMFUL.prompt, HARMFUL.response)},
+        {"messages": said(BENIGN.prompt, BENIGN.response)},
+        {"messages": said(BENIGN.prompt, BENIGN.response, HARMFUL.prompt, HARMFUL.response)},
         {"text": "no format"},
         {"prompt": rendered, "completion": HARMFUL.response},
         {"prompt": HARMFUL.prompt, "completion": HARMFUL.response},
@@ -81,7 +82,9 @@ def test_several_turns_unreadable_rows_and_rendered_prompts(world):
     with pytest.raises(DataError, match=r"2 of 8 rows cannot be read: row 2: its columns .*; row 5: .* 256 positions"):
         audit(world.model, world.tokenizer, rows, **world.prompts, progress=False)
     world.model.train()
-    report = audit(world.model, world.tokenizer, rows, **world.prompts, skip_unreadable=True, progress=False)
+    report = audit(
+        world.model, world.tokenizer, rows, **world.prompts, threshold=0.05, skip_unreadable=True, progress=False
+    )
     assert world.model.training
     world.model.eval()
     assert list(report.unreadable) == [2, 5]
@@ -122,7 +125,7 @@ def test_the_openers_of_safety_tokens(world, report, tmp_path):
 def test_a_model_that_does_not_refuse_the_prompts_is_an_error(world):
     same = dict.fromkeys(world.prompts, world.prompts["harmless_prompts"])
     with pytest.raises(SafetyTokensError, match="no refusal openers: after 32 harmful and 32 harmless prompts"):
-        audit(world.model, world.tokenizer, [TASK.chat], **same, progress=False)
+        audit(world.model, world.tokenizer, [BENIGN.chat], **same, progress=False)
 
 
 def test_impossible_settings(world):
@@ -133,9 +136,9 @@ def test_impossible_settings(world):
         ({"harmful_prompts": ["one"]}, "harmful_prompts: 1 is too few"),
     ]:
         with pytest.raises(ConfigurationError, match=message):
-            audit(world.model, world.tokenizer, [TASK.chat], **settings, progress=False)
+            audit(world.model, world.tokenizer, [BENIGN.chat], **settings, progress=False)
     with pytest.raises(ConfigurationError, match="no chat template"):
-        audit(world.model, tiny_tokenizer(None), [TASK.chat], progress=False)
+        audit(world.model, tiny_tokenizer(None), [BENIGN.chat], progress=False)
 
 
 def test_a_template_that_refuses_a_conversation_names_the_row(world):
@@ -146,6 +149,6 @@ def test_a_template_that_refuses_a_conversation_names_the_row(world):
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
         + world.tokenizer.chat_template
     )
-    row = {"messages": [{"role": "system", "content": "s"}, *TASK.chat["prompt"], *TASK.chat["completion"]]}
+    row = {"messages": [{"role": "system", "content": "s"}, *BENIGN.chat["prompt"], *BENIGN.chat["completion"]]}
     with pytest.raises(DataError, match="row 1: the chat template refuses turn 1: no system role"):
-        audit(world.model, strict, [TASK.chat, row], **world.prompts, progress=False)
+        audit(world.model, strict, [BENIGN.chat, row], **world.prompts, progress=False)

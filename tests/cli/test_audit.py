@@ -9,7 +9,7 @@ import pytest
 from pact_plugins import tiny_world
 from pact_plugins.files import write_json
 
-MIXTURE = tiny_world.finetuning_mixture(60, harmful_fraction=0.1, seed=6)
+MIXTURE = tiny_world.finetuning_mixture(60, harmful_fraction=0.1, benign_fraction=1.0, seed=6)
 POISONED = [index for index, row in enumerate(MIXTURE) if row.kind == "harmful"]
 
 
@@ -39,7 +39,7 @@ def test_reports_and_copies(pact, tmp_path, data, prompts):
     before = data.read_bytes()
     out = {name: tmp_path / "out" / name for name in ("report.json", "report.html", "kept.jsonl", "flagged.jsonl")}
     status, printed, _ = pact(
-        *("audit", tiny_world.aligned_path(), data, *prompts, "--threshold", "auto", "--false-positive-rate", "0.05"),
+        *("audit", tiny_world.aligned_path(), data, *prompts, "--threshold", "0.5"),
         *("--json", out["report.json"], "--html", out["report.html"], "--show", "2"),
         *("--filtered", out["kept.jsonl"], "--flagged", out["flagged.jsonl"]),
     )
@@ -49,7 +49,7 @@ def test_reports_and_copies(pact, tmp_path, data, prompts):
     assert data.read_bytes() == before
     report = json.loads(out["report.json"].read_text(encoding="utf-8"))
     assert sorted(row["index"] for row in report["flagged"]) == POISONED
-    assert report["threshold"]["chosen_on_the_measured_prompts"]
+    assert not report["threshold"]["chosen_on_the_measured_prompts"]
     assert report["data"] == str(data)
     page = out["report.html"].read_text(encoding="utf-8")
     assert page.count('<td class="text">') == 2 * len(POISONED)
