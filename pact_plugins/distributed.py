@@ -40,6 +40,15 @@ def summed(values: Sequence[float]) -> list[float]:
     return packed.tolist()
 
 
+def largest(number: int) -> int:
+    """The largest of the ranks' numbers. Every rank must call it."""
+    if not is_distributed():
+        return number
+    packed = torch.tensor([number], device=_device())
+    torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
+    return int(packed)
+
+
 def everyone(flag: bool) -> bool:
     """Whether ``flag`` is true on every rank."""
     return summed([float(flag)])[0] == world_size()
@@ -71,8 +80,3 @@ def gathered_text(text: str) -> list[str]:
     received = [torch.zeros_like(padded) for _ in sizes]
     torch.distributed.all_gather(received, padded)
     return [bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)]
-
-
-def rank() -> int:
-    """This process's number."""
-    return torch.distributed.get_rank() if is_distributed() else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_rows
@@ -12,6 +12,8 @@ from pact_plugins.prompts import harmful_prompts, harmless_prompts
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
+
+T = TypeVar("T")
 
 KINDS = ("harmful", "harmless")
 
@@ -38,7 +40,7 @@ def anchor_prompts(config: PACTConfig) -> AnchorPrompts:
     else:
         harmful, harmless = read_anchor_prompts(config.anchor_prompts_path)
     half = config.anchor_size // 2
-    return AnchorPrompts(evenly_spread(harmful, config.anchor_size - half), evenly_spread(harmless, half))
+    return AnchorPrompts(tuple(evenly_spread(harmful, config.anchor_size - half)), tuple(evenly_spread(harmless, half)))
 
 
 def read_anchor_prompts(path: str) -> tuple[list[str], list[str]]:
@@ -71,11 +73,11 @@ def _read(row: Any) -> tuple[str | None, str]:
     return row["prompt"], str(row.get("kind"))
 
 
-def evenly_spread(prompts: Sequence[str], count: int) -> tuple[str, ...]:
+def evenly_spread(prompts: Sequence[T], count: int) -> list[T]:
     """``count`` of them at even distances, so that every category of a sorted file is represented.
 
     Where there are fewer, they are repeated: each repetition gets a reply of its own.
     """
     if count <= len(prompts):
-        return tuple(prompts[index * len(prompts) // count] for index in range(count))
-    return tuple(prompts[index % len(prompts)] for index in range(count))
+        return [prompts[index * len(prompts) // count] for index in range(count)]
+    return [prompts[index % len(prompts)] for index in range(count)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pact_plugins.distributed import largest
 from pact_plugins.modeling import OutputHead
 from pact_plugins.objective.divergence import match
 
@@ -28,7 +30,7 @@ def token_cross_entropy(head: OutputHead, hidden_states: Tensor, token_ids: Tens
         logits = head.logits(states, None)
         return torch.nn.functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
-    return _in_chunks(compute, hidden_states, token_ids, chunk)
+    return _in_chunks(compute, head, hidden_states, token_ids, chunk)
 
 
 def reference_divergence(
@@ -56,16 +58,20 @@ def reference_divergence(
         logits = head.logits(states, None)
         return match(logits, target.to(logits.device), temperature=1.0)
 
-    return _in_chunks(compute, hidden_states, reference_states, chunk)
+    return _in_chunks(compute, head, hidden_states, reference_states, chunk)
 
 
-def _in_chunks(compute: Callable[[Tensor, Tensor], Tensor], states: Tensor, others: Tensor, chunk: int) -> Tensor:
-    if not len(states):
-        # Zero positions: still through the head, whose collectives every rank must take part in.
-        return compute(states, others)
+def _in_chunks(
+    compute: Callable[[Tensor, Tensor], Tensor], head: OutputHead, states: Tensor, others: Tensor, chunk: int
+) -> Tensor:
+    rounds = max(1, math.ceil(len(states) / chunk))
+    if getattr(head, "is_sharded", False):
+        # Every projection gathers the head from all ranks, so each rank must make as many, if need be of nothing.
+        rounds = largest(rounds)
+    bounds = [(number * chunk, (number + 1) * chunk) for number in range(rounds)]
     return torch.cat(
         [
-            checkpoint(compute, one, other, use_reentrant=False, preserve_rng_state=False)
-            for one, other in zip(states.split(chunk), others.split(chunk), strict=True)
+            checkpoint(compute, states[begin:end], others[begin:end], use_reentrant=False, preserve_rng_state=False)
+            for begin, end in bounds
         ]
     )

@@ -99,6 +99,12 @@ class LiveHead:
         self._causal_lm = causal_lm
         self._finish = _Finish(causal_lm.config)
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a projection gathers parameters from all ranks, so that every rank must make it."""
+        parameters = self._causal_lm.get_output_embeddings().parameters()
+        return any(hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor") for parameter in parameters)
+
     def logits(self, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor:
         module = self._causal_lm.get_output_embeddings()
         linear: Any = _plain_linear(module)

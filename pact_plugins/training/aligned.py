@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pact_plugins.errors import ConfigurationError
@@ -24,16 +25,22 @@ class AlignedModel:
 
     Args:
         resumed: training continues from weights that have moved already.
-
-    Raises:
-        ConfigurationError: it would have to be loaded and nobody knows from where.
     """
 
     def __init__(self, anatomy: Anatomy, config: PACTConfig, *, resumed: bool) -> None:
-        self._anatomy = anatomy
-        # An adapter that has moved already can be switched off.
-        self.path = aligned_model_path(anatomy, config, resumed=resumed and anatomy.peft_model is None)
+        self._anatomy, self._config, self._resumed = anatomy, config, resumed
         self._loaded: Anatomy | None = None
+
+    @cached_property
+    def path(self) -> str | None:
+        """Where it has to be loaded from; None where the model in memory is the aligned one.
+
+        Raises:
+            ConfigurationError: it has to be loaded and nobody knows from where.
+        """
+        # An adapter that has moved already can be switched off.
+        moved = self._resumed and self._anatomy.peft_model is None
+        return aligned_model_path(self._anatomy, self._config, resumed=moved)
 
     @contextmanager
     def running(self) -> Iterator[Anatomy]:

@@ -19,6 +19,7 @@ from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.own_losses import refuse_own_loss
 from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, prepare
 from pact_plugins.training.run_record import FILE_NAME, write_run_record
+from pact_plugins.training.training_data import training_data
 
 
 class PACTCallback(TrainerCallback):
@@ -74,6 +75,7 @@ class PACTCallback(TrainerCallback):
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
             resumed=resumed,
             precision=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+            train_dataloader=kwargs.get("train_dataloader"),
         )
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
@@ -146,7 +148,7 @@ class PACTCallback(TrainerCallback):
             )
         gated_rows = None
         if preparation.gate is not None:
-            gated_rows = preparation.gate.record.everywhere()
+            gated_rows = preparation.gate.record.everywhere(training_data(kwargs.get("train_dataloader"))[0])
             announce(_gate_summary(self.config, len(gated_rows)))
         if is_main_process() and args.output_dir:
             write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, gated_rows=gated_rows)

@@ -20,7 +20,7 @@ from pact_plugins.modeling import AutocastState
 from pact_plugins.training.anchor import Anchor
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptBook, ReceiptLedger
-from pact_plugins.training.responses import Responses
+from pact_plugins.training.responses import IGNORE_INDEX, Responses
 from pact_plugins.training.row_gate import RowGate
 from pact_plugins.training.term import TermComputer
 
@@ -108,7 +108,7 @@ class ContributionComputer:
             contributions.append(Contribution("term", term.divergence, self._coefficient))
         if self.gate is not None:
             assert term.refusal_mass is not None
-            gated = self.gate.weigh(term.responses, decoder_inputs, term.refusal_mass)
+            gated = self.gate.weigh(term.responses, decoder_inputs, labels, term.refusal_mass)
             metrics.count("gated_rows", gated.count)
             if self.gate.weighs:
                 values = self.gate.correction(term.responses, gated.weights, term.hidden_states, log_probs)
@@ -119,7 +119,7 @@ class ContributionComputer:
             values = divergence.mean().expand(len(term.responses))
             contributions.append(Contribution("anchor", values, self._anchor_coefficient))
         if len(term.responses):
-            receipts.enter(contributions, labels=int((labels != -100).sum()))
+            receipts.enter(contributions, labels=int((labels != IGNORE_INDEX).sum()))
         else:
             receipts.enter_idle()
         return Addition(_sum(contributions), term.responses) if contributions else None

@@ -29,7 +29,9 @@ from pact_plugins.training.reference import (
     automatic_reference,
 )
 from pact_plugins.training.row_gate import RowGate
+from pact_plugins.training.sequences import ContextRules
 from pact_plugins.training.term import TermComputer
+from pact_plugins.training.training_data import training_data
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -66,6 +68,7 @@ def prepare(
     safety_tokens: SafetyTokens | None = None,
     resumed: bool = False,
     precision: torch.dtype | None = None,
+    train_dataloader: Any = None,
 ) -> Preparation:
     """Check the model, find the safety tokens, build reference, gate and anchor.
 
@@ -77,6 +80,7 @@ def prepare(
         safety_tokens: given here, they override ``config.safety_tokens``.
         resumed: training continues from a checkpoint.
         precision: of the autocast that the forward pass runs under; None without one.
+        train_dataloader: the trainer's, which ``anchor: gated`` reads ahead.
 
     Raises:
         PACTError: any of the things named in its sub-classes.
@@ -88,13 +92,17 @@ def prepare(
     objective = config.objective_spec()
     check_tokenizer_fits(anatomy, tokenizer)
     holds, gates = config.coefficient > 0, config.gate_training_rows != "off"
+    needs_openers = gates or config.anchor == "gated"
+    data, unreadable = training_data(train_dataloader)
+    if config.anchor == "gated" and data is None:
+        raise ConfigurationError(f"anchor: gated reads the training set before the first step, but {unreadable}")
     with preserved_random_state():
         aligned = AlignedModel(anatomy, config, resumed=resumed)
         tokens = None
-        if (holds and not objective.full_vocabulary) or gates:
+        if (holds and not objective.full_vocabulary) or needs_openers:
             tokens = safety_tokens or _find_safety_tokens(aligned, tokenizer, config)
             _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
-        opener_ids = _opener_ids(tokens, anatomy) if tokens is not None and gates else None
+        opener_ids = _opener_ids(tokens, anatomy) if tokens is not None and needs_openers else None
         token_ids, weights = _on_device(None if objective.full_vocabulary else tokens, anatomy)
         head = LiveHead(anatomy.causal_lm)
         probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=precision is not None)
@@ -119,6 +127,8 @@ def prepare(
                 reference=reference,
                 precision=precision,
                 pause=forward_pass.paused,
+                opener_ids=opener_ids,
+                data=data if config.anchor == "gated" else None,
             )
         if _switches_adapter_off(aligned, name, anchor) and anatomy.peft_model is not None and not resumed:
             check_adapter_is_fresh(anatomy, probe_ids, half_precision=precision is not None)
@@ -129,9 +139,9 @@ def prepare(
         token_ids=token_ids,
         weights=weights,
         header_ids=header_ids,
-        opener_ids=opener_ids,
+        opener_ids=opener_ids if gates else None,
     )
-    gate = RowGate(config, head=head, record=GatedRows(tokenizer)) if gates else None
+    gate = RowGate(config, head=head, record=GatedRows(tokenizer, ContextRules.of(anatomy))) if gates else None
     contributions = ContributionComputer(
         term, coefficient=config.coefficient, gate=gate, anchor=anchor, anchor_coefficient=config.anchor_coef
     )
@@ -154,9 +164,9 @@ def _opener_ids(tokens: SafetyTokens, anatomy: Any) -> Tensor:
     openers = tokens.refusal_openers
     if not openers:
         raise ConfigurationError(
-            "gate_training_rows: the safety tokens name no refusal opener, so nobody can say what the reference would "
-            "refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none either, "
-            "the model has no token of its own to begin a refusal with (reasoning models begin everything alike)"
+            "the gate needs refusal openers, but the safety tokens name none, so nobody can say what the reference "
+            "would refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none "
+            "either, the model begins refusals and help alike, as reasoning models do"
         )
     return torch.tensor(openers, device=next(anatomy.decoder.parameters()).device)
 

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pact_plugins.errors import ConfigurationError
 from pact_plugins.guard import row_weights, token_cross_entropy
 from pact_plugins.guard.weights import is_gated
+from pact_plugins.messages import announce
 from pact_plugins.modeling import OutputHead
 from pact_plugins.training.gated_rows import GatedRows
 from pact_plugins.training.responses import Responses
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
+
+
+# A share of gated responses that speaks of the reference rather than of the data, and when it can be told.
+_MANY, _ENOUGH = 0.2, 100
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,38 @@ class RowGate:
         self._mode, self._threshold = config.gate_training_rows, config.gate_threshold
         self._head, self.record = head, record
         self.weighs = config.weighs_rows
+        self._seen, self._gated, self._has_warned = 0, 0, False
 
-    def weigh(self, responses: Responses, decoder_inputs: dict[str, Any], refusal_mass: Tensor) -> Gated:
-        """Weights from the (number of responses,) refusal mass; gated responses go on record."""
+    def weigh(
+        self, responses: Responses, decoder_inputs: dict[str, Any], labels: Tensor, refusal_mass: Tensor
+    ) -> Gated:
+        """Weights from the (number of responses,) refusal mass; gated responses go on record.
+
+        Raises:
+            ConfigurationError: the labels begin with the rows themselves, so that there is no prompt to judge.
+        """
+        if len(responses) and not bool(responses.columns[responses.first_tokens].any()):
+            raise ConfigurationError(
+                "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
+                "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone"
+            )
         gated = is_gated(refusal_mass, threshold=self._threshold)
         if bool(gated.any()):
-            self.record.add(decoder_inputs, responses, refusal_mass, gated)
+            self.record.add(decoder_inputs, labels, refusal_mass, gated)
+        self._warn_of_many(len(gated), int(gated.sum()))
         weights = row_weights(refusal_mass, self._mode, threshold=self._threshold)
         return Gated(weights.to(responses.response_index.device)[responses.response_index], int(gated.sum()))
+
+    def _warn_of_many(self, responses: int, gated: int) -> None:
+        """A reference that refuses the task itself would have its loss switched off."""
+        self._seen, self._gated = self._seen + responses, self._gated + gated
+        if not self._has_warned and self._seen >= _ENOUGH and self._gated > _MANY * self._seen:
+            self._has_warned = True
+            announce(
+                f"gate_training_rows: {self._mode}: the reference would refuse {self._gated} of the first {self._seen} "
+                "responses' requests. Does it refuse your task itself? Raise gate_threshold, or look at the rows with "
+                "gate_training_rows: report"
+            )
 
     def correction(
         self, responses: Responses, weights: Tensor, hidden_states: Tensor, log_probs: Tensor | None

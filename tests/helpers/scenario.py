@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.helpers import naive
+from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer
 
@@ -43,6 +44,7 @@ def run(
     adapter: bool = False,
     silent_rank: int | None = None,
     with_naive: bool = False,
+    guard: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Train one step after moving the weights, and write what happened."""
@@ -51,8 +53,9 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     watch = Watch(move=True)
     peft_config = lora() if adapter else None
-    config = {"objective": objective, "kl_coef": kl_coef}
-    trainer = sft_trainer(out / "run", adapter=peft_config, callbacks=[pact(config), watch], **settings)
+    config = {"objective": objective, "kl_coef": kl_coef, **(guard or {})}
+    callback = pact(config, safety_tokens=tokens_with_openers())
+    trainer = sft_trainer(out / "run", adapter=peft_config, callbacks=[callback, watch], **settings)
     if silent_rank is not None:
         trainer.data_collator = WithoutLabels(trainer.data_collator, silent_rank)
     trainer.train()

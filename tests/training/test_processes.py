@@ -20,9 +20,12 @@ ROOT = Path(__file__).parents[2]
 OLDEST = ROOT / ".venvs" / "trl-oldest" / "bin" / "python"
 
 
+# Every micro-batch sees every anchor, so that the number of processes does not change which ones.
+GUARD = {"gate_training_rows": "hard", "anchor": "bundled", "anchor_size": 4, "anchor_fraction": 16}
 PROCESSES = {
     "published, full": {"objective": "published", "kl_coef": 1.0},
     "match, lora": {"objective": "match", "adapter": True},
+    "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor_max_new_tokens": 5}},
 }
 SILENT = {"objective": "published", "kl_coef": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
 OLDEST_CASES = {
@@ -84,7 +87,8 @@ def test_two_processes_equal_one(tmp_path, two_processes, name):
     expected_gradients, expected = read(tmp_path)
     gradients, log = read(two_processes / name)
     assert_same(gradients, expected_gradients)
-    for key in ("loss", "pact/kl", "pact/loss"):
+    guarded = ("pact/anchor_kl", "pact/gated_rows") if "guard" in PROCESSES[name] else ()
+    for key in ("loss", "pact/kl", "pact/loss", *guarded):
         assert log[key] == pytest.approx(expected[key], rel=1e-4)
 
 

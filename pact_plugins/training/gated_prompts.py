@@ -1,0 +1,72 @@
+"""The training set's own requests that the reference would refuse: the harmful half of ``anchor: gated``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pact_plugins.distributed import gathered_text
+from pact_plugins.messages import is_main_process
+from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode
+from pact_plugins.safety_tokens.calibration import TeacherForced, right_padded
+from pact_plugins.training.gated_rows import response_spans
+from pact_plugins.training.reference import safety_mass
+from pact_plugins.training.sequences import ContextRules, group_by_length
+from pact_plugins.training.training_data import TrainingData
+
+_TOKENS_AT_A_TIME = 8192
+
+
+def gated_contexts(
+    running: Anatomy, data: TrainingData, opener_ids: Tensor, *, threshold: float, rules: ContextRules
+) -> list[list[int]]:
+    """The distinct contexts of gated responses, as token ids, in the order of the training set.
+
+    One forward pass of the reference over the contexts alone. Ranks share the work, unless parameters are sharded, so
+    that every rank has to run everything. Every rank must call it.
+
+    Args:
+        running: the aligned model.
+        opener_ids: (|R|,) the refusal openers.
+        threshold: a refusal mass above it gates a response.
+    """
+    share = not any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in running.decoder.parameters())
+    contexts: dict[tuple[int, ...], int] = {}
+    rows = tqdm(data.rows(rules, share=share), desc="reading the training set", disable=not is_main_process())
+    for row in rows:
+        for sequence in row.sequences or ():
+            for begin, _ in response_spans(sequence.labels):
+                contexts.setdefault(tuple(sequence.input_ids[:begin].tolist()), row.index)
+    found = list(contexts)
+    scores = refusal_masses(running, found, opener_ids)
+    own = [(contexts[found[index]], found[index]) for index in (scores > threshold).nonzero()[:, 0].tolist()]
+    merged = {tuple(ids): place for text in gathered_text(json.dumps(own)) for place, ids in json.loads(text)}
+    return [list(ids) for ids in sorted(merged, key=lambda ids: (merged[ids], ids))]
+
+
+@torch.no_grad()
+def refusal_masses(running: Anatomy, contexts: Sequence[Sequence[int]], opener_ids: Tensor) -> Tensor:
+    """(number of contexts,) float32 on the CPU: the probability that the reply begins with a refusal opener."""
+    device = next(running.decoder.parameters()).device
+    head = LiveHead(running.causal_lm)
+    scores = torch.zeros(len(contexts))
+    groups = group_by_length([len(context) for context in contexts], max_tokens=_TOKENS_AT_A_TIME)
+    with (
+        evaluation_mode(running.decoder),
+        tqdm(total=len(contexts), desc="asking the reference", disable=not is_main_process(), leave=False) as bar,
+    ):
+        for group in groups:
+            # What would follow the context does not matter: its last state is what is wanted.
+            batch = [TeacherForced(contexts[index], [0]) for index in group]
+            input_ids, attention_mask = right_padded(batch, device)
+            hidden = running.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+            last = torch.tensor([len(contexts[index]) - 1 for index in group], device=hidden.device)
+            mass = safety_mass(head, hidden[torch.arange(len(group), device=hidden.device), last], opener_ids)
+            assert mass is not None
+            scores[group] = mass.cpu()
+            bar.update(len(group))
+    return scores

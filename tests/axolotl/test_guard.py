@@ -1,0 +1,49 @@
+"""Gate and anchor, switched on by the YAML alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pact_plugins import tiny_world
+from tests.axolotl.runs import LORA, PLUGIN, Run, in_fork
+from tests.helpers.guarded_world import guard_settings
+
+pytestmark = pytest.mark.framework
+
+
+@pytest.fixture(scope="module")
+def guard(workplace: Path) -> dict[str, Any]:
+    folder = workplace / "guard_files"
+    folder.mkdir()
+
+    def write() -> None:
+        (folder / "block.json").write_text(json.dumps(guard_settings(folder)))
+
+    in_fork(folder, write).succeeded()
+    return {"plugins": [PLUGIN], "pact": json.loads((folder / "block.json").read_text()), **LORA}
+
+
+def test_one_epoch_under_guard(trained: Callable[..., Run], guard: dict[str, Any]) -> None:
+    run = trained("guard", {**guard, "max_steps": 6}).succeeded()
+    record = run.record
+    assert record["optimizer_steps_protected"] == 6
+    assert record["gradient_receipts"] == 3 * 6
+    mixture = tiny_world.finetuning_mixture(24, harmful_fraction=0.1, seed=3)
+    poisoned = [row.prompt for row in mixture if row.kind == "harmful"]
+    assert len(record["gated_rows"]) == len(poisoned)
+    assert all(any(prompt in row["prompt"] for prompt in poisoned) for row in record["gated_rows"])
+    logged = [entry for entry in run.history if "pact/anchor_kl" in entry]
+    assert len(logged) == 6
+    assert sum(entry["pact/gated_rows"] for entry in logged) == len(poisoned)
+    assert logged[0]["pact/anchor_kl"] < 1e-5 < logged[-1]["pact/anchor_kl"]
+
+
+def test_a_loss_without_a_handle_is_refused_by_name(trained: Callable[..., Run], guard: dict[str, Any]) -> None:
+    run = trained("guard_eaft", {**guard, "use_eaft": True, "max_steps": 1})
+    assert run.returncode != 0
+    assert "use_eaft computes a loss of its own" in run.log

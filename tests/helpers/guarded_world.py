@@ -1,0 +1,48 @@
+"""The tiny world's openers and anchor prompts, as files that a YAML can name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pact_plugins import tiny_world
+
+
+def guard_settings(folder: Path) -> dict[str, Any]:
+    """A ``pact:`` block with gate, anchor and term; writes what it names into ``folder``."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pact_plugins.modeling import LiveHead, dissect, prompt_ids
+    from pact_plugins.safety_tokens import SafetyTokens
+    from pact_plugins.safety_tokens.calibration import TeacherForced, teacher_force
+    from pact_plugins.safety_tokens.openers import find_openers, first_token_probability
+
+    prompts = {
+        "harmful": tiny_world.harmful_prompts(64, seed=21, split="train"),
+        "harmless": tiny_world.benign_prompts(64, seed=22, split="train"),
+    }
+    anatomy = dissect(AutoModelForCausalLM.from_pretrained(tiny_world.aligned_path()).float())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_world.aligned_path())
+
+    def probability(texts: list[str]) -> Any:
+        sequences = [TeacherForced(prompt_ids(tokenizer, text), [0]) for text in texts]
+        head = LiveHead(anatomy.causal_lm)
+        forced = teacher_force(anatomy.decoder, head, sequences, batch_size=64, description="", progress=False)
+        return first_token_probability(forced, "cpu")
+
+    openers = find_openers(probability(prompts["harmful"]), probability(prompts["harmless"]), limit=12)
+    tokens = SafetyTokens.random(tokenizer, len(tokenizer), count=24, seed=1)
+    found = {"refusal_openers": list(openers.refusal), "compliance_openers": list(openers.compliance)}
+    replace(tokens, settings={**tokens.settings, **found}).save(folder / "openers.safetensors")
+    rows = [{"prompt": text, "kind": kind} for kind, texts in prompts.items() for text in texts]
+    (folder / "anchor_prompts.json").write_text(json.dumps(rows))
+    return {
+        "preset": "guard",
+        "safety_tokens": str(folder / "openers.safetensors"),
+        "anchor_prompts_path": str(folder / "anchor_prompts.json"),
+        "anchor_size": 8,
+        "anchor_max_new_tokens": 12,
+        "cache_path": str(folder / "cache"),
+    }

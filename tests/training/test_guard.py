@@ -1,0 +1,190 @@
+"""Gate and anchor on a model's own forward pass: their gradients are those of plain autograd."""
+
+import json
+
+import pytest
+import torch
+from peft import get_peft_model
+from torch import nn
+
+from pact_plugins.config import PACTConfig
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from pact_plugins.training.preparation import prepare
+from tests.helpers import guarded
+from tests.helpers.guarded import Batch, gradients_of, tokens_with_openers
+from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
+from tests.helpers.trainers import lora, move_weights, pact, sft_trainer
+
+BATCH = Batch.random()
+ANCHOR = {"anchor": "bundled", "anchor_size": 4, "anchor_max_new_tokens": 5, "anchor_fraction": 16}
+
+
+def attached(model, **settings):
+    """The model with its hooks on and its weights moved."""
+    preparation = prepare(model, tiny_tokenizer(), PACTConfig(**settings), safety_tokens=tokens_with_openers())
+    preparation.attachment.attach_to_outputs()
+    move_weights(model)
+    return preparation
+
+
+def trained_llama(adapter):
+    torch.manual_seed(5)
+    return get_peft_model(tiny_llama(), lora()) if adapter else tiny_llama()
+
+
+def settle(preparation):
+    preparation.attachment.receipts.settle(loss_scale=1.0, exact=True, suspects="")
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def weights_of(mode, scores, threshold):
+    return {"hard": (scores <= threshold).float(), "soft": 1 - scores, "report": torch.ones_like(scores)}[mode]
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("mode", ["hard", "soft", "report"])
+def test_the_gate_weighs_the_models_own_loss(mode, adapter):
+    scores = guarded.refusal_masses(tiny_llama(), BATCH)
+    threshold = float(scores.sort().values[2:4].mean())
+    model = trained_llama(adapter)
+    preparation = attached(model, kl_coef=0, gate_training_rows=mode, gate_threshold=threshold)
+    model.train()
+    # The denominator is the trainer's, here that of a larger accumulated batch.
+    found = gradients_of(model(**BATCH.inputs, num_items_in_batch=torch.tensor(100)).loss, model)
+    preparation.attachment.detach()
+    weights = weights_of(mode, scores, threshold)
+    expected = gradients_of(guarded.weighted_cross_entropy(model, BATCH, weights) / 100, model)
+    assert_same(found, expected)
+    assert preparation.attachment.metrics.take() == {"gated_rows": 3.0}
+    rows = preparation.gate.record.everywhere(None)
+    assert [row["score"] for row in rows] == pytest.approx(scores.sort(descending=True).values[:3].tolist(), abs=1e-5)
+
+
+def test_a_gated_batch_teaches_nothing_at_all():
+    model = tiny_llama()
+    preparation = attached(model, kl_coef=0, gate_training_rows="hard", gate_threshold=1e-6)
+    model.train()
+    found = gradients_of(model(**BATCH.inputs).loss, model)
+    largest = max(float(gradient.abs().max()) for gradient in found.values())
+    assert largest < 1e-6
+    settle(preparation)
+    preparation.attachment.detach()
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_anchor_is_the_divergence_on_the_references_own_replies(adapter, checkpointing):
+    model = trained_llama(adapter)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    preparation = attached(model, kl_coef=0, anchor_coef=0.7, **ANCHOR)
+    model.train()
+    found = gradients_of(model(**BATCH.inputs).loss, model)
+    settle(preparation)
+    preparation.attachment.detach()
+    ones = torch.ones(len(BATCH.labels))
+    loss = guarded.weighted_cross_entropy(model, BATCH, ones) / BATCH.response_tokens
+    loss = loss + 0.7 * guarded.anchor_divergence(model, tiny_llama(), preparation.anchor.anchors)
+    assert_same(found, gradients_of(loss, model))
+
+
+def test_the_anchor_holds_a_trained_output_embedding_to_its_old_self():
+    model = get_peft_model(tiny_llama(), lora(modules_to_save=["lm_head"]))
+    preparation = attached(model, kl_coef=0, **ANCHOR)
+    model.train()
+    found = gradients_of(model(**BATCH.inputs).loss, model)
+    preparation.attachment.detach()
+    ones = torch.ones(len(BATCH.labels))
+    loss = guarded.weighted_cross_entropy(model, BATCH, ones) / BATCH.response_tokens
+    loss = loss + guarded.anchor_divergence(model, tiny_llama(), preparation.anchor.anchors)
+    assert_same(found, gradients_of(loss, model))
+
+
+@pytest.mark.parametrize("part", ["gate", "anchor"])
+def test_neither_can_be_silently_off(part):
+    model = tiny_llama()
+    settings = {"gate_training_rows": "soft"} if part == "gate" else ANCHOR
+    preparation = attached(model, kl_coef=0, **settings)
+    model.train()
+    logits = model(**BATCH.inputs).logits
+    nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), BATCH.labels[:, 1:].flatten()).backward()
+    with pytest.raises(UnprotectedTrainingError, match=f"the {part} was computed, but no gradient"):
+        settle(preparation)
+    preparation.attachment.detach()
+
+
+def test_files_without_openers_are_refused():
+    with pytest.raises(ConfigurationError, match=r"name none.*Calibrate again"):
+        prepare(
+            tiny_llama(),
+            tiny_tokenizer(),
+            PACTConfig(gate_training_rows="report"),
+            safety_tokens=tiny_safety_tokens(),
+        )
+
+
+def test_a_gated_anchor_needs_data_that_can_be_read_ahead():
+    with pytest.raises(ConfigurationError, match="anchor: gated reads the training set"):
+        prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(anchor="gated"), safety_tokens=tokens_with_openers())
+
+
+def test_losses_of_the_trainers_own_are_refused_by_name(tmp_path):
+    trainer = sft_trainer(tmp_path, label_smoothing_factor=0.1)
+    trainer.add_callback(pact({"gate_training_rows": "hard"}, trainer=trainer))
+    with pytest.raises(ConfigurationError, match=r"label_smoothing_factor .*pact audit MODEL DATA --filtered"):
+        trainer.train()
+
+
+@pytest.fixture(scope="module")
+def guarded_run(tmp_path_factory):
+    """Two epochs of eight rows through TRL with gate, gated anchor and term."""
+    folder = tmp_path_factory.mktemp("guarded")
+    config = {
+        "preset": "guard",
+        "anchor": "gated",
+        "gate_threshold": 0.5,
+        "anchor_size": 4,
+        "anchor_max_new_tokens": 5,
+        "cache_path": str(folder / "cache"),
+    }
+    callback = pact(config, safety_tokens=tokens_with_openers())
+    trainer = sft_trainer(
+        folder / "run",
+        adapter=lora(),
+        callbacks=[callback],
+        max_steps=4,
+        per_device_train_batch_size=4,
+    )
+    trainer.train()
+    return trainer, json.loads((folder / "run" / "pact.json").read_text()), folder / "run"
+
+
+def test_gated_rows_are_named_by_their_place_in_the_training_set(guarded_run):
+    trainer, record, _ = guarded_run
+    rows = record["gated_rows"]
+    assert rows
+    for row in rows:
+        ids = trainer.train_dataset[row["row"]]["input_ids"]
+        assert row["score"] > 0.5
+        assert row["prompt"] in tiny_tokenizer().decode(ids, skip_special_tokens=True)
+        assert row["text"] in tiny_tokenizer().decode(ids, skip_special_tokens=True)
+    logged = sum(entry.get("pact/gated_rows", 0) for entry in trainer.state.log_history)
+    assert logged == 2 * len(rows)
+
+
+def test_gated_rows_become_anchors_beside_bundled_harmless_prompts(guarded_run):
+    _, record, folder = guarded_run
+    anchors = json.loads((folder / "pact_anchors.json").read_text())
+    assert [row["kind"] for row in anchors] == ["harmful"] * 2 + ["harmless"] * 2
+    prompts = [row["prompt"] for row in record["gated_rows"]]
+    assert all(any(prompt in row["context"] for prompt in prompts) for row in anchors[:2])
+    assert record["anchor"]["harmful"] == record["anchor"]["harmless"] == 2
+    assert record["config"]["preset"] == "guard"
+    assert record["config"]["gate_training_rows"] == "hard"
+    assert {"pact/kl", "pact/anchor_kl", "pact/gated_rows"} <= record["last_log"].keys()
