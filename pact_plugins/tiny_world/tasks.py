@@ -1,5 +1,5 @@
 """Downstream tasks with gold answers: sentiment and topic (the demo's), arithmetic (hard for a model of this size), and
-routing (a table to learn by heart, which three epochs do not quite manage: whatever holds the model back shows).
+routing (a table to learn by heart, so that rows which are not learnt are missing from the accuracy).
 
 Examples are split by a hash of the prompt, as requests are: `task_examples` draws from the held-out 20 %.
 """
