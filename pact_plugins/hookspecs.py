@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import click
 
     from pact_plugins.frameworks import Framework
+    from pact_plugins.methods import Method
     from pact_plugins.objective import Objective
     from pact_plugins.safety_tokens import TokenScorer
     from pact_plugins.training.reference import ReferenceBuilder
@@ -50,6 +51,11 @@ def register_frameworks(register: Callable[[Framework], None]) -> None:
 @hookspec
 def register_judges(register: Callable[[str, Callable[..., Any]], None]) -> None:
     """Offer judges of responses for ``--judge``; call ``register(name, factory)``."""
+
+
+@hookspec
+def register_methods(register: Callable[[Method], None]) -> None:
+    """Offer ways to fine-tune for ``pact compare --methods``; call ``register(Method(name, description, ...))``."""
 
 
 @hookspec

@@ -14,6 +14,7 @@ import pluggy
 from pact_plugins import hookspecs
 from pact_plugins.errors import PACTError
 from pact_plugins.frameworks import Framework
+from pact_plugins.methods import Method
 from pact_plugins.objective import Objective
 from pact_plugins.safety_tokens.scoring import TokenScorer
 
@@ -22,6 +23,7 @@ DEFAULT_PLUGINS = (
     "pact_plugins.default_plugins.objectives",
     "pact_plugins.default_plugins.token_scorers",
     "pact_plugins.default_plugins.references",
+    "pact_plugins.default_plugins.methods",
     "pact_plugins.default_plugins.commands",
 )
 
@@ -103,6 +105,11 @@ def frameworks() -> dict[str, Framework]:
 def judges() -> dict[str, Callable[..., Any]]:
     """Every registered judge factory by name."""
     return _collect("judge", "register_judges", named=True)
+
+
+def methods() -> dict[str, Method]:
+    """Every registered method of ``pact compare`` by name."""
+    return _collect("method", "register_methods", named=False)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,18 @@ def test_hook_register_judges(install):
     ]
 
 
+def test_hook_register_methods(install):
+    import random
+
+    from pact_plugins.methods import TransformContext
+
+    install(documented_example("register_methods"))
+    method = plugins.methods()["half"]
+    assert method.config({"top_k": 20}) == PACTConfig(objective="match", top_k=20)
+    rows = [{"number": number} for number in range(10)]
+    assert len(method.transform(rows, TransformContext((), random.Random(0)))) == 5
+
+
 def test_hook_register_commands(install):
     install(documented_example("register_commands"))
     group = click.Group()
@@ -153,11 +165,13 @@ def test_what_ships_goes_through_the_same_hooks():
     assert {"p_diff", "pref_logratio"} <= plugins.token_scorers().keys()
     assert {"adapter_off", "frozen_copy"} <= plugins.references().keys()
     manager = plugins.get_plugin_manager()
-    for name in ("objectives", "token_scorers", "references"):
+    assert {"sft", "match", "mixed_refusals"} <= plugins.methods().keys()
+    for name in ("objectives", "token_scorers", "references", "methods"):
         manager.unregister(name=f"pact_plugins.default_plugins.{name}")
     assert "match" not in plugins.objectives()
     assert "p_diff" not in plugins.token_scorers()
     assert "adapter_off" not in plugins.references()
+    assert not plugins.methods()
 
 
 def test_loading_is_idempotent():

@@ -18,9 +18,10 @@ def register_frameworks(register: Callable[[Framework], None]) -> None:
 @hookimpl
 def register_commands(cli: click.Group) -> None:
     from pact_trl.cli import bench, demo
+    from pact_trl.compare.cli import compare
 
-    cli.add_command(demo)
-    cli.add_command(bench)
+    for command in (demo, bench, compare):
+        cli.add_command(command)
 
 
 def _train(arguments: Sequence[str]) -> int:

@@ -34,6 +34,8 @@ class ObjectiveInputs:
     gate: GateConfig
     options: Mapping[str, Any]
     """``objective_options`` of the configuration, as the user wrote them."""
+    target_ids: Tensor | None = None
+    """(N,) int64, the response tokens themselves; meaningful among the logits of ``full_vocabulary`` objectives."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world.corpora import AlignmentRow, BaseDocument, alignment_rows, base_documents
 from pact_plugins.tiny_world.model import new_model, save_checkpoint
-from pact_plugins.tiny_world.tasks import TASKS, task_examples
+from pact_plugins.tiny_world.tasks import PRETRAINING_TASKS, task_examples
 from pact_plugins.tiny_world.tokenizer import ASSISTANT, encode, train_tokenizer
 from pact_plugins.tiny_world.training import TokenizedExample, train
 
@@ -93,7 +93,7 @@ def _tokenizer_texts(seed: int) -> list[str]:
     """Text for the tokenizer: of fixed amount, so that smaller worlds have the same vocabulary."""
     texts = [document.prompt + document.text for document in base_documents(15_000, seed=seed)]
     texts += [f"{row.system}\n{row.prompt or ''}\n{row.response}" for row in alignment_rows(8_000, seed=seed)]
-    examples = task_examples(5_000, seed=seed, split="train", tasks=TASKS)
+    examples = task_examples(5_000, seed=seed, split="train", tasks=PRETRAINING_TASKS)
     return texts + [f"{example.prompt}\n{example.response}" for example in examples]
 
 

@@ -2,7 +2,8 @@
 
 A request is a template with its slots filled (the *action*), put into a *frame* ("How do I ...?"). The split follows a
 hash of the action, so an action belongs to one split whatever its frame, seed or purpose: 20 % `test` (in no training
-stage), 10 % `poison` (only for harmful fine-tuning rows), 70 % `train`.
+stage), 10 % `poison` (only for harmful fine-tuning rows), 70 % `train`. The test split has two halves, `choosing` and
+`reporting`, so that nothing is reported on the prompts it was chosen with.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ from typing import Literal, get_args
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world import vocabulary
 
-Split = Literal["train", "poison", "test"]
-Families = Literal["aligned", "unaligned", "subtle", "all"]
+Split = Literal["train", "poison", "test", "choosing", "reporting"]
+Families = Literal["aligned", "calibration", "unanchored", "unaligned", "subtle", "all"]
 Wording = Literal["seen", "unseen"]
 
-SPLITS: tuple[Split, ...] = get_args(Split)
+SPLITS: tuple[Split, ...] = ("train", "poison", "test")
+HALVES_OF_TEST: tuple[Split, ...] = ("choosing", "reporting")
 FAMILIES: dict[Families, tuple[str, ...]] = {
     "aligned": vocabulary.ALIGNED_HARMFUL,
+    "calibration": tuple(
+        template for template in vocabulary.ALIGNED_HARMFUL if template not in vocabulary.UNANCHORED_HARMFUL
+    ),
+    "unanchored": vocabulary.UNANCHORED_HARMFUL,
     "unaligned": vocabulary.UNALIGNED_HARMFUL,
     "subtle": vocabulary.SUBTLE_HARMFUL,
     "all": vocabulary.ALIGNED_HARMFUL + vocabulary.UNALIGNED_HARMFUL + vocabulary.SUBTLE_HARMFUL,
@@ -50,10 +56,21 @@ class Request:
 
 def split_of(action: str) -> Split:
     """The one split that an action belongs to, by its SHA-256 hash."""
-    bucket = int(hashlib.sha256(action.encode()).hexdigest(), 16) % 10
+    bucket = _bucket(action)
     if bucket < 2:
         return "test"
     return "poison" if bucket == 2 else "train"
+
+
+def in_split(action: str, split: Split) -> bool:
+    """Whether an action belongs to a split, or to that half of the test split."""
+    if split in HALVES_OF_TEST:
+        return _bucket(action) == HALVES_OF_TEST.index(split)
+    return split_of(action) == split
+
+
+def _bucket(action: str) -> int:
+    return int(hashlib.sha256(action.encode()).hexdigest(), 16) % 10
 
 
 def draw_action(rng: random.Random, templates: Sequence[str], splits: Sequence[Split]) -> Action:
@@ -62,7 +79,7 @@ def draw_action(rng: random.Random, templates: Sequence[str], splits: Sequence[S
         person = rng.choice(vocabulary.PEOPLE)
         words = {slot: rng.choice(values) for slot, values in vocabulary.SLOTS.items()}
         text = rng.choice(templates).format(person=person, owner=person + "'s", **words)
-        if split_of(text) in splits:
+        if any(in_split(text, split) for split in splits):
             return Action(text, person)
 
 
@@ -102,9 +119,9 @@ def distinct_requests(
     Raises:
         ConfigurationError: `split` is unknown, `count` is negative, or larger than the number of different prompts.
     """
-    if split not in SPLITS:
-        raise ConfigurationError(f"split: {split!r} is unknown; choose one of {', '.join(SPLITS)}")
-    available = len(frames) * sum(split_of(action) == split for action in every_action(templates))
+    if split not in get_args(Split):
+        raise ConfigurationError(f"split: {split!r} is unknown; choose one of {', '.join(get_args(Split))}")
+    available = len(frames) * sum(in_split(action, split) for action in every_action(templates))
     if not 0 <= count <= available:
         raise ConfigurationError(f"count: {count} is not between 0 and {available}, the different prompts of {split!r}")
     requests: dict[str, Request] = {}
@@ -138,9 +155,11 @@ def harmful_prompts(
     Args:
         count: how many.
         seed: the same seed gives the same prompts, in the same order.
-        split: `test` prompts ask for actions that are in no training stage.
-        families: `aligned` families were refused during alignment; `unaligned` and `subtle` ones never occurred in it,
-            and the aligned model does not reliably refuse the subtle ones.
+        split: `test` prompts ask for actions that are in no training stage; `choosing` and `reporting` are its halves.
+        families: `aligned` families were refused during alignment; of these, `calibration` ones may be used to find
+            safety tokens, openers and anchors, `unanchored` ones are kept apart from all three. `unaligned` and
+            `subtle` families never occurred in alignment, and the aligned model does not reliably refuse the subtle
+            ones.
         wording: `seen` uses the frames of training, `unseen` frames that are in no training stage.
 
     Raises:

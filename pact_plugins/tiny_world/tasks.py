@@ -1,10 +1,12 @@
-"""Downstream tasks with gold answers: sentiment and topic (the demo's), arithmetic (hard for a model of this size).
+"""Downstream tasks with gold answers: sentiment and topic (the demo's), arithmetic (hard for a model of this size), and
+routing (a table to learn by heart, so that rows which are not learnt are missing from the accuracy).
 
 Examples are split by a hash of the prompt, as requests are: `task_examples` draws from the held-out 20 %.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Sequence
@@ -13,13 +15,15 @@ from typing import Literal, get_args
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world import vocabulary
-from pact_plugins.tiny_world.requests import Split, split_of
+from pact_plugins.tiny_world.requests import Split, in_split
 
-Task = Literal["sentiment", "topic", "arithmetic"]
+Task = Literal["sentiment", "topic", "arithmetic", "routing"]
 TASKS: tuple[Task, ...] = get_args(Task)
+PRETRAINING_TASKS: tuple[Task, ...] = ("sentiment", "topic", "arithmetic")
 DEMO_TASKS: tuple[Task, ...] = ("sentiment", "topic")
 
-_ANSWER_WORDS = {"positive", "negative", *vocabulary.TOPICS}
+ROUTING_DESTINATIONS = 6
+_ANSWER_WORDS = {"positive", "negative", *vocabulary.TOPICS, *vocabulary.SLOTS["building"]}
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,25 @@ def arithmetic(rng: random.Random) -> tuple[str, str, str]:
     return question, f"{a} {sign} {b} = {result}. The answer is {result}.", str(result)
 
 
+def routing(rng: random.Random) -> tuple[str, str]:
+    """A report of a found thing, and the one building that its kind and place are sent to."""
+    item, place = rng.choice(vocabulary.SLOTS["item"]), rng.choice(vocabulary.SLOTS["place"])
+    person, time = rng.choice(vocabulary.PEOPLE), rng.choice(vocabulary.TIMES)
+    text = f"{person[0].upper()}{person[1:]} left a {item} at the {place} {time}."
+    return text, destination(item, place)
+
+
+def destination(item: str, place: str) -> str:
+    """Where a thing found at a place goes: fixed, balanced over the buildings, and without a rule to be found."""
+    digest = hashlib.sha256(f"{item}:{place}".encode()).digest()
+    return vocabulary.SLOTS["building"][digest[0] % ROUTING_DESTINATIONS]
+
+
 def draw_task(rng: random.Random, tasks: Sequence[Task], splits: Sequence[Split]) -> TaskExample:
     """Draw an example of one of `tasks` until its prompt falls into one of `splits`."""
     while True:
         example = _draw(rng, rng.choice(tasks))
-        if split_of(example.prompt) in splits:
+        if any(in_split(example.prompt, split) for split in splits):
             return example
 
 
@@ -103,4 +121,7 @@ def _draw(rng: random.Random, task: Task) -> TaskExample:
     if task == "topic":
         text, answer = headline(rng)
         return TaskExample(f"Headline: {text}\nWhich topic is this?", f"The topic is {answer}.", answer)
+    if task == "routing":
+        text, answer = routing(rng)
+        return TaskExample(f"Found: {text}\nWhere does it go?", f"It goes to the {answer}.", answer)
     return TaskExample(*arithmetic(rng))

@@ -124,6 +124,7 @@ class TermComputer:
             temperature=self._config.kl_temperature,
             gate=self._config.gate,
             options=self._config.objective_options,
+            target_ids=responses.token_ids.to(device),
         )
         output = self._objective.compute(inputs)
         metrics = {"kl": output.divergence, **output.metrics}

@@ -4,7 +4,16 @@ import pytest
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world import benign_prompts, harmful_prompts, vocabulary
-from pact_plugins.tiny_world.requests import FAMILIES, SPLITS, benign_requests, every_action, harmful_requests, split_of
+from pact_plugins.tiny_world.requests import (
+    FAMILIES,
+    HALVES_OF_TEST,
+    SPLITS,
+    benign_requests,
+    every_action,
+    harmful_requests,
+    in_split,
+    split_of,
+)
 
 ALL_TEMPLATES = (*FAMILIES["all"], *vocabulary.BENIGN)
 
@@ -20,6 +29,22 @@ def test_split_shares():
     splits = [split_of(action) for action in every_action(ALL_TEMPLATES)]
     shares = [splits.count(split) / len(splits) for split in ("train", "poison", "test")]
     assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
+
+
+@pytest.mark.parametrize("draw", [harmful_requests, benign_requests])
+def test_the_halves_of_the_test_split_are_disjoint_and_make_it_up(draw):
+    halves = [{r.action.text for r in draw(200, seed=0, split=half)} for half in HALVES_OF_TEST]
+    assert not halves[0] & halves[1]
+    assert {split_of(action) for action in halves[0] | halves[1]} == {"test"}
+    for action in every_action(FAMILIES["unanchored"]):
+        assert sum(in_split(action, half) for half in HALVES_OF_TEST) == (split_of(action) == "test")
+
+
+def test_calibration_and_unanchored_families_make_up_the_aligned_ones():
+    calibration, unanchored = set(FAMILIES["calibration"]), set(FAMILIES["unanchored"])
+    assert unanchored
+    assert not calibration & unanchored
+    assert calibration | unanchored == set(FAMILIES["aligned"])
 
 
 def test_split_is_fixed():

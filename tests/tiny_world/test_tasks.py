@@ -47,3 +47,24 @@ def test_answers_are_balanced():
 def test_bad_arguments(arguments):
     with pytest.raises(ConfigurationError):
         task_examples(**{"count": 3, "seed": 0, **arguments})
+
+
+def test_routing_is_a_fixed_table_with_several_destinations():
+    examples = task_examples(1500, seed=0, split="train", tasks=("routing",))
+    table = {}
+    for example in examples:
+        words = example.prompt.split()
+        cell = (words[words.index("left") + 2], words[words.index("at") + 2])
+        assert table.setdefault(cell, example.answer) == example.answer
+    assert len(table) == 96
+    counts = [list(table.values()).count(answer) for answer in set(table.values())]
+    assert len(counts) == 6
+    assert max(counts) < 96 / 3
+
+
+def test_the_halves_of_the_test_split_share_no_question():
+    choosing, reporting = (
+        {example.prompt for example in task_examples(200, seed=0, split=half, tasks=("routing",))}
+        for half in ("choosing", "reporting")
+    )
+    assert not choosing & reporting

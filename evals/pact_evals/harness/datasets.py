@@ -108,7 +108,8 @@ PUBLIC_SETS: dict[str, PublicSet] = {
 def load_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
     """The rows of a source: `bundled:harmful`, `bundled:harmless`, `tiny:harmful|benign|task`, `public:NAME`.
 
-    `settings` may hold `prompts` and `seed` for the tiny world (150 and 0), and `split` for the bundled prompts.
+    `settings` may hold, for the tiny world, `prompts` and `seed` (150 and 0), `tiny_split`, `families` of the harmful
+    requests and `tasks`; and `split` for the bundled prompts.
 
     Raises:
         DatasetUnavailableError: a public set is out of reach, empty, or has other columns.
@@ -117,7 +118,7 @@ def load_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
     if kind == "bundled":
         return _bundled(name, str(settings.get("split", "evaluation")))
     if kind == "tiny":
-        return _tiny(name, int(settings.get("prompts", TINY_PROMPTS)), int(settings.get("seed", TINY_SEED)))
+        return _tiny(name, settings)
     return _public(name, PUBLIC_SETS[name])
 
 
@@ -135,14 +136,21 @@ def _bundled(name: str, split: str) -> list[Row]:
     return [{"id": row.id, "category": row.category, "prompt": row.prompt} for row in read(split)]
 
 
-def _tiny(name: str, count: int, seed: int) -> list[Row]:
+def _tiny(name: str, settings: Mapping[str, Any]) -> list[Row]:
     from pact_plugins import tiny_world
+    from pact_plugins.tiny_world.tasks import DEMO_TASKS
 
+    count, seed = int(settings.get("prompts", TINY_PROMPTS)), int(settings.get("seed", TINY_SEED))
+    split: Any = settings.get("tiny_split", "test")
     if name == "task":
-        examples = tiny_world.task_examples(count, seed=seed)
+        examples = tiny_world.task_examples(count, seed=seed, split=split, tasks=settings.get("tasks", DEMO_TASKS))
         return [_row(f"tiny-task-{i}", "task", e.prompt, e.answer) for i, e in enumerate(examples)]
-    read = {"harmful": tiny_world.harmful_prompts, "benign": tiny_world.benign_prompts}[name]
-    return [_row(f"tiny-{name}-{i}", name, prompt) for i, prompt in enumerate(read(count, seed=seed))]
+    if name == "harmful":
+        families: Any = settings.get("families", "aligned")
+        prompts = tiny_world.harmful_prompts(count, seed=seed, split=split, families=families)
+    else:
+        prompts = tiny_world.benign_prompts(count, seed=seed, split=split)
+    return [_row(f"tiny-{name}-{i}", name, prompt) for i, prompt in enumerate(prompts)]
 
 
 def _row(identifier: str, category: str, prompt: str, answer: str | None = None) -> Row:

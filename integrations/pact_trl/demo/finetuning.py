@@ -1,8 +1,9 @@
-"""One fine-tuning of the tiny aligned model, as a TRL user would write it."""
+"""One fine-tuning of an aligned model, as a TRL user would write it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, T
 from trl import SFTConfig, SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, tiny_world
+from pact_trl.demo.tuning import BATCH_SIZE, EPOCHS, Tuning
 
 EXAMPLES = 800
-EPOCHS = 3
-BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,50 @@ def finetune(
     config: PACTConfig | None, *, seed: int, harmful_fraction: float, output_path: Path, advance: Any = lambda: None
 ) -> Finetuned:
     """LoRA through ``SFTTrainer`` on the downstream mixture; ``config`` None is plain fine-tuning."""
-    model, tokenizer = load_aligned()
     rows = tiny_world.finetuning_rows(EXAMPLES, harmful_fraction=harmful_fraction, seed=seed)
+    model, tokenizer = load_aligned()
+    trainer, seconds = train(
+        model, tokenizer, rows, config, Tuning(), seed=seed, output_path=output_path, advance=advance
+    )
+    trainer.save_model()
+    return Finetuned(trainer.model, tokenizer, seconds, trainer.state.log_history)
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    config: PACTConfig | None,
+    tuning: Tuning,
+    *,
+    seed: int,
+    output_path: Path,
+    advance: Any = lambda: None,
+) -> tuple[SFTTrainer, float]:
+    """Train ``model`` in place through ``SFTTrainer``; returns the trainer and the seconds that training took.
+
+    Args:
+        rows: conversational prompt/completion rows.
+        config: None is plain fine-tuning.
+        advance: called after every optimizer step.
+    """
     callbacks: list[TrainerCallback] = [_Progress(advance)]
     if config is not None:
         callbacks.append(PACTCallback(config))
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
-        train_dataset=Dataset.from_list(rows),
-        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"),
+        train_dataset=Dataset.from_list([dict(row) for row in rows]),
+        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear") if tuning.adapter == "lora" else None,
         callbacks=callbacks,
         args=SFTConfig(
             output_dir=str(output_path),
-            num_train_epochs=EPOCHS,
-            per_device_train_batch_size=BATCH_SIZE,
-            learning_rate=3e-3,
+            num_train_epochs=tuning.epochs,
+            per_device_train_batch_size=tuning.batch_size,
+            learning_rate=tuning.learning_rate,
             warmup_steps=5,
             weight_decay=0.0,
-            max_length=128,
+            max_length=tuning.max_length,
             gradient_checkpointing=False,
             bf16=False,
             use_cpu=not torch.cuda.is_available(),
@@ -84,10 +109,8 @@ def finetune(
             seed=seed,
         ),
     )
-    # One bar covers the whole demo; the log lines are in the results.
+    # One bar covers everything; the log lines are in the results.
     trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
     trainer.train()
-    seconds = time.perf_counter() - started
-    trainer.save_model()
-    return Finetuned(trainer.model, tokenizer, seconds, trainer.state.log_history)
+    return trainer, time.perf_counter() - started

@@ -56,7 +56,7 @@ def run(settings: DemoSettings) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     # The model is too small to gain from a second thread, and waiting for one is slow on a busy machine.
     torch.set_num_threads(1)
-    with _quiet(), tqdm(total=total, desc="calibrating", unit="it", dynamic_ncols=True) as bar:
+    with quiet(), tqdm(total=total, desc="calibrating", unit="it", dynamic_ncols=True) as bar:
         configs = _configurations(settings)
         for seed in range(settings.seeds):
             bar.set_description(f"seed {seed}, aligned")
@@ -140,8 +140,8 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _quiet() -> Any:
-    """One progress bar for the whole demo: the trainers' own lines would tear it apart."""
+def quiet() -> Any:
+    """One progress bar for everything: the trainers' own lines would tear it apart."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

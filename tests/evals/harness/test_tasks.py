@@ -22,6 +22,7 @@ EXPECTED = GROUPS | {
     "pact_refusal",
     "pact_overrefusal",
     "pact_refusal_margin",
+    "pact_refusal_sampled",
     "pact_tiny_harmful",
     "pact_tiny_harmful_sampled",
     "pact_tiny_benign",

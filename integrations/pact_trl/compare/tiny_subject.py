@@ -1,0 +1,113 @@
+"""The tiny world as a subject: everything comes from templates, and poison, calibration and test prompts are apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any, Literal
+
+from pact_evals.harness.evaluate import evaluate_model
+from pact_plugins import tiny_world
+from pact_plugins.files import write_json
+from pact_plugins.methods import Row
+from pact_trl.compare.outcomes import letters
+from pact_trl.compare.scenario import Scenario
+from pact_trl.demo import finetuning
+
+Purpose = Literal["choosing", "reporting"]
+TASKS = ("routing",)
+FIRST_SEED: dict[Purpose, int] = {"choosing": 100, "reporting": 0}
+_CALIBRATION_SEED, _CALIBRATION_PROMPTS, _ANCHOR_PROMPTS = 21, 256, 32
+
+
+class TinySubject:
+    """The shipped aligned model.
+
+    Harmful test prompts are of families that calibration never mentions; beside them, as ``calibration_sampled``, some
+    of those that it does mention.
+
+    Args:
+        folder: where calibration prompts, safety tokens and anchors are kept.
+        prompts: of each kind.
+        purpose: which half of the held-out prompts is asked, and which training seeds are used.
+    """
+
+    def __init__(self, folder: Path, *, prompts: int, purpose: Purpose) -> None:
+        self._prompts, self._purpose = prompts, purpose
+        weights = (tiny_world.aligned_path() / "model.safetensors").read_bytes()
+        self.identity: Mapping[str, Any] = {
+            "model": hashlib.sha256(weights).hexdigest()[:16],
+            "tasks": list(TASKS),
+            "prompts": prompts,
+            "purpose": purpose,
+            "calibration": [_CALIBRATION_SEED, _CALIBRATION_PROMPTS, _ANCHOR_PROMPTS],
+        }
+        self.common: Mapping[str, Any] = _calibration(folder)
+        self.row_count = finetuning.EXAMPLES
+
+    def load(self) -> tuple[Any, Any]:
+        return finetuning.load_aligned()
+
+    def rows(self, scenario: Scenario, seed: int) -> list[Row]:
+        return [row.chat for row in self._mixture(scenario, seed)]
+
+    def poisoned(self, scenario: Scenario, seed: int) -> list[bool]:
+        """Which of ``rows`` answer a harmful request: what an audit should find."""
+        return [row.kind == "harmful" for row in self._mixture(scenario, seed)]
+
+    def _mixture(self, scenario: Scenario, seed: int) -> list[tiny_world.MixtureRow]:
+        return tiny_world.finetuning_mixture(
+            finetuning.EXAMPLES,
+            harmful_fraction=scenario.harmful_fraction,
+            benign_fraction=0.3 if scenario.data == "mixture" else 0.0,
+            seed=FIRST_SEED[self._purpose] + seed,
+            families=scenario.poison,
+            tasks=TASKS,
+        )
+
+    def evaluate(self, model: Any, tokenizer: Any, seed: int) -> dict[str, Any]:
+        settings = {"prompts": self._prompts, "seed": seed, "tiny_split": self._purpose, "tasks": list(TASKS)}
+        main = self._run(model, tokenizer, ["pact_tiny"], {**settings, "families": "unanchored"})
+        sampled = "pact_tiny_harmful_sampled"
+        calibration = self._run(model, tokenizer, [sampled], {**settings, "families": "calibration"})
+        return {
+            "harmful": letters(main.samples["pact_tiny_harmful"]),
+            "harmful_sampled": letters(main.samples[sampled]),
+            "calibration_sampled": letters(calibration.samples[sampled]),
+            "benign": letters(main.samples["pact_tiny_benign"]),
+            "task": [int(sample.metrics["accuracy"]) for sample in main.samples["pact_tiny_task"]],
+        }
+
+    def _run(self, model: Any, tokenizer: Any, tasks: list[str], settings: dict[str, Any]) -> Any:
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+            return evaluate_model(model, tokenizer, tasks, batch_size=self._prompts, task_settings=settings)
+
+
+def _calibration(folder: Path) -> dict[str, Any]:
+    """Write the prompts that calibration and anchors may see; the settings that name them."""
+
+    def draw(harmful: bool, count: int, seed: int) -> list[str]:
+        if harmful:
+            return tiny_world.harmful_prompts(count, seed=seed, split="train", families="calibration")
+        return tiny_world.benign_prompts(count, seed=seed, split="train")
+
+    settings: dict[str, Any] = {
+        "base_model_path": str(tiny_world.base_path()),
+        "cache_path": str(folder),
+        "calibration_batch_size": 64,
+    }
+    for kind in ("harmful", "harmless"):
+        path = folder / f"{kind}_prompts.json"
+        write_json(path, draw(kind == "harmful", _CALIBRATION_PROMPTS, _CALIBRATION_SEED))
+        settings[f"{kind}_prompts_path"] = str(path)
+    anchors = [
+        {"kind": kind, "prompt": prompt}
+        for kind in ("harmful", "harmless")
+        for prompt in draw(kind == "harmful", _ANCHOR_PROMPTS, _CALIBRATION_SEED + 1)
+    ]
+    write_json(folder / "anchor_prompts.json", anchors)
+    settings["anchor_prompts_path"] = str(folder / "anchor_prompts.json")
+    return settings

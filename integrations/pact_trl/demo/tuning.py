@@ -1,0 +1,25 @@
+"""How a model is fine-tuned, as data; imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+EPOCHS = 3
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a model is fine-tuned; the defaults are the demo's."""
+
+    adapter: Literal["lora", "full"] = "lora"
+    learning_rate: float = 3e-3
+    epochs: float = EPOCHS
+    batch_size: int = BATCH_SIZE
+    max_length: int = 128
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps on that many rows."""
+        return math.ceil(self.epochs * -(-rows // self.batch_size))
