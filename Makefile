@@ -16,7 +16,7 @@ FRAMEWORKS := axolotl llamafactory
 ENVIRONMENTS := trl-oldest engines $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
-.PHONY: help install environments demo test test-fast lint format bench lock clean
+.PHONY: help install environments demo test test-main test-frameworks test-fast lint format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,12 +51,20 @@ environments: $(INSTALLED) ## one environment for each further framework
 demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo/results.json and report.html
 	$(BIN)/pact demo
 
-test: install environments ## everything
+test: install environments ## everything; two suites at a time, and a failure in one does not hide the others
+	$(MAKE) --keep-going --jobs 2 --output-sync=target test-main test-frameworks
+
+test-main: install
 	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%)
-	$(foreach name,$(FRAMEWORKS),.venvs/$(name)/bin/python -m pytest tests/$(name) && ) true
+
+test-frameworks: install environments
+	status=0; for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name || status=1; done; exit $$status
 
 test-fast: install ## without the tests that start a trainer or a subprocess
 	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework"
+
+bench: install ## what PACT costs: tables and plots in runs/bench
+	$(BIN)/pact bench
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

@@ -159,7 +159,9 @@ class PACTCallback(TrainerCallback):
         cache = preparation.reference.record() if isinstance(preparation.reference, CachedReference) else None
         if is_main_process() and args.output_dir:
             write_run_record(
-                *(Path(args.output_dir), self.config, preparation, state.log_history), gated_rows=gated_rows, cache=cache
+                *(Path(args.output_dir), self.config, preparation, state.log_history),
+                gated_rows=gated_rows,
+                cache=cache,
             )
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:

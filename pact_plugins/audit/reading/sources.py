@@ -29,9 +29,11 @@ class Source(Protocol):
     """
 
     name: str
-    file: Path | None
     rows: Sequence[Any]
     suffixes: tuple[str, ...]
+
+    @property
+    def file(self) -> Path | None: ...
 
     def write(self, indices: Sequence[int], path: Path) -> None:
         """Write the rows at ``indices`` atomically, with all their columns."""
