@@ -48,7 +48,7 @@ def test_a_mapping_round_trips():
     [
         ({"kl_coeff": 1}, r"pact\.kl_coeff: unknown key; did you mean 'kl_coef'\?"),
         ({"refrence": "auto"}, r"did you mean 'reference'\?"),
-        ({"zzz": 1}, r"pact\.zzz: unknown key; known keys: objective,"),
+        ({"zzz": 1}, r"pact\.zzz: unknown key; known keys: preset, objective,"),
         ({"gate": {"top": 0.9}}, r"pact\.gate\.top: unknown key; did you mean 'top_p'\?"),
         ({"gate": {"top_p": 2}}, r"pact\.gate\.top_p: .*less than or equal to 1 \(found 2\)"),
         ({"kl_coef": -1}, r"pact\.kl_coef: .*greater than or equal to 0 \(found -1\)"),
