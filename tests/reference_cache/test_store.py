@@ -121,7 +121,7 @@ def test_of_two_processes_one_builds_and_both_read(tmp_path):
     for worker in workers:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    results = sorted(worker.communicate(timeout=60)[0].split() for worker in workers)
+    results = sorted(worker.communicate(timeout=300)[0].split() for worker in workers)
     assert results == [["0", "6"], ["6", "6"]]
     assert len(list((tmp_path / PLAIN.name).glob("*.safetensors"))) == 1
 
