@@ -76,10 +76,8 @@ def audit(
     # Everything that can be wrong with what was typed is found before a model is loaded.
     if false_positive_rate is not None and threshold != "auto":
         raise _error("--false-positive-rate needs --threshold auto")
-    given = {
-        f"{kind}_prompts": None if path is None else read_prompts(path, key=f"--{kind}-prompts")
-        for kind, path in (("harmful", harmful_prompts), ("harmless", harmless_prompts))
-    }
+    harmful = None if harmful_prompts is None else read_prompts(harmful_prompts, key="--harmful-prompts")
+    harmless = None if harmless_prompts is None else read_prompts(harmless_prompts, key="--harmless-prompts")
     tokens = None if safety_tokens is None else SafetyTokens.load(safety_tokens)
     arguments = None if template_arguments is None else _json_object(template_arguments)
     source = open_source(data, split=split, config=config)
@@ -97,7 +95,8 @@ def audit(
         template_arguments=arguments,
         batch_size=batch_size,
         skip_unreadable=skip_unreadable,
-        **given,
+        harmful_prompts=harmful,
+        harmless_prompts=harmless,
     )
     print_report(report, Console(), shown=show)
     for line in outputs.write(report, source):

@@ -34,9 +34,10 @@ def gated_contexts(
         opener_ids: (|R|,) the refusal openers.
         threshold: a refusal mass above it gates a response.
     """
-    share = not any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in running.decoder.parameters())
+    is_sharded = any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in running.decoder.parameters())
+    indices = range(len(data)) if is_sharded else data.share
     contexts: dict[tuple[int, ...], int] = {}
-    rows = tqdm(data.rows(rules, share=share), desc="reading the training set", disable=not is_main_process())
+    rows = tqdm(data.rows(rules, indices), desc="reading the training set", disable=not is_main_process())
     for row in rows:
         for sequence in row.sequences or ():
             for begin, _ in response_spans(sequence.labels):

@@ -25,7 +25,7 @@ def is_trained_shard(head: Any) -> bool:
     embedding trained in full belongs to the root and is whole throughout the model's.
     """
     weight = getattr(head, "weight", None)
-    return hasattr(weight, "full_tensor") and bool(weight.requires_grad)
+    return isinstance(weight, torch.Tensor) and hasattr(weight, "full_tensor") and weight.requires_grad
 
 
 class FusedHeadWatch:

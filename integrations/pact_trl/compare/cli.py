@@ -47,8 +47,10 @@ def compare(output: Path, **options: Any) -> None:
 
     methods = plugins.methods()
     if options["list_them"]:
-        for name, described in {**methods, **SCENARIOS}.items():
-            click.echo(f"{type(described).__name__.lower():9} {name:16} {described.description}")
+        for name, method in methods.items():
+            click.echo(f"{'method':9} {name:16} {method.description}")
+        for name, scenario in SCENARIOS.items():
+            click.echo(f"{'scenario':9} {name:16} {scenario.description}")
         return
     chosen = list(methods) if options["methods"] == ("all",) else list(options["methods"])
     unknown = [name for name in chosen if name not in methods]

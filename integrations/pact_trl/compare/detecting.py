@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ def detect(scenarios: Sequence[Scenario], seeds: Sequence[int], subject: TinySub
     if missing:
         with quiet():
             model, tokenizer = subject.load()
-            prompts = {kind: read_rows(subject.common[f"{kind}_path"], key=kind) for kind in _PROMPTS}
+            harmful, harmless = (read_rows(subject.common[f"{kind}_path"], key=kind) for kind in _PROMPTS)
             for cell in missing:
-                records[cell.key] = write(cell, kept, _detect(cell, subject, model, tokenizer, prompts))
+                records[cell.key] = write(cell, kept, _detect(cell, subject, model, tokenizer, harmful, harmless))
     return [records[cell.key] for cell in cells]
 
 
@@ -42,11 +42,19 @@ _PROMPTS = ("harmful_prompts", "harmless_prompts")
 
 
 def _detect(
-    cell: Cell, subject: TinySubject, model: Any, tokenizer: Any, prompts: Mapping[str, Sequence[str]]
+    cell: Cell, subject: TinySubject, model: Any, tokenizer: Any, harmful: Sequence[str], harmless: Sequence[str]
 ) -> dict[str, Any]:
     assert cell.scenario is not None
     rows = subject.rows(cell.scenario, cell.seed)
-    report = audit(model, tokenizer, rows, batch_size=64, progress=False, **prompts)
+    report = audit(
+        model,
+        tokenizer,
+        rows,
+        harmful_prompts=harmful,
+        harmless_prompts=harmless,
+        batch_size=64,
+        progress=False,
+    )
     truth = subject.poisoned(cell.scenario, cell.seed)
     scores = [0.0 if score is None else score for score in report.scores]
     return {"detection": detection(scores, truth, report.threshold.value).as_dict()}

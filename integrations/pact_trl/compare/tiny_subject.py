@@ -13,12 +13,13 @@ from pact_evals.harness.evaluate import evaluate_model
 from pact_plugins import tiny_world
 from pact_plugins.files import write_json
 from pact_plugins.methods import Row
+from pact_plugins.tiny_world.tasks import Task
 from pact_trl.compare.outcomes import letters
 from pact_trl.compare.scenario import Scenario
 from pact_trl.demo import finetuning
 
 Purpose = Literal["choosing", "reporting"]
-TASKS = ("routing",)
+TASKS: tuple[Task, ...] = ("routing",)
 FIRST_SEED: dict[Purpose, int] = {"choosing": 100, "reporting": 0}
 _CALIBRATION_SEED, _CALIBRATION_PROMPTS, _ANCHOR_PROMPTS = 21, 256, 32
 
