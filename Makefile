@@ -52,7 +52,7 @@ demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo
 	$(BIN)/pact demo
 
 test: install environments ## everything; two suites at a time, and a failure in one does not hide the others
-	$(MAKE) --keep-going --jobs 2 --output-sync=target test-main test-frameworks
+	$(MAKE) --keep-going --jobs 2 test-main test-frameworks
 
 test-main: install
 	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%)

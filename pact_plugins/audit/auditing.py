@@ -23,7 +23,7 @@ from pact_plugins.audit.scoring.threshold import (
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.modeling import Anatomy, dissect
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.safety_tokens.openers import Openers, stored_openers
+from pact_plugins.safety_tokens.openers import Openers
 
 
 def audit(
@@ -124,7 +124,12 @@ def _openers(
     if safety_tokens is not None:
         safety_tokens.check_tokenizer(tokenizer)
         safety_tokens.check_vocabulary(anatomy.vocabulary_size)
-        openers = stored_openers(safety_tokens)
+        openers = Openers(safety_tokens.refusal_openers, safety_tokens.compliance_openers)
+        if not openers.refusal:
+            raise SafetyTokensError(
+                f"safety_tokens: the file with fingerprint {safety_tokens.fingerprint} names no refusal openers; "
+                "calibrate again (`pact calibrate`)"
+            )
         largest = max(openers.ids)
         if largest >= anatomy.vocabulary_size:
             raise SafetyTokensError(f"safety_tokens: opener {largest} has no row in the model's output embedding")

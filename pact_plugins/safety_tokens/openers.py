@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pact_plugins.errors import SafetyTokensError
-from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.calibration import Forced
 
 MINIMUM_PROBABILITY = 0.01
@@ -94,21 +92,3 @@ def find_openers(
         return tuple(index for index in ranked if index not in excluded)[:limit]
 
     return Openers(above(harmful_probability, harmless_probability), above(harmless_probability, harmful_probability))
-
-
-def stored_openers(tokens: SafetyTokens) -> Openers:
-    """The openers that calibration stored with the safety tokens.
-
-    Raises:
-        SafetyTokensError: the file names none, or ids that its vocabulary has not.
-    """
-    found = [tokens.settings.get(key) for key in ("refusal_openers", "compliance_openers")]
-    if not all(isinstance(ids, list) and all(type(index) is int for index in ids) for ids in found) or not found[0]:
-        raise SafetyTokensError(
-            f"safety_tokens: the file with fingerprint {tokens.fingerprint} names no refusal openers; "
-            "calibrate again (`pact calibrate`)"
-        )
-    openers = Openers(*(tuple(ids) for ids in found if ids is not None))
-    if not all(0 <= index < tokens.vocabulary_size for index in openers.ids):
-        raise SafetyTokensError("safety_tokens: the file is damaged: an opener is not in its vocabulary")
-    return openers

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pact_plugins import plugins
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, preserved_random_state
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from pact_plugins.training.aligned import AlignedModel
 from pact_plugins.training.anchor import Anchor
 from pact_plugins.training.anchoring import build_anchor
@@ -33,7 +32,8 @@ from pact_plugins.training.reference import (
 from pact_plugins.training.row_gate import RowGate
 from pact_plugins.training.sequences import ContextRules
 from pact_plugins.training.term import TermComputer
-from pact_plugins.training.training_data import training_data
+from pact_plugins.training.training_data import TrainingData, training_data
+from pact_plugins.training.watched_tokens import watch_tokens
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -92,50 +92,27 @@ def prepare(
         raise ConfigurationError("the trainer has no tokenizer (processing_class); PACT needs it")
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     anatomy = dissect(model)
-    objective = config.objective_spec()
     check_tokenizer_fits(anatomy, tokenizer)
-    holds, gates = config.coefficient > 0, config.gate_training_rows != "off"
-    needs_openers = gates or config.anchor == "gated"
-    data, unreadable = training_data(train_dataloader)
-    if config.anchor == "gated" and data is None:
-        raise ConfigurationError(f"anchor: gated reads the training set before the first step, but {unreadable}")
+    data = _data_to_gate(config, train_dataloader)
+    half_precision = precision is not None
     with preserved_random_state():
         aligned = AlignedModel(anatomy, config, resumed=resumed)
-        tokens = None
-        if (holds and not objective.full_vocabulary) or needs_openers:
-            tokens = safety_tokens or _find_safety_tokens(aligned, tokenizer, config)
-            _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
-        opener_ids, threshold = None, config.gate_threshold or 0.5
-        if tokens is not None and needs_openers:
-            opener_ids = _opener_ids(tokens, anatomy)
-            threshold = config.gate_threshold or tokens.refusal_threshold
-        token_ids, weights = _on_device(None if objective.full_vocabulary else tokens, anatomy)
+        watched = watch_tokens(anatomy, aligned, tokenizer, config, safety_tokens)
         head = LiveHead(anatomy.causal_lm)
-        probe_ids = check_model(anatomy, head, tokenizer, token_ids, half_precision=precision is not None)
-        header_ids = (
-            assistant_header_ids(tokenizer, config.assistant_header)
-            if holds and objective.needs_prompt_free(config.gate)
-            else None
-        )
+        probe_ids = check_model(anatomy, head, tokenizer, watched.token_ids, half_precision=half_precision)
         forward_pass = ForwardPass(anatomy.decoder)
-        reference, name, automatic = None, None, None
-        if holds or gates:
-            # The gate alone needs no logits: asking for those of the openers keeps the answer small.
-            token_ids = token_ids if holds else opener_ids
-            context = ReferenceContext(
-                anatomy,
-                config,
-                token_ids,
-                resumed,
-                forward_pass.paused,
-                header_ids=header_ids,
-                opener_ids=opener_ids if gates else None,
-                precision=precision,
-                train_dataloader=train_dataloader,
-            )
-            automatic = automatic_reference(context)
-            name = automatic if config.reference == "auto" else config.reference
-            reference = plugins.references()[name](context)
+        context = ReferenceContext(
+            anatomy,
+            config,
+            watched.token_ids,
+            resumed,
+            forward_pass.paused,
+            header_ids=_header_ids(tokenizer, config),
+            opener_ids=watched.opener_ids if _gates(config) else None,
+            precision=precision,
+            train_dataloader=train_dataloader,
+        )
+        reference, name, online = _build_reference(context, config)
         anchor = None
         if config.anchor != "off":
             anchor = build_anchor(
@@ -146,70 +123,70 @@ def prepare(
                 reference=reference,
                 precision=precision,
                 pause=forward_pass.paused,
-                opener_ids=opener_ids,
-                threshold=threshold,
-                data=data if config.anchor == "gated" else None,
+                opener_ids=watched.opener_ids,
+                threshold=watched.threshold,
+                data=data,
             )
-        online = automatic if isinstance(reference, CachedReference) else name
         if _switches_adapter_off(aligned, online, anchor) and anatomy.peft_model is not None and not resumed:
-            check_adapter_is_fresh(anatomy, probe_ids, half_precision=precision is not None)
+            check_adapter_is_fresh(anatomy, probe_ids, half_precision=half_precision)
         if isinstance(reference, CachedReference):
             reference.fill()
+    gate = None
+    if _gates(config):
+        record = GatedRows(tokenizer, ContextRules.of(anatomy))
+        gate = RowGate(config, threshold=watched.threshold, head=head, record=record)
     term = TermComputer(
         config,
         head=head,
         reference=reference,
-        token_ids=token_ids,
-        weights=weights,
-        header_ids=header_ids,
-        opener_ids=opener_ids if gates else None,
+        token_ids=watched.token_ids,
+        weights=watched.weights,
+        header_ids=context.header_ids,
+        opener_ids=context.opener_ids,
     )
-    gate = None
-    if gates:
-        record = GatedRows(tokenizer, ContextRules.of(anatomy))
-        gate = RowGate(config, threshold=threshold, head=head, record=record)
     contributions = ContributionComputer(
         term, coefficient=config.coefficient, gate=gate, anchor=anchor, anchor_coefficient=config.anchor_coef
     )
-    announce(_summary(config, tokens, name, gate, anchor))
+    announce(_summary(config, watched.safety_tokens, name, gate, anchor))
     attachment = Attachment(anatomy, forward_pass, contributions)
-    return Preparation(attachment, tokens, name, reference, gate, anchor, tokenizer)
+    return Preparation(attachment, watched.safety_tokens, name, reference, gate, anchor, tokenizer)
+
+
+def _holds(config: PACTConfig) -> bool:
+    return config.coefficient > 0
+
+
+def _gates(config: PACTConfig) -> bool:
+    return config.gate_training_rows != "off"
+
+
+def _data_to_gate(config: PACTConfig, train_dataloader: Any) -> TrainingData | None:
+    if config.anchor != "gated":
+        return None
+    data, unreadable = training_data(train_dataloader)
+    if data is None:
+        raise ConfigurationError(f"anchor: gated reads the training set before the first step, but {unreadable}")
+    return data
+
+
+def _header_ids(tokenizer: Any, config: PACTConfig) -> list[int] | None:
+    if not _holds(config) or not config.objective_spec().needs_prompt_free(config.gate):
+        return None
+    return assistant_header_ids(tokenizer, config.assistant_header)
+
+
+def _build_reference(context: ReferenceContext, config: PACTConfig) -> tuple[Reference | None, str | None, str | None]:
+    """The reference, its name, and the name of the one that runs where it has no answer of its own."""
+    if not _holds(config) and not _gates(config):
+        return None, None, None
+    automatic = automatic_reference(context)
+    name = automatic if config.reference == "auto" else config.reference
+    reference = plugins.references()[name](context)
+    return reference, name, automatic if isinstance(reference, CachedReference) else name
 
 
 def _switches_adapter_off(aligned: AlignedModel, reference_name: str | None, anchor: Anchor | None) -> bool:
     return reference_name == AdapterOffReference.name or (anchor is not None and aligned.path is None)
-
-
-def _find_safety_tokens(aligned: AlignedModel, tokenizer: Any, config: PACTConfig) -> SafetyTokens:
-    if config.safety_tokens != "auto":
-        return SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
-    with aligned.running() as anatomy:
-        return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
-
-
-def _opener_ids(tokens: SafetyTokens, anatomy: Any) -> Tensor:
-    openers = tokens.refusal_openers
-    if not openers:
-        raise ConfigurationError(
-            "the gate needs refusal openers, but the safety tokens name none, so nobody can say what the reference "
-            "would refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none "
-            "either, the model begins refusals and help alike, as reasoning models do"
-        )
-    return torch.tensor(openers, device=next(anatomy.decoder.parameters()).device)
-
-
-def _check_safety_tokens(tokens: SafetyTokens, tokenizer: Any, vocabulary_size: int, config: PACTConfig) -> None:
-    tokens.check_tokenizer(tokenizer)
-    tokens.check_vocabulary(vocabulary_size)
-    if config.objective_spec().needs_weights and not bool((tokens.weights > 0).any()):
-        raise ConfigurationError(f"objective: {config.objective} needs safety tokens of positive weight, there is none")
-
-
-def _on_device(tokens: SafetyTokens | None, anatomy: Any) -> tuple[Tensor | None, Tensor | None]:
-    if tokens is None:
-        return None, None
-    device = next(anatomy.decoder.parameters()).device
-    return tokens.token_ids.to(device), tokens.weights.to(device)
 
 
 def _summary(
@@ -219,7 +196,10 @@ def _summary(
     gate: RowGate | None,
     anchor: Anchor | None,
 ) -> str:
-    scope = "the whole vocabulary" if tokens is None else f"{len(tokens)} safety tokens ({tokens.fingerprint})"
+    if tokens is None or config.objective_spec().full_vocabulary:
+        scope = "the whole vocabulary"
+    else:
+        scope = f"{len(tokens)} safety tokens ({tokens.fingerprint})"
     parts = []
     if config.coefficient > 0:
         parts.append(f"objective {config.objective}, kl_coef {config.coefficient:g}, {scope}, reference {reference}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
+from pact_plugins.charts import as_svg
 from pact_trl.compare.grid import ALIGNED
 from pact_trl.compare.statistics import Figure, Summary
 
@@ -50,7 +50,7 @@ def plot(summaries: Sequence[Summary], scenario: str) -> str:
     handles, labels = canvas.axes[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside right center", frameon=False)
     canvas.suptitle(f"{scenario}; dotted: the aligned model; filled: nothing else is better in both")
-    return _svg(canvas)
+    return as_svg(canvas)
 
 
 def _point(axes: Any, row: Summary, x: str, y: str, *, color: str, marker: str, filled: bool) -> None:
@@ -70,13 +70,3 @@ def _point(axes: Any, row: Summary, x: str, y: str, *, color: str, marker: str, 
 
 def _bars(figure: Figure) -> list[list[float]]:
     return [[100 * max(0.0, figure.mean - figure.low)], [100 * max(0.0, figure.high - figure.mean)]]
-
-
-def _svg(canvas: Any) -> str:
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "pact", "svg.fonttype": "none"}):
-        canvas.savefig(buffer, format="svg", metadata={"Date": None})
-    image = buffer.getvalue()
-    return image[image.index("<svg") :]

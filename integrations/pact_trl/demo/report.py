@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from pact_plugins.charts import as_svg
 from pact_plugins.files import write_text
 from pact_trl.demo.summary import COLUMNS, LABELS, summarise
 
@@ -92,7 +91,7 @@ def _behaviour_chart(runs: Sequence[Mapping[str, Any]]) -> str:
         axes.set_title(title, fontsize=10)
     figure.axes[0].invert_yaxis()
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _mean(runs: Sequence[Mapping[str, Any]], method: str, part: str, kind: str) -> float:
@@ -111,12 +110,4 @@ def _training_chart(runs: Sequence[Mapping[str, Any]]) -> str:
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("step")
         axes.legend(fontsize=8, frameon=False)
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    FigureCanvasSVG(figure)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return as_svg(figure)
