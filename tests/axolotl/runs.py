@@ -97,7 +97,7 @@ def prepare(folder: Path, settings: Mapping[str, Any], rows: list[dict[str, Any]
 
 
 def command(
-    folder: Path, *arguments: str, environment: Environment | None = None, timeout: float = 400, **variables: str
+    folder: Path, *arguments: str, environment: Environment | None = None, timeout: float = 900, **variables: str
 ) -> Run:
     """Run a console script in ``folder``.
 

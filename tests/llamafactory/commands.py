@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 def run(command: list[str], *, cwd: Path, programs: Path = BIN, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``command`` from the folder ``programs``; both streams are kept as text."""
     variables = {**os.environ, "PATH": search_path(programs), **environment}
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=400)
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False, timeout=900)
 
 
 def search_path(programs: Path) -> str:
