@@ -24,8 +24,8 @@ def is_trained_shard(head: Any) -> bool:
     PEFT's ``modules_to_save`` is a sharding unit of its own, whole only inside its own forward pass; an output
     embedding trained in full belongs to the root and is whole throughout the model's.
     """
-    weight = getattr(head, "weight", None)
-    return isinstance(weight, torch.Tensor) and hasattr(weight, "full_tensor") and weight.requires_grad
+    weight: Any = getattr(head, "weight", None)
+    return hasattr(weight, "full_tensor") and bool(weight.requires_grad)
 
 
 class FusedHeadWatch:

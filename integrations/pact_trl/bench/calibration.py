@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pact_plugins.modeling import LiveHead
-from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
+from pact_plugins.safety_tokens.calibration import TeacherForced, score_tokens, teacher_force
 from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS, direction_from_scores
 from pact_trl.bench.cases import Case
 from pact_trl.bench.subject import build_model
@@ -59,15 +59,13 @@ def _sequences(case: Case, count: int) -> tuple[list[list[int]], list[list[int]]
 
 def _batched(aligned: Any, base: Any, contexts: list[list[int]], responses: list[list[int]]) -> Tensor:
     sequences = [TeacherForced(*pair) for pair in zip(contexts, responses, strict=True)]
-
-    def view(model: Any, description: str) -> Forced:
-        head = LiveHead(model)
-        return teacher_force(
-            model.get_decoder(), head, sequences, batch_size=16, description=description, progress=False
+    of_aligned, of_base = (
+        teacher_force(
+            model.get_decoder(), LiveHead(model), sequences, batch_size=16, description="reading", progress=False
         )
-
-    views = view(aligned, "aligned"), view(base, "base")
-    return score_tokens(*views, BUILT_IN_SCORERS[0], top_k=TOP_K, progress=False).direction
+        for model in (aligned, base)
+    )
+    return score_tokens(of_aligned, of_base, BUILT_IN_SCORERS[0], top_k=TOP_K, progress=False).direction
 
 
 @torch.no_grad()

@@ -30,13 +30,7 @@ class NaiveTrainer(SFTTrainer):
         self._weights = safety_tokens.weights.to(self.accelerator.device)
         self._header_ids = header_ids
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: Any,
-        return_outputs: Any = False,
-        num_items_in_batch: Any = None,  # noqa: ARG002 - a mean of the micro-batch, whatever the trainer counted
-    ) -> Any:
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
         """Cross-entropy and the published term, both as means over the response tokens of the micro-batch."""
         labels = inputs["labels"]
         batch = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}

@@ -45,8 +45,7 @@ def build_model(case: Case, seed: int = 0) -> LlamaForCausalLM:
     if not torch.cuda.is_available():
         return LlamaForCausalLM(config)
     with torch.device("cuda"):
-        model: Any = LlamaForCausalLM(config)
-        return model.to(torch.bfloat16)
+        return LlamaForCausalLM(config).to(torch.bfloat16)
 
 
 def build_rows(case: Case, count: int) -> Dataset:

@@ -36,8 +36,7 @@ def _time(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any
     total = request["warmup"] + request["steps"]
     trainers = {mode: build_trainer(case, mode, steps=total, folder=folder) for mode in request["modes"]}
     timings = take_turns(trainers, warmup=request["warmup"], steps=request["steps"])
-    model: Any = trainers[request["modes"][0]].model
-    parameters = model.num_parameters()
+    parameters = sum(parameter.numel() for parameter in trainers[request["modes"][0]].model.parameters())
     return {"parameters": parameters, "timings": {mode: asdict(timing) for mode, timing in timings.items()}}
 
 
@@ -51,8 +50,7 @@ def _memory(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, A
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    model: Any = trainer.model
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.model.parameters())
     return {"peak_bytes": peak, "weight_bytes": weights}
 
 

@@ -64,7 +64,7 @@ class OwnSubject:
     def load(self) -> tuple[Any, Any]:
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._model_path)
-            model: Any = AutoModelForCausalLM.from_pretrained(self._model_path, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(self._model_path, dtype=torch.float32)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigurationError(f"--model: {self._model_path} cannot be loaded: {reason}") from None

@@ -83,7 +83,7 @@ def _trained(
             output_path=Path(output),
             advance=bar.update,
         )
-    trained: Any = trainer.model
+    trained = trainer.model
     if hasattr(trained, "merge_and_unload"):
         trained = trained.merge_and_unload()
     return trained, {"rows": len(rows), "train_seconds": round(seconds, 2)}
