@@ -130,7 +130,17 @@ class PACTConfig(BaseModel):
     @property
     def is_off(self) -> bool:
         """Whether nothing at all is to be added to the framework's own run."""
-        return self.coefficient == 0 and self.gate_training_rows == "off" and self.anchor == "off"
+        return not self.holds_tokens and not self.gates_rows and self.anchor == "off"
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether the PACT term itself is computed."""
+        return self.coefficient > 0
+
+    @property
+    def gates_rows(self) -> bool:
+        """Whether training rows are scored by what the reference would refuse, weighted or only reported."""
+        return self.gate_training_rows != "off"
 
     @property
     def weighs_rows(self) -> bool:

@@ -108,7 +108,7 @@ def prepare(
             resumed,
             forward_pass.paused,
             header_ids=_header_ids(tokenizer, config),
-            opener_ids=watched.opener_ids if _gates(config) else None,
+            opener_ids=watched.opener_ids if config.gates_rows else None,
             precision=precision,
             train_dataloader=train_dataloader,
         )
@@ -132,7 +132,7 @@ def prepare(
         if isinstance(reference, CachedReference):
             reference.fill()
     gate = None
-    if _gates(config):
+    if config.gates_rows:
         record = GatedRows(tokenizer, ContextRules.of(anatomy))
         gate = RowGate(config, threshold=watched.threshold, head=head, record=record)
     term = TermComputer(
@@ -152,14 +152,6 @@ def prepare(
     return Preparation(attachment, watched.safety_tokens, name, reference, gate, anchor, tokenizer)
 
 
-def _holds(config: PACTConfig) -> bool:
-    return config.coefficient > 0
-
-
-def _gates(config: PACTConfig) -> bool:
-    return config.gate_training_rows != "off"
-
-
 def _data_to_gate(config: PACTConfig, train_dataloader: Any) -> TrainingData | None:
     if config.anchor != "gated":
         return None
@@ -170,14 +162,14 @@ def _data_to_gate(config: PACTConfig, train_dataloader: Any) -> TrainingData | N
 
 
 def _header_ids(tokenizer: Any, config: PACTConfig) -> list[int] | None:
-    if not _holds(config) or not config.objective_spec().needs_prompt_free(config.gate):
+    if not config.holds_tokens or not config.objective_spec().needs_prompt_free(config.gate):
         return None
     return assistant_header_ids(tokenizer, config.assistant_header)
 
 
 def _build_reference(context: ReferenceContext, config: PACTConfig) -> tuple[Reference | None, str | None, str | None]:
     """The reference, its name, and the name of the one that runs where it has no answer of its own."""
-    if not _holds(config) and not _gates(config):
+    if not config.holds_tokens and not config.gates_rows:
         return None, None, None
     automatic = automatic_reference(context)
     name = automatic if config.reference == "auto" else config.reference
@@ -201,7 +193,7 @@ def _summary(
     else:
         scope = f"{len(tokens)} safety tokens ({tokens.fingerprint})"
     parts = []
-    if config.coefficient > 0:
+    if config.holds_tokens:
         parts.append(f"objective {config.objective}, kl_coef {config.coefficient:g}, {scope}, reference {reference}")
     if gate is not None:
         parts.append(f"gate {config.gate_training_rows} above {gate.threshold:.3g}")

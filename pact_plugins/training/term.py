@@ -64,7 +64,7 @@ class TermComputer:
         self._config, self._objective = config, config.objective_spec()
         self._head, self._reference = head, reference
         self._token_ids, self._weights, self._header_ids = token_ids, weights, header_ids
-        self._opener_ids, self._holds = opener_ids, config.coefficient > 0
+        self._opener_ids, self._holds = opener_ids, config.holds_tokens
 
     def __call__(
         self,

@@ -52,9 +52,9 @@ def watch_tokens(
         ConfigurationError: they lack what the objective, the gate or the anchor needs.
     """
     full_vocabulary = config.objective_spec().full_vocabulary
-    needs_openers = config.gate_training_rows != "off" or config.anchor == "gated"
+    needs_openers = config.gates_rows or config.anchor == "gated"
     threshold = config.gate_threshold or 0.5
-    if not needs_openers and (full_vocabulary or config.coefficient == 0):
+    if not needs_openers and (full_vocabulary or not config.holds_tokens):
         return WatchedTokens(None, None, None, None, threshold)
     tokens = given or _find_safety_tokens(aligned, tokenizer, config)
     _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
@@ -63,7 +63,7 @@ def watch_tokens(
     if needs_openers:
         opener_ids = torch.tensor(_refusal_openers(tokens), device=device)
         threshold = config.gate_threshold or tokens.refusal_threshold
-    if config.coefficient == 0:
+    if not config.holds_tokens:
         # The gate alone needs no logits: asking for those of the openers keeps the answer small.
         return WatchedTokens(tokens, opener_ids, None, opener_ids, threshold)
     if full_vocabulary:
