@@ -63,7 +63,8 @@ def build_anchor(
             harmful = _gated(running, data, opener_ids, threshold, config) or harmful
         anchors, _ = sampled_anchors(running.causal_lm, tokenizer, config, harmful=harmful, harmless=harmless)
         states = _reference_states(running, anchors, config, precision)
-        head = _reference_head(anatomy, aligned, running, reference)
+    # Outside: with the adapters off nothing looks trained, not even an output embedding that is.
+    head = _reference_head(anatomy, aligned, running, reference)
     return Anchor(
         anatomy.decoder,
         LiveHead(anatomy.causal_lm),
