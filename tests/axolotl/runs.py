@@ -134,7 +134,7 @@ def in_fork(folder: Path, function: Callable[[], Any]) -> Run:
     import_axolotl()
     process = multiprocessing.get_context("fork").Process(target=_child, args=(folder, function))
     process.start()
-    process.join(timeout=300)
+    process.join(timeout=900)
     if process.exitcode is None:
         process.kill()
     return Run(folder, -1 if process.exitcode is None else process.exitcode, (folder / "log.txt").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -151,7 +152,8 @@ def test_after_enable_the_stock_command_lists_every_task_once():
     assert listed.returncode == 0, listed.stderr[-2000:]
     names = [cell.strip() for line in listed.stdout.splitlines() for cell in line.split("|")[1:2]]
     assert {name: names.count(name) for name in EXPECTED} == dict.fromkeys(EXPECTED, 1)
-    assert "uplicate" not in listed.stderr + listed.stdout
+    # The harness has a task whose own name holds "duplicate": its two warnings are meant.
+    assert not re.search(r"Duplicate (group|task) name", listed.stderr + listed.stdout)
 
 
 @pytest.mark.framework

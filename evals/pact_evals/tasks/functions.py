@@ -1,0 +1,29 @@
+"""What the task files call: lm-eval 0.4.11, which Axolotl pins, looks for functions beside the YAML alone."""
+
+from pact_evals.harness.scoring import (
+    agnews_prompt,
+    gsm8k_prompt,
+    judged,
+    label_accuracy,
+    number_accuracy,
+    openers,
+    refusal_margin,
+    sst2_prompt,
+    tiny_accuracy,
+    tiny_label,
+)
+from pact_evals.harness.task import PACTTask
+
+__all__ = [
+    "PACTTask",
+    "agnews_prompt",
+    "gsm8k_prompt",
+    "judged",
+    "label_accuracy",
+    "number_accuracy",
+    "openers",
+    "refusal_margin",
+    "sst2_prompt",
+    "tiny_accuracy",
+    "tiny_label",
+]
