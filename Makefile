@@ -7,7 +7,6 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 # uv reads wheels from where pip was told to look.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-export UV_LINK_MODE ?= copy
 # Every test process would otherwise compile the frameworks again. Compiling all of them beforehand takes longer.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -16,7 +15,10 @@ FRAMEWORKS := axolotl llamafactory
 ENVIRONMENTS := trl-oldest engines $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
-.PHONY: help install environments demo test test-main test-frameworks test-fast lint format bench lock clean
+# Tests marked `matrix` are run by `make test-all` alone.
+MARKERS ?= not matrix
+
+.PHONY: help install environments demo test test-all test-main test-frameworks test-fast lint format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -35,6 +37,8 @@ install: .venv/.installed ## the main environment: TRL and lm-eval
 	@# The lock is complete, and leaves out on purpose what a package would ask for again.
 	$(BIN)/uv pip install --quiet --no-deps --python .venvs/$*/bin/python -r requirements/$*.lock
 	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
+	@# What torch itself requires differs from build to build (CUDA's libraries, or nothing), so no lock lists it.
+	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python $$(grep '^torch==' requirements/$*.lock)
 	if [ -f requirements/$*.sh ]; then sh requirements/$*.sh .venvs/$*; fi
 	touch $@
 
@@ -51,17 +55,20 @@ environments: $(INSTALLED) ## one environment for each further framework
 demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo/results.json and report.html
 	$(BIN)/pact demo
 
-test: install environments ## everything; two suites at a time, and a failure in one does not hide the others
-	$(MAKE) --keep-going --jobs 2 test-main test-frameworks
+test: install environments ## every suite, one after the other; a failure in one does not hide the others
+	$(MAKE) --keep-going test-main test-frameworks
+
+test-all: export MARKERS = matrix or not matrix
+test-all: test ## the same with every combination of launcher, mode and size
 
 test-main: install
-	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%)
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "$(MARKERS)"
 
 test-frameworks: install environments
-	status=0; for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name || status=1; done; exit $$status
+	status=0; for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name -m "$(MARKERS)" || status=1; done; exit $$status
 
 test-fast: install ## without the tests that start a trainer or a subprocess
-	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework"
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework and not matrix"
 
 bench: install ## what PACT costs: tables and plots in runs/bench
 	$(BIN)/pact bench

@@ -36,6 +36,7 @@ def is_protected(run: Run, steps: int = 2) -> None:
     assert run.log.count(f"[axolotl.pact] PACT: {steps} optimizer steps protected, {steps} gradient receipts") == 1
 
 
+@pytest.mark.matrix
 def test_dotted_name_needs_nothing_else(workplace: Path, pact: dict[str, Any]) -> None:
     """The record, the log and every reporter."""
     run = train(workplace / "dotted", {**pact, **REPORTERS}, "--launcher", "python")
@@ -53,12 +54,14 @@ def test_dotted_name_needs_nothing_else(workplace: Path, pact: dict[str, Any]) -
             assert series[f"train/{name}"][-1] == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.matrix
 def test_axolotl_pact_train_needs_neither_line_nor_plugins(workplace: Path, pact: dict[str, Any]) -> None:
     """The processes that the launcher starts know the short name as well."""
     start = ("axolotl", "pact", "train")
     is_protected(train(workplace / "native", {"pact": pact["pact"]}, *TORCHRUN, start=start, ACCELERATE_USE_CPU="true"))
 
 
+@pytest.mark.matrix
 def test_pact_train_axolotl_ends_with_one_line_about_a_mistake(workplace: Path, pact: dict[str, Any]) -> None:
     start = ("pact", "train", "axolotl")
     run = train(workplace / "misspelt", {"pcat": pact["pact"]}, "--launcher", "python", start=start)
@@ -72,8 +75,8 @@ def test_pact_train_axolotl_ends_with_one_line_about_a_mistake(workplace: Path, 
     ("name", "plugins", "launcher"),
     [
         ("python", "pact", ("--launcher", "python")),
-        ("accelerate", ["pact"], ()),
-        ("torchrun", "pact", TORCHRUN),
+        pytest.param("accelerate", ["pact"], (), marks=pytest.mark.matrix),
+        pytest.param("torchrun", "pact", TORCHRUN, marks=pytest.mark.matrix),
     ],
 )
 def test_short_name_with_each_launcher(
@@ -84,6 +87,7 @@ def test_short_name_with_each_launcher(
     is_protected(run)
 
 
+@pytest.mark.matrix
 def test_preprocess_takes_the_short_name(enabled: Environment, workplace: Path, pact: dict[str, Any]) -> None:
     folder = runs.prepare(workplace / "preprocess", {**BASE, **LORA, **pact, "plugins": "pact"}, ROWS).parent
     runs.command(folder, "axolotl", "preprocess", "config.yml", environment=enabled).succeeded()
@@ -98,6 +102,7 @@ def test_a_wrong_block_ends_the_stock_command(enabled: Environment, workplace: P
     assert not run.output.exists()
 
 
+@pytest.mark.matrix
 def test_ligers_fused_linear_cross_entropy(workplace: Path, pact: dict[str, Any]) -> None:
     liger = {
         "plugins": ["axolotl.integrations.liger.LigerPlugin", *pact["plugins"]],

@@ -15,7 +15,7 @@ from pact_plugins import tiny_world
 from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 STEPS = 150
 PROMPTS = 60

@@ -15,6 +15,7 @@ from pact_plugins import tiny_world
 from pact_plugins.safety_tokens import SafetyTokens
 from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run
+from tests.helpers import matrix
 
 pytestmark = pytest.mark.framework
 
@@ -100,7 +101,7 @@ def autograd_gradients(run: Run, safety_tokens: Path, *, lora: bool) -> None:
     save_file(gradients, run.output / "expected.safetensors")
 
 
-@pytest.mark.parametrize("mode", ["lora_accumulation", "full"])
+@pytest.mark.parametrize("mode", matrix.rows(["lora_accumulation", "full"], always=["lora_accumulation"]))
 def test_the_gradient_is_autograds(
     mode: str, trained: Callable[..., Run], pact: dict[str, Any], safety_tokens: Path
 ) -> None:
@@ -122,7 +123,7 @@ def unpacked(trained: Callable[..., Run], pact: dict[str, Any]) -> Run:
     return trained("unpacked", protected(pact), EQUAL_ROWS).succeeded()
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", matrix.rows(["eager", "sdpa"], always=["sdpa"]))
 def test_packed_equals_unpacked(
     attention: str, unpacked: Run, trained: Callable[..., Run], pact: dict[str, Any]
 ) -> None:
@@ -135,6 +136,7 @@ def test_packed_equals_unpacked(
     assert packed.record["response_tokens"] == unpacked.record["response_tokens"]
 
 
+@pytest.mark.matrix
 def test_packed_without_attention_implementation(
     trained: Callable[..., Run], pact: dict[str, Any], safety_tokens: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_packed_without_attention_implementation(
     assert closeness(run.tensors("gradients"), run.tensors("expected")) < 1e-4
 
 
+@pytest.mark.matrix
 def test_two_processes_equal_one(unpacked: Run, pact: dict[str, Any], workplace: Path) -> None:
     plugins = ["tests.axolotl.probe.CPURanks", FIRST_STEP, PLUGIN]
     settings = protected(pact, plugins=plugins, micro_batch_size=2)

@@ -12,6 +12,7 @@ import yaml
 from pact_plugins.tiny_world import aligned_path
 from tests.axolotl import runs
 from tests.axolotl.runs import PLUGIN
+from tests.helpers import matrix
 
 EXAMPLES = runs.CHECKOUT / "examples" / "axolotl"
 FILES = sorted(EXAMPLES.glob("*.yml"))
@@ -29,16 +30,21 @@ def read(file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.framework
-@pytest.mark.parametrize("file", TINY, ids=lambda file: file.stem)
-def test_tiny_examples_train(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", matrix.rows([file.stem for file in TINY], always=["tiny_lora"]))
+def test_tiny_examples_train(name: str, tmp_path: Path) -> None:
     for data in ("tiny_chat.jsonl", "refusals.json"):
         shutil.copy(EXAMPLES / data, tmp_path)
-    settings = {**read(file), "base_model": str(aligned_path()), "output_dir": "out", "max_steps": 2}
+    settings = {
+        **read(EXAMPLES / f"{name}.yml"),
+        "base_model": str(aligned_path()),
+        "output_dir": "out",
+        "max_steps": 2,
+    }
     settings["pact"] = {**settings["pact"], "cache_path": "cache"}
     (tmp_path / "config.yml").write_text(yaml.safe_dump(settings))
     run = runs.in_fork(tmp_path, runs.train).succeeded()
     assert run.record["optimizer_steps_protected"] == 2
-    assert run.record["reference"] == ("frozen_copy" if file.stem == "tiny_full" else "adapter_off")
+    assert run.record["reference"] == ("frozen_copy" if name == "tiny_full" else "adapter_off")
 
 
 @pytest.mark.parametrize("file", LARGE, ids=lambda file: file.stem)

@@ -9,6 +9,7 @@ import pytest
 
 from pact_plugins.tiny_world import aligned_path
 from tests.axolotl.runs import LORA, PLUGIN, Run
+from tests.helpers import matrix
 
 pytestmark = pytest.mark.framework
 
@@ -32,7 +33,7 @@ MODES: dict[str, tuple[dict[str, Any], str, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", matrix.rows(MODES, always=("full_checkpointing", "eaft_accumulation")))
 def test_every_step_is_protected(name: str, trained: Callable[..., Run], pact: dict[str, Any]) -> None:
     settings, reference, micro_batches = MODES[name]
     is_protected(trained(name, {**pact, "max_steps": STEPS, **settings}), reference, micro_batches)
@@ -52,6 +53,7 @@ def is_protected(run: Run, reference: str, micro_batches: int = 1) -> None:
     assert logged[1]["pact/kl"] > 1e-6
 
 
+@pytest.mark.matrix
 def test_a_loaded_reference_reads_packed_rows_as_the_model_does(
     trained: Callable[..., Run], pact: dict[str, Any]
 ) -> None:
@@ -60,6 +62,7 @@ def test_a_loaded_reference_reads_packed_rows_as_the_model_does(
     is_protected(trained("loaded_reference", {**pact, **LORA, **PACKING, "pact": block}), "frozen_copy")
 
 
+@pytest.mark.matrix
 def test_evaluation_is_left_alone(trained: Callable[..., Run], pact: dict[str, Any]) -> None:
     """Axolotl evaluates once before the first step, when the term would have changed the loss."""
     settings = {**pact, **LORA, "val_set_size": 4, "eval_steps": 1, "max_steps": STEPS}

@@ -60,6 +60,7 @@ def test_a_mistake_ends_in_one_line_before_anything_starts(settings: dict[str, A
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.matrix
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """The stock launcher's torchrun, its rendezvous and its variables; the same rows in each step."""
     two = {**settings, **COMPARABLE, "per_device_train_batch_size": 2, "ddp_backend": "gloo"}
@@ -85,6 +86,7 @@ def test_stock_command_after_enable(settings: dict[str, Any], tmp_path: Path, pr
     assert (record["config"]["kl_coef"], record["optimizer_steps_protected"]) == (0.5, 1)
 
 
+@pytest.mark.matrix
 def test_stock_elastic_launch_after_enable(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
     """Two processes again, with a loss that is made outside the model: it has the number of processes as a factor."""
     shared = {**settings, **COMPARABLE, "use_dft_loss": True, "pact": {**settings["pact"], "kl_coef": 20.0}}
@@ -99,6 +101,7 @@ def test_stock_elastic_launch_after_enable(settings: dict[str, Any], tmp_path: P
     assert json.loads((tmp_path / "out/pact.json").read_text())["optimizer_steps_protected"] == 3
 
 
+@pytest.mark.matrix
 def test_stock_command_refuses_the_v1_code(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
     config = commands.write(settings, tmp_path / "cfg.yaml")
     done = commands.run(["llamafactory-cli", "train", str(config)], cwd=tmp_path, programs=programs, USE_V1="1")
@@ -106,6 +109,7 @@ def test_stock_command_refuses_the_v1_code(settings: dict[str, Any], tmp_path: P
     assert "USE_V1=1" in done.stderr
 
 
+@pytest.mark.matrix
 def test_stock_command_without_enable_fails_loudly(settings: dict[str, Any], tmp_path: Path) -> None:
     """Even where LLaMA-Factory was told to ignore what it does not know, and with it the block."""
     config = commands.write(settings, tmp_path / "cfg.yaml")
@@ -123,6 +127,7 @@ def test_the_stock_parser_does_not_know_the_block(settings: dict[str, Any]) -> N
         _parse_train_args({**settings, "stage": "sft"})
 
 
+@pytest.mark.matrix
 def test_export_and_chat_read_the_same_stage(settings: dict[str, Any], tmp_path: Path) -> None:
     trained = runs.train(settings, max_steps=1)
     inference = {key: settings[key] for key in ("model_name_or_path", "stage", "pact", "finetuning_type")}

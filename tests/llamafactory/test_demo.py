@@ -14,7 +14,7 @@ from pact_evals.harness.evaluate import evaluate_model, tiny_summary
 from pact_plugins import tiny_world
 from tests.llamafactory import runs
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 PROMPTS = 100
 DEMO = {

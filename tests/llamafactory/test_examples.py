@@ -45,6 +45,7 @@ def test_export_example_is_known() -> None:
 
 
 @pytest.mark.framework
+@pytest.mark.matrix
 def test_the_tiny_example_runs(tmp_path: Path) -> None:
     """From its own folder, both data formats in one run; the calibration file is read from there."""
     model = f"model_name_or_path={tiny_world.aligned_path()}"

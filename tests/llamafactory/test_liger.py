@@ -12,7 +12,7 @@ import pytest
 
 from tests.llamafactory import commands, runs
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 # Triton's interpreter stumbles over Liger's other kernels (a float argument); the fused head is what matters here.
 DRIVER = """

@@ -23,7 +23,7 @@ from pact_plugins import tiny_world
 from tests.llamafactory import commands
 from tests.llamafactory.browser import Page, needs_chromium, opened
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 
 @contextmanager

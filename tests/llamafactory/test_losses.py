@@ -17,6 +17,7 @@ from pact_llamafactory import training
 from pact_plugins import tiny_world
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.safety_tokens import SafetyTokens
+from tests.helpers import matrix
 from tests.llamafactory import runs
 
 pytestmark = pytest.mark.framework
@@ -84,7 +85,7 @@ def test_a_term_beside_the_loss_stops_the_run(loss_settings: dict[str, Any], mon
 LORA_AND_PACKING = {"finetuning_type": "lora", "packing": True, "neat_packing": True, "per_device_train_batch_size": 2}
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", matrix.rows(LOSSES, always=("default",)))
 def test_adapters_and_packed_rows(settings: dict[str, Any], loss: str) -> None:
     """Every loss again, where the reference is the adapter's own model and a row holds several conversations."""
     switches = {**LOSSES[loss], **({"ref_model": settings["model_name_or_path"]} if loss == "asft" else {})}

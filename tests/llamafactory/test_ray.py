@@ -11,7 +11,7 @@ import pytest
 
 from tests.llamafactory import commands
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 # LLaMA-Factory reserves ten CPUs for each CPU of the cluster, which no cluster has: it counts GPUs in earnest. The
 # driver is told of one here; the worker trains on the CPU.

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from pact_plugins import tiny_world
 from pact_plugins.errors import ConfigurationError
+from tests.helpers import matrix
 from tests.llamafactory import runs
 
 pytestmark = pytest.mark.framework
@@ -52,7 +53,7 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", matrix.rows(METHODS, always=("full", "neat_packing", "sharegpt")))
 def test_methods_and_data(settings: dict[str, Any], method: str) -> None:
     """No drift, no divergence; a receipt for every micro-batch; every response token counted."""
     changes, reference = METHODS[method]

@@ -17,6 +17,7 @@ from pact_plugins.tiny_world.evaluation import evaluate
 SMALL_BASE, SMALL_ALIGNED = 4_000, 5_000
 
 
+@pytest.mark.matrix
 def test_smaller_world_refuses_and_helps(tmp_path):
     state = torch.get_rng_state()
     folder = build(tmp_path / "world", base_examples=SMALL_BASE, aligned_examples=SMALL_ALIGNED, progress=False)
