@@ -389,12 +389,12 @@ def test_two_callbacks_are_refused(tmp_path):
     assert not hooks_on(trainer.model)
 
 
-def test_resuming_in_full_without_the_first_runs_tokens_is_refused(tmp_path):
+def test_resuming_in_full_without_tokens_and_without_the_aligned_models_path_is_refused(tmp_path):
     trainer = sft_trainer(tmp_path / "run", callbacks=[pact()], max_steps=4, save_strategy="steps", save_steps=2)
     trainer.train()
     (tmp_path / "run" / "pact_safety_tokens.safetensors").unlink()
     again = sft_trainer(tmp_path / "run", callbacks=[PACTCallback()], max_steps=4)
-    with pytest.raises(ConfigurationError, match="safety_tokens to the file"):
+    with pytest.raises(ConfigurationError, match="set reference_model_path to the aligned model"):
         again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
 
 
