@@ -31,8 +31,9 @@ def test_one_epoch_under_guard(settings: dict[str, Any], block: dict[str, Any]) 
     assert sum(run.logged("pact/gated_rows")) == len(poisoned)
     divergence = run.logged("pact/anchor_kl")
     assert len(divergence) == 12
-    assert divergence[0] < 1e-5
-    assert max(divergence) > 1e-4
+    # Nothing has moved before the first step, and the anchor holds what moves afterwards.
+    assert divergence[0] < 1e-7
+    assert max(divergence) > 1e-5
     assert (run.folder / "pact_anchors.json").exists()
 
 
