@@ -11,7 +11,7 @@ from tests.engines import launching
 from tests.engines.conftest import read
 from tests.helpers.trainers import python_path
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ def test_without_a_token_count_it_is_the_mean_over_micro_batches(folder: Path) -
     assert runs.gradients("function", folder, batch_size=2, accumulation=4, forget_items=True)
 
 
+@pytest.mark.matrix
 def test_two_processes(folder: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
     root = Path(__file__).parents[2]

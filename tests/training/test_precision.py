@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.term import MEASURED_POSITIONS
+from tests.helpers import matrix
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer
 
@@ -108,7 +109,7 @@ class LargestTensor(TorchDispatchMode):
 LENGTH, VOCABULARY, INTERMEDIATE = 8192, 4096, 48
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("kind", matrix.rows(["full", "lora"], always=("full",)))
 def test_eight_thousand_tokens_without_a_wide_or_quadratic_tensor(tmp_path, monkeypatch, kind):
     """What the term adds is bounded by the decoder's own activations and by the few positions measured for the log."""
     largest = LargestTensor()
@@ -141,7 +142,7 @@ def test_eight_thousand_tokens_without_a_wide_or_quadratic_tensor(tmp_path, monk
     assert bound * 50 < LENGTH * VOCABULARY < LENGTH * LENGTH
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("kind", matrix.rows(["full", "lora"], always=("full",)))
 def test_a_compiled_model_gets_the_same_gradients(tmp_path, kind):
     results = []
     for compiled in (False, True):
