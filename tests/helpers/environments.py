@@ -37,7 +37,9 @@ class Environment:
         (script,) = {entry.value for entry in entry_points(group="console_scripts", name=name)}
         module, _, function = script.partition(":")
         file = self.bin / name
-        file.write_text(f"#!{self.python}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+        # Guarded as pip's own are: processes that a script spawns import it again.
+        main = f"if __name__ == '__main__':\n    sys.exit({function}())\n"
+        file.write_text(f"#!{self.python}\nimport sys\nfrom {module} import {function}\n{main}")
         file.chmod(0o755)
 
     def variables(self, **changes: str) -> dict[str, str]:
