@@ -46,7 +46,9 @@ def enabled_environment(folder: Path) -> Path:
     for name in ("pact", "llamafactory-cli", "torchrun"):
         script = scripts[name]
         program = programs / name
-        start = f"import sys\nfrom {script.module} import {script.attr}\nsys.exit({script.attr}())\n"
+        # Guarded as pip's own are: processes that a script spawns import it again.
+        main = f"if __name__ == '__main__':\n    sys.exit({script.attr}())\n"
+        start = f"import sys\nfrom {script.module} import {script.attr}\n{main}"
         program.write_text(f"#!{programs / 'python'}\n{start}")
         program.chmod(0o755)
     done = run(["pact", "enable"], cwd=folder, programs=programs)
