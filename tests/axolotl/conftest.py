@@ -72,6 +72,6 @@ def trained(workplace: Path) -> Callable[..., runs.Run]:
 def enabled(workplace: Path) -> Environment:
     """An environment of the tests' own in which `pact enable` has been run."""
     environment = Environment(workplace / "venv", scripts=("accelerate", "axolotl", "pact", "torchrun"))
-    assert "enabled: " in runs.command(workplace, "pact", "enable", environment=environment).succeeded().log
+    assert "enabled: " in environment.pact("enable").stdout
     assert environment.has_hook()
     return environment

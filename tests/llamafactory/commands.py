@@ -51,7 +51,9 @@ def enabled_environment(folder: Path) -> Path:
         start = f"import sys\nfrom {script.module} import {script.attr}\n{main}"
         program.write_text(f"#!{programs / 'python'}\n{start}")
         program.chmod(0o755)
-    done = run(["pact", "enable"], cwd=folder, programs=programs)
+    # Without `pact` itself, which would load every plugin first.
+    enable = "from pact_plugins.cli.activation import enable; enable()"
+    done = run(["python", "-c", enable], cwd=folder, programs=programs, COLUMNS="1000")
     assert done.returncode == 0, done.stderr
     assert str(packages) in done.stdout
     return programs
