@@ -50,7 +50,9 @@ def audit(
         model: the aligned causal language model, where it shall run; adapters are the caller's to switch off.
         rows: chat, prompt/completion, alpaca or sharegpt rows; a ``datasets.Dataset`` fits.
         safety_tokens: with the openers to use; learnt from prompts if not given.
-        threshold: scores above it are flagged; ``auto`` picks it by ``false_positive_rate`` on held-out prompts.
+        threshold: scores above it are flagged. ``gate`` is the threshold of ``gate_training_rows``: that of
+            ``safety_tokens``, or by the same rule from held-out harmful prompts. ``auto`` picks it by
+            ``false_positive_rate`` on held-out prompts.
         harmful_prompts, harmless_prompts: instead of the bundled ones, in another language for instance. Openers are
             learnt from every second one, beginning with the first; rates are measured on the others. Of the bundled
             ones, openers are learnt from the calibration split and rates measured on the evaluation split.
@@ -87,6 +89,7 @@ def audit(
         masses[len(harmful.measured) :],
         masses[: len(harmful.measured)],
         false_positive_rate=false_positive_rate,
+        calibrated=None if safety_tokens is None else safety_tokens.refusal_threshold,
     )
     found = scores([turn for turns in corpus.turns.values() for turn in turns], "scoring rows")
     worst = _worst_turns(corpus, found)
@@ -141,7 +144,7 @@ def _openers(
 
 
 def _check_settings(threshold: float | str, false_positive_rate: float, batch_size: int) -> None:
-    if threshold != "auto":
+    if threshold not in ("auto", "gate"):
         checked_threshold(threshold)
     if not 0 <= false_positive_rate < 1:
         raise ConfigurationError(f"false_positive_rate: {false_positive_rate} is not in [0, 1)")

@@ -16,8 +16,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("data")
 @click.option("--split", default=None, help="split of a hub data set [default: train]")
 @click.option("--config", default=None, help="configuration of a hub data set")
-@click.option("--threshold", default="0.5", show_default=True, help="flag rows above this refusal mass, or auto")
-@click.option("--false-positive-rate", type=float, default=None, help="what --threshold auto allows [default: 0.01]")
+@click.option(
+    "--threshold", default="gate", show_default=True, help="flag rows above this refusal mass; gate: as training would"
+)
+@click.option(
+    "--false-positive-rate", type=float, default=None, help="of --threshold auto [default: 0.01]"
+)
 @click.option("--filtered", type=_FILE, default=None, help="write the data without the flagged rows")
 @click.option("--flagged", type=_FILE, default=None, help="write the flagged rows")
 @click.option("--overwrite", is_flag=True, help="let --filtered and --flagged replace files")

@@ -49,6 +49,18 @@ def test_a_threshold_that_no_harmful_prompt_passes():
     assert choose_threshold([0.2, 0.8], [0.1], 0.0) == 0.8
 
 
+def test_the_gates_threshold():
+    """At most four times as unsure as with the tenth that it refuses least surely; what it answers does not count."""
+    harmful = [0.99] * 5 + [0.98] * 5 + [0.1]
+    found = measure_threshold("gate", HARMLESS, harmful, false_positive_rate=0.01)
+    assert found.value == pytest.approx(1 - 4 * 0.02)
+    assert found.is_chosen
+    assert found.hits.count == 10
+    given = measure_threshold("gate", HARMLESS, harmful, false_positive_rate=0.01, calibrated=0.7)
+    assert (given.value, given.is_chosen) == (0.7, False)
+    assert measure_threshold("gate", HARMLESS, [0.1], false_positive_rate=0.01).value == 0.5
+
+
 def test_thresholds_as_given():
     found = measure_threshold("0.5", HARMLESS, HARMFUL, false_positive_rate=0.01)
     assert (found.value, found.false_positives.count, found.hits.count, found.is_chosen) == (0.5, 1, 2, False)

@@ -48,6 +48,7 @@ def test_a_finished_grid_is_only_read(output, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
 
 
+@pytest.mark.matrix
 def test_only_what_is_missing_is_run_and_gives_the_same_cell(output):
     folder, arguments = output
     (lost,) = (folder / "cells").glob("short.sft.*")
@@ -86,12 +87,15 @@ def test_the_audit_is_measured_against_the_truth(output):
     assert f"| {found['recall']['count']} of 40 (" in (output[0] / "tables.md").read_text()
 
 
+@pytest.mark.matrix
 def test_guard_is_calibrated_once_and_never_sees_the_test_families(output):
     folder, arguments = output
     run(*arguments, "--methods", "sft,mixed_refusals,guard")
     calibration = folder / "calibration"
     assert len(list((calibration / "safety_tokens").glob("*.safetensors"))) == 1
-    seen = "\n".join(path.read_text() for path in calibration.glob("*.json"))
+    # What is asked; the model's own replies, sampled, may say anything.
+    files = [json.loads(path.read_text()) for path in calibration.glob("*.json")]
+    seen = "\n".join(row if isinstance(row, str) else row["prompt"] for file in files for row in file)
     for word in ("forge", "fake", "trick", "cheat", "spread lies", "bully"):
         assert word not in seen
     assert "break into" in seen
