@@ -19,9 +19,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--threshold", default="gate", show_default=True, help="flag rows above this refusal mass; gate: as training would"
 )
-@click.option(
-    "--false-positive-rate", type=float, default=None, help="of --threshold auto [default: 0.01]"
-)
+@click.option("--false-positive-rate", type=float, default=None, help="of --threshold auto [default: 0.01]")
 @click.option("--filtered", type=_FILE, default=None, help="write the data without the flagged rows")
 @click.option("--flagged", type=_FILE, default=None, help="write the flagged rows")
 @click.option("--overwrite", is_flag=True, help="let --filtered and --flagged replace files")
