@@ -108,6 +108,7 @@ def main() -> None:
             bf16=torch.cuda.is_available(),
             use_cpu=not torch.cuda.is_available(),
             logging_steps=10,
+            logging_first_step=True,
             save_strategy="no",
             report_to=[],
         ),
