@@ -94,6 +94,7 @@ def test_preprocess_takes_the_short_name(enabled: Environment, workplace: Path, 
     assert any((folder / "prepared").iterdir())
 
 
+@pytest.mark.matrix
 def test_a_wrong_block_ends_the_stock_command(enabled: Environment, workplace: Path, pact: dict[str, Any]) -> None:
     settings = {"pact": pact["pact"]}
     run = train(workplace / "unlisted", settings, "--launcher", "python", environment=enabled)

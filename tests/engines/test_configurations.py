@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from tests.engines import cases, launching
+from tests.helpers import matrix
 
 pytestmark = pytest.mark.framework
 
@@ -28,7 +29,7 @@ def test_every_example_is_tried():
     assert {path.stem for path in launching.CONFIGURATIONS.iterdir()} == set(cases.ENGINES) == set(EXPECTED)
 
 
-@pytest.mark.parametrize("engine", cases.ENGINES)
+@pytest.mark.parametrize("engine", matrix.rows(cases.ENGINES, always=("fsdp2",)))
 def test_the_engine_is_the_one_that_the_file_is_named_after(engine):
     found = environment(engine)
     assert found["ACCELERATE_MIXED_PRECISION"] == "bf16"

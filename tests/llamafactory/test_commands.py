@@ -51,6 +51,7 @@ def test_pact_train(settings: dict[str, Any], tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.matrix
 def test_a_mistake_ends_in_one_line_before_anything_starts(settings: dict[str, Any], tmp_path: Path) -> None:
     config = commands.write({**settings, "pact": {"kl_coeff": 1}}, tmp_path / "cfg.yaml")
     done = commands.run(["pact", "train", "llamafactory", str(config)], cwd=tmp_path, FORCE_TORCHRUN="1")

@@ -97,6 +97,7 @@ def test_adapters_and_packed_rows(settings: dict[str, Any], loss: str) -> None:
     assert run.logged("pact/kl")[0] < 1e-7 < run.logged("pact/kl")[1]
 
 
+@pytest.mark.matrix
 def test_asft_has_its_own_conditions_with_and_without_the_term(settings: dict[str, Any], tmp_path: Path) -> None:
     """LLaMA-Factory's own, not PACT's: no reference model beside an adapter, no evaluation."""
     asft = {"use_asft_loss": True, "max_steps": 1}

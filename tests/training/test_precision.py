@@ -142,7 +142,8 @@ def test_eight_thousand_tokens_without_a_wide_or_quadratic_tensor(tmp_path, monk
     assert bound * 50 < LENGTH * VOCABULARY < LENGTH * LENGTH
 
 
-@pytest.mark.parametrize("kind", matrix.rows(["full", "lora"], always=("full",)))
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", ["full", "lora"])
 def test_a_compiled_model_gets_the_same_gradients(tmp_path, kind):
     results = []
     for compiled in (False, True):

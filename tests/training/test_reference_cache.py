@@ -84,11 +84,13 @@ def test_full_fine_tuning_keeps_no_copy_and_is_reused_when_packed(tmp_path):
     assert again[2]["cache"]["sequences"] == cached[2]["cache"]["sequences"]
 
 
+@pytest.mark.matrix
 def test_lora_reuses_what_full_fine_tuning_cached(tmp_path):
     full = train(tmp_path / "full", "cache", adapter=False)[2]["cache"]
     assert train(tmp_path / "lora", "cache")[2]["cache"]["folder"] == full["folder"]
 
 
+@pytest.mark.matrix
 def test_other_safety_tokens_do_not_collide(tmp_path):
     one = train(tmp_path / "one", "cache")[2]["cache"]["folder"]
     others = tiny_safety_tokens(seed=4)
@@ -116,6 +118,7 @@ def test_unseen_sequences_ask_the_online_reference(tmp_path, monkeypatch, object
     assert record["hits"] + record["misses"] == 4
 
 
+@pytest.mark.matrix
 def test_full_fine_tuning_loads_the_aligned_model_for_an_unseen_sequence(tmp_path, monkeypatch):
     path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
     online = train(tmp_path / "online", "frozen_copy", adapter=False, model=path)

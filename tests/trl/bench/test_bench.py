@@ -10,7 +10,7 @@ from pact_trl.bench.cases import NAIVE, ONLINE_LORA, PLAIN, Case
 from pact_trl.bench.subject import build_trainer
 from pact_trl.bench.turns import take_turns
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 CASE = Case(size="tiny", vocabulary_size=2048, sequence_length=32, safety_tokens=10)
 

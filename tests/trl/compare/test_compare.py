@@ -39,6 +39,7 @@ def output(tmp_path_factory, short):
     return folder, arguments
 
 
+@pytest.mark.matrix
 def test_a_finished_grid_is_only_read(output, monkeypatch):
     folder, arguments = output
     before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
@@ -61,6 +62,7 @@ def test_only_what_is_missing_is_run_and_gives_the_same_cell(output):
     assert len(kept["harmful"]) == len(kept["task"]) == 12
 
 
+@pytest.mark.matrix
 def test_rows_are_transformed(output):
     rows = {json.loads(path.read_text())["method"]: json.loads(path.read_text()).get("rows") for path in cells(output)}
     assert rows == {"aligned": None, "sft": 800, "mixed_refusals": 880}
@@ -70,6 +72,7 @@ def cells(output):
     return list((output[0] / "cells").iterdir())
 
 
+@pytest.mark.matrix
 def test_results(output):
     results = json.loads((output[0] / "results.json").read_text())
     assert [summary["method"] for summary in results["summaries"]] == ["aligned", "sft", "mixed_refusals"]
@@ -77,6 +80,7 @@ def test_results(output):
     assert results["settings"]["scenarios"]["short"]["tuning"]["epochs"] == 0.1
 
 
+@pytest.mark.matrix
 def test_the_audit_is_measured_against_the_truth(output):
     (audit,) = json.loads((output[0] / "results.json").read_text())["audits"]
     found = audit["detection"]
