@@ -49,11 +49,12 @@ class DemoSettings:
 
 
 def run(settings: DemoSettings) -> dict[str, Any]:
-    """Run the demo and write ``results.json``; returns its content."""
+    """Run the demo and write ``results.json``, anew after each fine-tuning; returns its content."""
     settings.output_path.mkdir(parents=True, exist_ok=True)
     per_method = finetuning.steps() + _EVALUATION_STEPS
     total = settings.seeds * (_EVALUATION_STEPS + len(settings.methods) * per_method)
     runs: list[dict[str, Any]] = []
+    results = {"settings": _described(settings), "versions": _versions(), "runs": runs}
     # The model is too small to gain from a second thread, and waiting for one is slow on a busy machine.
     torch.set_num_threads(1)
     with quiet(), tqdm(total=total, desc="calibrating", unit="it", dynamic_ncols=True) as bar:
@@ -72,8 +73,8 @@ def run(settings: DemoSettings) -> dict[str, Any]:
                 )
                 row = _evaluate(method, seed, finetuned.model, finetuned.tokenizer, settings, bar)
                 runs.append({**row, "train_seconds": round(finetuned.seconds, 2), "log": finetuned.log})
-    results = {"settings": _described(settings), "versions": _versions(), "runs": runs}
-    write_json(settings.output_path / "results.json", results)
+                # What is finished survives an interruption.
+                write_json(settings.output_path / "results.json", results)
     return results
 
 
