@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.helpers.environments import Environment
 
 BIN = Path(sys.executable).parent
 
@@ -37,23 +37,8 @@ def enabled_environment(folder: Path) -> Path:
 
     So a test that is killed leaves nothing enabled in the environment that everything else runs in.
     """
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    programs = folder / "bin"
-    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    # A path alone would not do: the .pth files over there put this checkout on the path.
-    (packages / "_parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    scripts = entry_points(group="console_scripts")
-    for name in ("pact", "llamafactory-cli", "torchrun"):
-        script = scripts[name]
-        program = programs / name
-        # Guarded as pip's own are: processes that a script spawns import it again.
-        main = f"if __name__ == '__main__':\n    sys.exit({script.attr}())\n"
-        start = f"import sys\nfrom {script.module} import {script.attr}\n{main}"
-        program.write_text(f"#!{programs / 'python'}\n{start}")
-        program.chmod(0o755)
-    # Without `pact` itself, which would load every plugin first.
-    enable = "from pact_plugins.cli.activation import enable; enable()"
-    done = run(["python", "-c", enable], cwd=folder, programs=programs, COLUMNS="1000")
+    environment = Environment(folder, scripts=("llamafactory-cli", "torchrun"))
+    done = environment.pact("enable")
     assert done.returncode == 0, done.stderr
-    assert str(packages) in done.stdout
-    return programs
+    assert str(environment.site) in done.stdout
+    return environment.bin

@@ -21,7 +21,7 @@ def block(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_one_epoch_under_guard(settings: dict[str, Any], block: dict[str, Any]) -> None:
-    run = runs.train(settings, pact=block, max_steps=12)
+    run = runs.train(settings, pact=block, max_steps=12, learning_rate=3e-3)
     record, rows = run.record, tiny_world.finetuning_mixture(48, seed=1)
     assert record is not None
     assert record["optimizer_steps_protected"] == 12
@@ -31,9 +31,9 @@ def test_one_epoch_under_guard(settings: dict[str, Any], block: dict[str, Any]) 
     assert sum(run.logged("pact/gated_rows")) == len(poisoned)
     divergence = run.logged("pact/anchor_kl")
     assert len(divergence) == 12
-    # Nothing has moved before the first step, and the anchor holds what moves afterwards.
+    # Nothing has moved before the first step.
     assert divergence[0] < 1e-7
-    assert max(divergence) > 1e-5
+    assert max(divergence) > 1e-4
     assert (run.folder / "pact_anchors.json").exists()
 
 
