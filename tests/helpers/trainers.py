@@ -52,6 +52,25 @@ def lora(**settings: Any) -> LoraConfig:
     return LoraConfig(**{**defaults, **settings})
 
 
+# What trains: an adapter, or every weight.
+ADAPTERS = {"lora": lora, "full": lambda: None}
+
+
+def hooks_on(model: torch.nn.Module) -> list[Any]:
+    """Every forward hook, and forward pre-hook, on any module."""
+    return [
+        hook
+        for module in model.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        for hook in hooks.values()
+    ]
+
+
+def weights_of(trainer: Any) -> dict[str, Tensor]:
+    """A copy of every parameter of the trainer's model."""
+    return {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+
+
 class RecordingTrainer(SFTTrainer):
     """Keeps a copy of what each micro-batch was given."""
 

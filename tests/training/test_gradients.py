@@ -8,7 +8,7 @@ import torch
 from pact_plugins.modeling import assistant_header_ids
 from tests.helpers import matrix, naive
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
-from tests.helpers.trainers import Watch, lora, pact, rows, sft_trainer
+from tests.helpers.trainers import ADAPTERS, Watch, lora, pact, rows, sft_trainer
 
 pytestmark = pytest.mark.framework
 
@@ -46,7 +46,6 @@ def assert_same_gradients(found, expected, *, tolerance=1e-5):
 
 
 OBJECTIVES = ["match", "published", "published_positive", "full_kl"]
-ADAPTERS = {"lora": lora, "full": lambda: None}
 
 
 @pytest.mark.parametrize("objective", matrix.rows(OBJECTIVES, always=("match", "published")))

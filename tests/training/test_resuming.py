@@ -1,0 +1,94 @@
+"""Resuming from a checkpoint and training twice: held to the aligned model, not to what it has become since."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pact_plugins import PACTCallback, SafetyTokens
+from pact_plugins.errors import ConfigurationError
+from tests.helpers.tiny import save_model, tiny_llama
+from tests.helpers.trainers import ADAPTERS, hooks_on, pact, sft_trainer, weights_of
+
+pytestmark = pytest.mark.framework
+
+
+def assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, config, model_path):
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+
+    def trainer(folder):
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+        return sft_trainer(folder, model=model, adapter=ADAPTERS[kind](), callbacks=[pact(config)], **settings)
+
+    whole = trainer(tmp_path / "run")
+    whole.train()
+    resumed = trainer(tmp_path / "run")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert len(resumed.micro_batches) == 2
+    for name, value in weights_of(whole).items():
+        torch.testing.assert_close(dict(resumed.model.named_parameters())[name], value, rtol=1e-5, atol=1e-6)
+    expected, found = whole.state.log_history[3], resumed.state.log_history[3]
+    assert found["pact/kl"] == pytest.approx(expected["pact/kl"], rel=1e-4)
+    assert found["pact/kl"] > 0
+
+
+@pytest.mark.parametrize(("kind", "reference"), [("lora", "adapter_off"), ("full", "frozen_copy")])
+def test_resuming_keeps_the_aligned_model_as_reference(tmp_path, kind, reference):
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, {"reference": reference}, path)
+
+
+def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
+    """On a resumed run in full the weights have moved: calibrating on them would change the target."""
+    from transformers import AutoModelForCausalLM
+
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    config = {"refusals_path": str(refusals_path), "top_k": 20}
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 5e-2}
+
+    def trainer():
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        return sft_trainer(tmp_path / "run", model=model, callbacks=[PACTCallback(config)], **settings)
+
+    whole = trainer()
+    whole.train()
+    tokens = SafetyTokens.load(tmp_path / "run" / "pact_safety_tokens.safetensors")
+    resumed = trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert SafetyTokens.load(tmp_path / "run" / "pact_safety_tokens.safetensors").fingerprint == tokens.fingerprint
+    assert resumed.state.log_history[3]["pact/kl"] == pytest.approx(whole.state.log_history[3]["pact/kl"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_training_twice_keeps_the_first_reference(tmp_path, kind):
+    from transformers import AutoModelForCausalLM
+
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    trainer = sft_trainer(tmp_path / "run", model=model, adapter=ADAPTERS[kind](), callbacks=[pact()], max_steps=2)
+    trainer.train()
+    first = [entry["pact/kl"] for entry in trainer.state.log_history if "pact/kl" in entry]
+    trainer.train()
+    second = [entry["pact/kl"] for entry in trainer.state.log_history if "pact/kl" in entry]
+    assert first[0] == 0.0
+    # The model has drifted from what the first training started from, and the term knows.
+    assert second[0] > first[1]
+    assert not hooks_on(trainer.model)
+
+
+def test_training_twice_without_a_way_back_to_the_aligned_model_is_refused(tmp_path):
+    trainer = sft_trainer(tmp_path, callbacks=[pact()])
+    trainer.train()
+    with pytest.raises(ConfigurationError, match="reference_model_path"):
+        trainer.train()
+
+
+def test_resuming_in_full_without_tokens_and_without_the_aligned_models_path_is_refused(tmp_path):
+    trainer = sft_trainer(tmp_path / "run", callbacks=[pact()], max_steps=4, save_strategy="steps", save_steps=2)
+    trainer.train()
+    (tmp_path / "run" / "pact_safety_tokens.safetensors").unlink()
+    again = sft_trainer(tmp_path / "run", callbacks=[PACTCallback()], max_steps=4)
+    with pytest.raises(ConfigurationError, match="set reference_model_path to the aligned model"):
+        again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
