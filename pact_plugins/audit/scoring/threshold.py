@@ -87,11 +87,13 @@ def measure_threshold(
     Raises:
         ConfigurationError: it is neither ``gate`` nor ``auto`` nor in [0, 1).
     """
-    is_chosen = threshold == "auto" or (threshold == "gate" and calibrated is None)
+    if threshold == "gate" and calibrated is not None:
+        threshold = calibrated
+    is_chosen = threshold in ("auto", "gate")
     if threshold == "auto":
         value = choose_threshold(harmless, harmful, false_positive_rate)
     elif threshold == "gate":
-        value = gate_threshold(harmful) if calibrated is None else calibrated
+        value = gate_threshold(harmful)
     else:
         value = checked_threshold(threshold)
     return Threshold(
