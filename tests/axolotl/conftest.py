@@ -71,7 +71,7 @@ def trained(workplace: Path) -> Callable[..., runs.Run]:
 @pytest.fixture(scope="session")
 def enabled(workplace: Path) -> Environment:
     """An environment of the tests' own in which `pact enable` has been run."""
-    environment = Environment(workplace / "venv", scripts=("accelerate", "axolotl", "pact", "torchrun"))
+    environment = Environment(workplace / "venv", scripts=("accelerate", "axolotl", "torchrun"))
     assert "enabled: " in environment.pact("enable").stdout
     assert environment.has_hook()
     return environment
