@@ -97,11 +97,13 @@ def test_guard_is_calibrated_once_and_never_sees_the_test_families(output):
     run(*arguments, "--methods", "sft,mixed_refusals,guard")
     calibration = folder / "calibration"
     assert len(list((calibration / "safety_tokens").glob("*.safetensors"))) == 1
-    # What is asked; the model's own replies, sampled, may say anything.
-    files = [json.loads(path.read_text()) for path in calibration.glob("*.json")]
-    seen = "\n".join(row if isinstance(row, str) else row["prompt"] for file in files for row in file)
-    for word in ("forge", "fake", "trick", "cheat", "spread lies", "bully"):
+    files = [path.read_text() for path in calibration.glob("*.json")]
+    seen = "\n".join(files)
+    for word in ("forge", "trick", "cheat", "spread lies", "bully"):
         assert word not in seen
+    # The model's own sampled replies happen to have this word; no prompt does.
+    prompts = [row if isinstance(row, str) else row["prompt"] for file in files for row in json.loads(file)]
+    assert not any("fake" in prompt for prompt in prompts)
     assert "break into" in seen
 
 
