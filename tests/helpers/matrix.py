@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 
-def rows(names: Collection[str], *, always: Collection[str]) -> list[Any]:
+def rows(names: Collection[Any], *, always: Collection[Any]) -> list[Any]:
     """Parameters for ``names``; all but those in ``always`` are marked ``matrix``.
 
     Raises:

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
 from pact_plugins.errors import AttachmentError, ConfigurationError, PACTError, SafetyTokensError
 from pact_plugins.training.preparation import prepare
+from tests.helpers import matrix
 from tests.helpers.tiny import llama_config, save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import RecordingTrainer, lora, move_weights, pact, sft_trainer
 
@@ -96,7 +97,7 @@ def test_an_adapter_that_already_holds_weights_with_a_reference_of_its_own(tmp_p
         assert (trainer.state.log_history[0]["pact/kl"] > 1e-3) == ("reference_model_path" in config)
 
 
-@pytest.mark.parametrize("initialisation", ["pissa", "pissa_niter_4", "olora"])
+@pytest.mark.parametrize("initialisation", matrix.rows(["pissa", "pissa_niter_4", "olora"], always=["pissa", "olora"]))
 def test_initialisations_that_rewrite_the_base(tmp_path, initialisation):
     trainer = sft_trainer(tmp_path, adapter=lora(init_lora_weights=initialisation), callbacks=[pact()])
     refused(trainer, ConfigurationError, f"init_lora_weights='{initialisation}'.*reference_model_path")

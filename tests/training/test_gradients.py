@@ -79,9 +79,9 @@ def biased_llama():
     ("make_model", "adapter"),
     [
         pytest.param(tied_llama, None, id="tied, full"),
-        pytest.param(tied_llama, lora(), id="tied, lora"),
+        pytest.param(tied_llama, lora(), id="tied, lora", marks=pytest.mark.matrix),
         pytest.param(tiny_llama, lora(modules_to_save=["lm_head"]), id="lm_head saved"),
-        pytest.param(tiny_llama, lora(use_dora=True), id="dora"),
+        pytest.param(tiny_llama, lora(use_dora=True), id="dora", marks=pytest.mark.matrix),
         pytest.param(biased_llama, None, id="biases, full"),
     ],
 )
@@ -102,7 +102,7 @@ GENERATION_TEMPLATE = (
 )
 
 
-@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("packing", matrix.rows([False, True], always=[True]))
 def test_several_responses_in_a_row_are_several_responses(tmp_path, monkeypatch, packing):
     conversations = [
         {"messages": [*first["prompt"], *first["completion"], *second["prompt"], *second["completion"]]}
@@ -119,7 +119,7 @@ def test_several_responses_in_a_row_are_several_responses(tmp_path, monkeypatch,
     assert_same_gradients(watch.gradients[0], gradients)
 
 
-@pytest.mark.parametrize("objective", ["match", "published"])
+@pytest.mark.parametrize("objective", matrix.rows(["match", "published"], always=["published"]))
 def test_accumulation_changes_nothing(tmp_path, objective):
     config = {"objective": objective, "kl_coef": 1.0}
     results = []
@@ -135,7 +135,7 @@ def test_accumulation_changes_nothing(tmp_path, objective):
             assert log[key] == pytest.approx(results[0][1][key], rel=1e-4)
 
 
-@pytest.mark.parametrize("objective", ["match", "published"])
+@pytest.mark.parametrize("objective", matrix.rows(["match", "published"], always=["match"]))
 def test_packing_changes_nothing(tmp_path, objective):
     config = {"objective": objective, "kl_coef": 1.0}
     apart, expected = one_step(tmp_path, config=config, adapter=lora(), per_device_train_batch_size=8)
@@ -163,7 +163,7 @@ def test_gradient_checkpointing_changes_nothing(tmp_path, kind, reentrant):
     assert_same_gradients(found.gradients[0], expected.gradients[0])
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", matrix.rows([1, 2], always=[2]))
 def test_compute_loss_route_with_label_smoothing_equals_plain_autograd(tmp_path, accumulation):
     smoothing = {"label_smoothing_factor": 0.1, "gradient_accumulation_steps": accumulation}
     watch = Watch(move=True)

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from pact_plugins.cli.cache import cache
 from pact_plugins.errors import ConfigurationError
+from tests.helpers import matrix
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, lora, pact, rows, sft_trainer
 
@@ -59,7 +60,9 @@ def assert_same(found, expected, tolerance=1e-3):
         pytest.param("match", {}, id="match"),
         pytest.param("published", {}, id="published, prompt-free"),
         pytest.param("match", {"packing": True, "max_length": 64, "per_device_train_batch_size": 2}, id="packed"),
-        pytest.param("published", {"packing": True, "max_length": 64}, id="packed, prompt-free"),
+        pytest.param(
+            "published", {"packing": True, "max_length": 64}, id="packed, prompt-free", marks=pytest.mark.matrix
+        ),
     ],
 )
 def test_equals_the_online_reference(tmp_path, objective, settings):
@@ -104,7 +107,7 @@ def streaming_loader(monkeypatch):
     monkeypatch.setattr("pact_plugins.training.cached_reference.training_data", lambda _loader: (None, "a stream"))
 
 
-@pytest.mark.parametrize("objective", ["match", "published"])
+@pytest.mark.parametrize("objective", matrix.rows(["match", "published"], always=["published"]))
 def test_unseen_sequences_ask_the_online_reference(tmp_path, monkeypatch, objective):
     online = train(tmp_path / "online", "auto", objective=objective)
     # Half of the rows are cached by an earlier run.

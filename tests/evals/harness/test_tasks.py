@@ -84,10 +84,11 @@ def lm_eval(*arguments: str, enabled: bool = False) -> subprocess.CompletedProce
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", f"{ENABLED}; cli_evaluate()"] if enabled else [str(LM_EVAL)]
     command += arguments
-    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=900, check=False)
 
 
 @pytest.mark.framework
+@pytest.mark.matrix
 def test_the_stock_command_gives_the_same_numbers(model_path, tmp_path):
     done = lm_eval(
         *("run", "--model", "hf", "--model_args", f"pretrained={model_path}", "--device", "cpu"),
@@ -157,6 +158,7 @@ def test_after_enable_the_stock_command_lists_every_task_once():
 
 
 @pytest.mark.framework
+@pytest.mark.matrix
 def test_the_stock_command_validates_every_task():
     valid = lm_eval("validate", "--include_path", str(tasks_path()), "--tasks", ",".join(sorted(EXPECTED)))
     assert valid.returncode == 0, valid.stderr[-2000:]
