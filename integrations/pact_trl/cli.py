@@ -40,7 +40,10 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 @click.option("--warmup", type=click.IntRange(min=1), default=2, show_default=True, help="steps before, not counted")
 @click.option("--profile", is_flag=True, help="also torch profiler's table of every mode")
 def bench(output: Path, grid: str, steps: int, warmup: int, profile: bool) -> None:
-    """Measure what PACT costs: paired ratios to plain fine-tuning, and to a naive implementation."""
+    """Measure what PACT costs: paired ratios to plain fine-tuning, and to a naive implementation.
+
+    An interrupted run goes on where it stopped; delete its files to measure everything again.
+    """
     try:
         import trl  # noqa: F401
     except ImportError as error:

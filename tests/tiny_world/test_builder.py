@@ -35,6 +35,7 @@ def test_smaller_world_refuses_and_helps(tmp_path):
     assert results["aligned"]["benign"]["comply"] >= 0.9
 
 
+@pytest.mark.matrix
 def test_same_seed_same_weights(tmp_path):
     sizes = {"base_examples": 40, "aligned_examples": 40, "progress": False}
     folders = [build(tmp_path / str(run), seed=seed, **sizes) for run, seed in enumerate((0, 0, 1))]

@@ -12,7 +12,7 @@ import pytest
 
 from pact_plugins import tiny_world
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "trl" / "finetune.py"
 REAL = Path(os.environ.get("PACT_DATA_PATH", "")) / "downstream"

@@ -13,7 +13,7 @@ from torch import Tensor
 from pact_plugins.modeling import LiveHead
 from pact_plugins.safety_tokens.calibration import TeacherForced, score_tokens, teacher_force
 from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS, direction_from_scores
-from pact_trl.bench.cases import Case
+from pact_trl.bench.cases import CALIBRATION, Case
 from pact_trl.bench.subject import build_model
 
 TOP_K, ROUNDS = 50, 3
@@ -35,7 +35,7 @@ def measure_calibration(case: Case, *, refusals: int) -> dict[str, Any]:
         ratios.append(seconds[-1][1] / seconds[-1][0])
         difference = max(difference, float((ours - naive).abs().max()))
     return {
-        "mode": "calibration",
+        "mode": CALIBRATION,
         **asdict(case),
         "refusals": refusals,
         "throughput_ratio": sorted(ratios)[len(ratios) // 2],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL, NAIVE = "plain", "cached", "online_lora", "online_full", "naive"
+CALIBRATION = "calibration"
 MODES = {"lora": (PLAIN, CACHED, ONLINE_LORA, NAIVE), "full": (PLAIN, CACHED, ONLINE_FULL, NAIVE)}
 
 

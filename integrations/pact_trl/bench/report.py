@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pact_plugins.files import atomic_path, write_text
-from pact_trl.bench.cases import PLAIN
+from pact_trl.bench.cases import CALIBRATION, PLAIN
 
 AXES = {
     "vocabulary_size": "vocabulary",
@@ -26,10 +26,10 @@ def write_table(results: Mapping[str, Any], path: Path) -> None:
         "| training | mode | parameters | vocabulary | length | safety tokens | time | CPU time | memory | notes |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
-    rows = [row for row in results["rows"] if row["mode"] != "calibration"]
+    rows = [row for row in results["rows"] if row["mode"] != CALIBRATION]
     lines += [_line(row) for row in rows]
     for row in results["rows"]:
-        if row["mode"] == "calibration":
+        if row["mode"] == CALIBRATION:
             lines += ["", _calibration(row)]
     lines += ["", f"Ratios to `plain` in the same process, step by step in turn, medians of {_steps(rows)} steps.", ""]
     lines += [f"- {name}: {value}" for name, value in results["conditions"].items()]
@@ -61,7 +61,7 @@ def _steps(rows: Sequence[Row]) -> int:
 
 def write_plots(results: Mapping[str, Any], path: Path) -> None:
     """SVG: time and memory against each axis along which something was varied, everything else as in the first row."""
-    rows = [row for row in results["rows"] if row["mode"] not in (PLAIN, "calibration")]
+    rows = [row for row in results["rows"] if row["mode"] not in (PLAIN, CALIBRATION)]
     axes = [axis for axis in AXES if len({row[axis] for row in along(rows, axis)}) > 1]
     if not axes:
         return

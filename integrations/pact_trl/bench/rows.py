@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -45,6 +45,13 @@ def case_rows(case: Case, timing: Mapping[str, Any], memory: Mapping[str, Mappin
             row["memory_ratio_without_copy"] = without_copy / memory[PLAIN]["peak_bytes"]
         rows.append(row)
     return rows
+
+
+def is_measured(rows: Iterable[Mapping[str, Any]], case: Case) -> bool:
+    """Whether every mode of ``case`` has its row."""
+    shape = asdict(case)
+    found = {row["mode"] for row in rows if all(row.get(key) == value for key, value in shape.items())}
+    return found >= set(case.modes)
 
 
 def with_preparation(values: Mapping[str, Any], plain: Mapping[str, Any]) -> float:

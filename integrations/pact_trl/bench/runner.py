@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from pact_plugins.errors import PACTError
 from pact_plugins.files import write_json, write_text
-from pact_trl.bench.cases import Case, grid
+from pact_trl.bench.cases import CALIBRATION, Case, grid
 from pact_trl.bench.report import write_plots, write_table
-from pact_trl.bench.rows import case_rows
+from pact_trl.bench.rows import case_rows, is_measured
 
 CALIBRATION_REFUSALS = 48
 _MEMORY_STEPS = 2
@@ -43,31 +43,56 @@ class BenchSettings:
 
 
 def run(settings: BenchSettings) -> dict[str, Any]:
-    """Measure the grid; ``NAME.json`` is written after every case, table and plots at the end.
+    """Measure the grid; ``NAME.json``, table and plots are written after every case.
+
+    Cases that the file already holds, measured under the same conditions, are kept.
 
     Raises:
         BenchError: a measurement failed; what was measured before it is kept.
     """
     cases = grid(settings.grid)
-    results: dict[str, Any] = {"conditions": conditions(settings), "rows": []}
-    total = sum(1 + len(case.modes) * (2 if settings.profile else 1) for case in cases) + 1
-    with tqdm(total=total, unit="measurement", dynamic_ncols=True) as bar:
+    under = conditions(settings)
+    results: dict[str, Any] = {"conditions": under, "rows": _measured_before(_file(settings, ".json"), under)}
+    with tqdm(total=sum(_measurements(case, settings) for case in cases) + 1, unit="measurement") as bar:
         for case in cases:
             bar.set_description(case.name)
+            if is_measured(results["rows"], case):
+                bar.update(_measurements(case, settings))
+                continue
             results["rows"] += _measure(case, settings, bar)
-            write_json(_file(settings, ".json"), results)
-        centre = replace(cases[0], sequence_length=96)
-        bar.set_description("calibration")
-        results["rows"].append(_worker(centre, what="calibration", refusals=CALIBRATION_REFUSALS))
+            _write(results, settings)
+        bar.set_description(CALIBRATION)
+        if not any(row["mode"] == CALIBRATION for row in results["rows"]):
+            centre = replace(cases[0], sequence_length=96)
+            results["rows"].append(_worker(centre, what=CALIBRATION, refusals=CALIBRATION_REFUSALS))
         bar.update()
+    _write(results, settings)
+    return results
+
+
+def _write(results: dict[str, Any], settings: BenchSettings) -> None:
     write_json(_file(settings, ".json"), results)
     write_table(results, _file(settings, ".md"))
     write_plots(results, _file(settings, ".svg"))
-    return results
 
 
 def _file(settings: BenchSettings, suffix: str) -> Path:
     return settings.output_path / f"{settings.grid}{suffix}"
+
+
+def _measurements(case: Case, settings: BenchSettings) -> int:
+    return 1 + len(case.modes) * (2 if settings.profile else 1)
+
+
+def _measured_before(path: Path, under: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an earlier, interrupted run on the same machine with the same versions; a damaged file holds none."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = earlier["rows"]
+        same = all(earlier["conditions"][name] == value for name, value in under.items() if name != "date")
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return rows if same else []
 
 
 def _measure(case: Case, settings: BenchSettings, bar: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pact_trl.bench.cases import Case
+from pact_trl.bench.cases import CALIBRATION, Case
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def _calibration(case: Case, request: Mapping[str, Any], _folder: Path) -> dict[
     return measure_calibration(case, refusals=request["refusals"])
 
 
-MEASUREMENTS = {"time": _time, "memory": _memory, "profile": _profile, "calibration": _calibration}
+MEASUREMENTS = {"time": _time, "memory": _memory, "profile": _profile, CALIBRATION: _calibration}
 
 if __name__ == "__main__":
     main()

@@ -117,11 +117,11 @@ def test_the_stock_command_the_demo_and_pact_eval_agree(tmp_path):
 
     from pact_plugins.tiny_world import aligned_path
 
-    settings = {"prompts": 20, "seed": 1000}
+    settings = {"prompts": 10, "seed": 1000}
     done = lm_eval(
         *("run", "--model", "hf", "--model_args", f"pretrained={aligned_path()}", "--device", "cpu"),
         *("--tasks", "pact_tiny", "--apply_chat_template", "--metadata", json.dumps(settings)),
-        *("--batch_size", "20", "--output_path", str(tmp_path / "stock")),
+        *("--batch_size", "10", "--output_path", str(tmp_path / "stock")),
         enabled=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -129,13 +129,13 @@ def test_the_stock_command_the_demo_and_pact_eval_agree(tmp_path):
     (outcome,) = evaluate_models(
         read_specs([str(aligned_path())]),
         tmp_path / "run",
-        EvaluationSettings(("pact_tiny",), batch_size=20, device="cpu", task_settings=settings),
+        EvaluationSettings(("pact_tiny",), batch_size=10, device="cpu", task_settings=settings),
     )
     model, tokenizer = (
         AutoModelForCausalLM.from_pretrained(aligned_path()),
         AutoTokenizer.from_pretrained(aligned_path()),
     )
-    demo = evaluate_model(model, tokenizer, ["pact_tiny"], batch_size=20, task_settings=settings)
+    demo = evaluate_model(model, tokenizer, ["pact_tiny"], batch_size=10, task_settings=settings)
     assert (
         set(demo.metrics)
         == set(outcome.result.tasks)
@@ -148,6 +148,7 @@ def test_the_stock_command_the_demo_and_pact_eval_agree(tmp_path):
 
 
 @pytest.mark.framework
+@pytest.mark.matrix
 def test_after_enable_the_stock_command_lists_every_task_once():
     listed = lm_eval("ls", "tasks", "--include_path", str(tasks_path()), enabled=True)
     assert listed.returncode == 0, listed.stderr[-2000:]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from pact_trl.bench.cases import CACHED, MODES, ONLINE_FULL, PLAIN, Case, grid
+from pact_plugins.files import write_json
+from pact_trl.bench import runner
+from pact_trl.bench.cases import CACHED, CALIBRATION, MODES, ONLINE_FULL, PLAIN, Case, grid
 from pact_trl.bench.report import along, write_plots, write_table
-from pact_trl.bench.rows import case_rows, paired_ratio, with_preparation
+from pact_trl.bench.rows import case_rows, is_measured, paired_ratio, with_preparation
+
+CALIBRATED = {
+    "mode": CALIBRATION,
+    "refusals": 8,
+    "vocabulary_size": 9,
+    "throughput_ratio": 6.25,
+    "largest_difference": 1e-7,
+}
 
 
 def timing(factor, preparation=0.0):
@@ -55,14 +66,7 @@ def test_the_grid_varies_one_axis_at_a_time():
 
 def test_table_and_plots(tmp_path):
     rows = [row for case in grid("cpu") for row in case_rows(case, *measured(case, {}))]
-    calibration = {
-        "mode": "calibration",
-        "refusals": 8,
-        "vocabulary_size": 9,
-        "throughput_ratio": 6.25,
-        "largest_difference": 1e-7,
-    }
-    results = {"rows": [*rows, calibration], "conditions": {"device": "CPU", "date": "2026-01-01"}}
+    results = {"rows": [*rows, CALIBRATED], "conditions": {"device": "CPU", "date": "2026-01-01"}}
     assert {row["vocabulary_size"] for row in along(rows, "vocabulary_size")} == {32_768, 131_072}
     assert {row["training"] for row in along(rows, "sequence_length")} == {"lora"}
     write_table(results, tmp_path / "table.md")
@@ -72,3 +76,51 @@ def test_table_and_plots(tmp_path):
     assert "- device: CPU" in table
     write_plots(results, tmp_path / "plot.svg")
     assert "times plain" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+
+
+def test_a_case_is_measured_once_all_its_modes_are(tmp_path):
+    case = Case()
+    rows = case_rows(case, *measured(case, {}))
+    assert is_measured(rows, case)
+    assert not is_measured(rows[:-1], case)
+    assert not is_measured(rows, replace(case, safety_tokens=10))
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The file of a whole grid, as if measured on this machine yesterday."""
+    settings = runner.BenchSettings(tmp_path, "quick", steps=3, warmup=1)
+    rows = [row for case in grid("quick") for row in case_rows(case, *measured(case, {}))]
+    conditions = {**runner.conditions(settings), "date": "2026-01-01"}
+    write_json(tmp_path / "quick.json", {"conditions": conditions, "rows": [*rows, CALIBRATED]})
+    return settings
+
+
+def test_an_interrupted_run_measures_only_what_is_missing(finished, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runner, "_measure", lambda case, *_: asked.append(case) or case_rows(case, *measured(case, {})))
+    content = json.loads((tmp_path / "quick.json").read_text(encoding="utf-8"))
+    cases = grid("quick")
+    kept = [row for row in content["rows"] if row.get("training") != cases[1].training]
+    write_json(tmp_path / "quick.json", {**content, "rows": kept})
+    results = runner.run(finished)
+    assert asked == [cases[1]]
+    assert all(is_measured(results["rows"], case) for case in cases)
+    assert json.loads((tmp_path / "quick.json").read_text(encoding="utf-8"))["rows"] == results["rows"]
+    assert (tmp_path / "quick.md").is_file()
+    runner.run(finished)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("change", [lambda content: content["conditions"].update(device="another"), dict.clear])
+def test_what_another_machine_measured_or_a_damaged_file_is_not_taken_over(finished, tmp_path, monkeypatch, change):
+    content = json.loads((tmp_path / "quick.json").read_text(encoding="utf-8"))
+    change(content)
+    write_json(tmp_path / "quick.json", content)
+
+    def stop(*_):
+        raise runner.BenchError("asked to measure")
+
+    monkeypatch.setattr(runner, "_measure", stop)
+    with pytest.raises(runner.BenchError, match="asked to measure"):
+        runner.run(finished)

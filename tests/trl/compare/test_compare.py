@@ -14,7 +14,7 @@ from pact_trl.compare.cli import compare
 from pact_trl.compare.scenario import SCENARIOS, Scenario
 from pact_trl.demo.tuning import Tuning
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 
 def run(*arguments):
@@ -39,7 +39,6 @@ def output(tmp_path_factory, short):
     return folder, arguments
 
 
-@pytest.mark.matrix
 def test_a_finished_grid_is_only_read(output, monkeypatch):
     folder, arguments = output
     before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
@@ -49,7 +48,6 @@ def test_a_finished_grid_is_only_read(output, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
 
 
-@pytest.mark.matrix
 def test_only_what_is_missing_is_run_and_gives_the_same_cell(output):
     folder, arguments = output
     (lost,) = (folder / "cells").glob("short.sft.*")
@@ -62,7 +60,6 @@ def test_only_what_is_missing_is_run_and_gives_the_same_cell(output):
     assert len(kept["harmful"]) == len(kept["task"]) == 12
 
 
-@pytest.mark.matrix
 def test_rows_are_transformed(output):
     rows = {json.loads(path.read_text())["method"]: json.loads(path.read_text()).get("rows") for path in cells(output)}
     assert rows == {"aligned": None, "sft": 800, "mixed_refusals": 880}
@@ -72,7 +69,6 @@ def cells(output):
     return list((output[0] / "cells").iterdir())
 
 
-@pytest.mark.matrix
 def test_results(output):
     results = json.loads((output[0] / "results.json").read_text())
     assert [summary["method"] for summary in results["summaries"]] == ["aligned", "sft", "mixed_refusals"]
@@ -80,7 +76,6 @@ def test_results(output):
     assert results["settings"]["scenarios"]["short"]["tuning"]["epochs"] == 0.1
 
 
-@pytest.mark.matrix
 def test_the_audit_is_measured_against_the_truth(output):
     (audit,) = json.loads((output[0] / "results.json").read_text())["audits"]
     found = audit["detection"]
@@ -91,7 +86,6 @@ def test_the_audit_is_measured_against_the_truth(output):
     assert f"| {found['recall']['count']} of 40 (" in (output[0] / "tables.md").read_text()
 
 
-@pytest.mark.matrix
 def test_guard_is_calibrated_once_and_never_sees_the_test_families(output):
     folder, arguments = output
     run(*arguments, "--methods", "sft,mixed_refusals,guard")
@@ -119,18 +113,3 @@ def test_ones_own_model_and_data(tmp_path):
     aligned, sft = (summary["figures"] for summary in results["summaries"])
     assert 0 < aligned["accuracy"]["mean"] < sft["accuracy"]["mean"] <= 1
     assert {"greedy", "sampled", "over_refusal", "helped"} <= sft.keys()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--methods", "sft,magic"], "magic"),
-        (["--model", "x"], "--data"),
-        (["--scenarios", "nowhere"], "nowhere"),
-    ],
-)
-def test_bad_options_are_named(arguments, named, tmp_path):
-    result = CliRunner().invoke(compare, ["-o", str(tmp_path / "out"), *arguments])
-    assert result.exit_code
-    assert named in result.output + str(result.exception)
-    assert not (tmp_path / "out").exists()
