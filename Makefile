@@ -59,7 +59,7 @@ test: install environments ## every suite, one after the other; a failure in one
 	$(MAKE) --keep-going test-main test-frameworks
 
 test-all: export MARKERS =
-test-all: test ## the same with every combination of launcher, mode and size
+test-all: test ## the same with every combination of launcher, mode and size, and the long commands
 
 test-main: install
 	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "$(MARKERS)"

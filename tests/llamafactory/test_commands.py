@@ -33,6 +33,7 @@ def equal_weights(ours: Path, theirs: Path) -> None:
         assert torch.allclose(left[name], weight, rtol=0, atol=1e-4 * moved), name
 
 
+@pytest.mark.matrix
 def test_pact_train(settings: dict[str, Any], tmp_path: Path) -> None:
     """A YAML and overrides of both kinds; the record and the line that a user sees last."""
     config = commands.write(settings, tmp_path / "cfg.yaml")

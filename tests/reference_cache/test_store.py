@@ -112,6 +112,7 @@ print(len(missing), len(store), flush=True)
 """
 
 
+@pytest.mark.matrix
 def test_of_two_processes_one_builds_and_both_read(tmp_path):
     command = [sys.executable, "-c", _WORKER, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
