@@ -247,6 +247,7 @@ print(json.dumps(watch.losses[0]))
 
 
 @pytest.mark.framework
+@pytest.mark.matrix
 def test_a_strangers_installed_objective_trains(tmp_path):
     wheel = write_wheel(tmp_path, documented_example("register_objectives"))
     site = tmp_path / "site"
