@@ -53,7 +53,8 @@ def run(settings: BenchSettings) -> dict[str, Any]:
     cases = grid(settings.grid)
     under = conditions(settings)
     results: dict[str, Any] = {"conditions": under, "rows": _measured_before(_file(settings, ".json"), under)}
-    with tqdm(total=sum(_measurements(case, settings) for case in cases) + 1, unit="measurement") as bar:
+    total = sum(_measurements(case, settings) for case in cases) + 1
+    with tqdm(total=total, unit="measurement", dynamic_ncols=True) as bar:
         for case in cases:
             bar.set_description(case.name)
             if is_measured(results["rows"], case):

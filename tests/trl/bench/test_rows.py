@@ -78,7 +78,7 @@ def test_table_and_plots(tmp_path):
     assert "times plain" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
 
 
-def test_a_case_is_measured_once_all_its_modes_are(tmp_path):
+def test_a_case_is_measured_once_all_its_modes_are():
     case = Case()
     rows = case_rows(case, *measured(case, {}))
     assert is_measured(rows, case)

@@ -14,7 +14,6 @@ from pact_trl.demo.tuning import Tuning
 
 pytestmark = pytest.mark.framework
 
-ROWS = 800
 TUNING = Tuning(epochs=0.8)
 PROMPTS = 30
 
@@ -35,9 +34,9 @@ def config(tmp_path_factory):
 
 def measured(config, output):
     model, tokenizer = finetuning.load_aligned()
-    rows = tiny_world.finetuning_rows(ROWS, seed=0)
+    rows = tiny_world.finetuning_rows(finetuning.EXAMPLES, seed=0)
     trainer, _ = finetuning.train(model, tokenizer, rows, config, TUNING, seed=0, output_path=output)
-    assert trainer.state.global_step == TUNING.steps(ROWS)
+    assert trainer.state.global_step == TUNING.steps(len(rows))
     settings = {"prompts": PROMPTS, "seed": 1000}
     evaluation = evaluate_model(trainer.model, tokenizer, ["pact_tiny"], batch_size=PROMPTS, task_settings=settings)
     return tiny_summary(evaluation)
