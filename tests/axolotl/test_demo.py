@@ -14,6 +14,7 @@ from pact_axolotl.evaluation import evaluate
 from pact_plugins import tiny_world
 from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run
+from tests.helpers.prompts import write_prompts
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
@@ -48,10 +49,7 @@ def plain(trained: Callable[..., Run], rows: list[dict[str, Any]]) -> Run:
 def protected(trained: Callable[..., Run], rows: list[dict[str, Any]], workplace: Path) -> Run:
     """The safety tokens are found before the first step, on prompts that are neither in training nor in the test."""
     block = {"base_model_path": str(tiny_world.base_path()), "cache_path": "cache", "calibration_batch_size": 64}
-    for kind, draw in {"harmful": tiny_world.harmful_prompts, "harmless": tiny_world.benign_prompts}.items():
-        file = workplace / f"{kind}.json"
-        file.write_text(json.dumps(draw(256, seed=21, split="train")))
-        block[f"{kind}_prompts_path"] = str(file)
+    block |= write_prompts(workplace, count=256, seed=21)
     run = trained("demo_protected", {**DEMO, "plugins": [PLUGIN], "pact": block}, rows).succeeded()
     assert run.record["optimizer_steps_protected"] == STEPS
     return run

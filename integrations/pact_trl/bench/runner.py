@@ -137,5 +137,7 @@ def conditions(settings: BenchSettings) -> dict[str, Any]:
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "steps": settings.steps,
+        "warmup": settings.warmup,
+        "profile": settings.profile,
         "versions": ", ".join(f"{name} {version(name)}" for name in names),
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from pact_evals.harness.evaluate import evaluate_model, tiny_summary
@@ -11,6 +9,7 @@ from pact_plugins import PACTConfig, tiny_world
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_trl.demo import finetuning
 from pact_trl.demo.tuning import Tuning
+from tests.helpers.prompts import write_prompts
 
 pytestmark = pytest.mark.framework
 
@@ -22,11 +21,7 @@ PROMPTS = 30
 def config(tmp_path_factory):
     """Safety tokens of the aligned model, found on its own refusals as the demo finds them."""
     folder = tmp_path_factory.mktemp("calibration")
-    settings = {}
-    for kind, draw in {"harmful": tiny_world.harmful_prompts, "harmless": tiny_world.benign_prompts}.items():
-        file = folder / f"{kind}.json"
-        file.write_text(json.dumps(draw(128, seed=21, split="train")))
-        settings[f"{kind}_prompts_path"] = str(file)
+    settings = write_prompts(folder, count=128, seed=21)
     model, tokenizer = finetuning.load_aligned()
     tokens = calibrate(model, tokenizer, PACTConfig(**settings), progress=False)
     return PACTConfig(safety_tokens=str(tokens.save(folder / "safety_tokens.safetensors")))

@@ -1,0 +1,18 @@
+"""Prompts of the tiny world as files, for runs that find their own safety tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pact_plugins import tiny_world
+
+
+def write_prompts(folder: Path, *, count: int, seed: int) -> dict[str, str]:
+    """Write ``count`` training prompts of each kind; returns the settings of ``PACTConfig`` that name the files."""
+    settings = {}
+    for kind, draw in {"harmful": tiny_world.harmful_prompts, "harmless": tiny_world.benign_prompts}.items():
+        file = folder / f"{kind}.json"
+        file.write_text(json.dumps(draw(count, seed=seed, split="train")))
+        settings[f"{kind}_prompts_path"] = str(file)
+    return settings
