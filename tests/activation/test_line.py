@@ -80,19 +80,21 @@ def test_python_starts_as_ever_when_the_package_is_gone(enabled: Environment) ->
         enabled.editable.write_text(text)
 
 
-def test_starting_imports_four_small_modules_and_takes_under_a_millisecond(environment: Environment) -> None:
+def test_starting_imports_four_small_modules_and_is_cheaper_than_json(environment: Environment) -> None:
     (environment.site / line.FILE_NAME).unlink(missing_ok=True)
     program = """
 import sys, time
-before, start = set(sys.modules), time.perf_counter()
+start = time.perf_counter()
+import json
+before, middle = set(sys.modules), time.perf_counter()
 from pact_plugins.activation import hook
 hook.install()
-print((time.perf_counter() - start) * 1e3, *sorted(set(sys.modules) - before))
+print((time.perf_counter() - middle) / (middle - start), *sorted(set(sys.modules) - before))
 """
     runs = [environment.run("-c", program).stdout.split() for _ in range(12)]
     assert runs[0][1:] == ["__future__", "pact_plugins", "pact_plugins.activation", "pact_plugins.activation.hook"]
-    # The fastest run: the others measure what else the machine does, and the first one compiles.
-    assert min(float(run[0]) for run in runs) < 1.0
+    # A ratio, as machines differ, and of the best run, as the others measure what else the machine does.
+    assert min(float(run[0]) for run in runs) < 0.5
 
 
 def _without_privileges(command: click.Command, folder: Path, answer: Connection) -> None:
