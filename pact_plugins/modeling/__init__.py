@@ -2,7 +2,7 @@
 
 from pact_plugins.modeling.anatomy import Anatomy, dissect, is_sharded
 from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
-from pact_plugins.modeling.execution import AutocastState, evaluation_mode, preserved_random_state
+from pact_plugins.modeling.execution import AutocastState, evaluation_mode, preserved_random_state, preserved_sharding
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
 from pact_plugins.modeling.loading import whole_on_every_rank
@@ -19,6 +19,7 @@ __all__ = [
     "is_sharded",
     "model_fingerprint",
     "preserved_random_state",
+    "preserved_sharding",
     "prompt_ids",
     "response_ids",
     "tokenizer_fingerprint",

@@ -38,6 +38,26 @@ def preserved_random_state() -> Iterator[None]:
         numpy.random.set_state(numpy_state)
 
 
+@contextmanager
+def preserved_sharding(module: nn.Module) -> Iterator[None]:
+    """Parameters of FSDP2 that are shards now are shards again afterwards.
+
+    Units that stay whole from their forward to their backward pass would, without a backward pass, still be whole when
+    training starts, and a trainer that reads such a parameter itself would not see what it sees without us.
+    """
+    if not torch.distributed.is_available():
+        yield
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    units = [child for child in module.modules() if isinstance(child, FSDPModule)]
+    try:
+        yield
+    finally:
+        for unit in units:
+            unit.reshard()
+
+
 @dataclass(frozen=True)
 class AutocastState:
     """Mixed precision as it was at one place, to be entered again at another."""

@@ -12,7 +12,7 @@ from torch import nn
 from pact_plugins import plugins
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce
-from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, preserved_random_state
+from pact_plugins.modeling import LiveHead, assistant_header_ids, dissect, preserved_random_state, preserved_sharding
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.aligned import AlignedModel
 from pact_plugins.training.anchor import Anchor
@@ -75,7 +75,7 @@ def prepare(
 ) -> Preparation:
     """Check the model, find the safety tokens, build reference, gate and anchor.
 
-    The random-number state is left as it was.
+    The random-number state and the model's sharding are left as they were.
 
     Args:
         model: what the trainer calls; the hooks are put on by the attachment's ``attach_to_*``.
@@ -95,7 +95,7 @@ def prepare(
     check_tokenizer_fits(anatomy, tokenizer)
     data = _data_to_gate(config, train_dataloader)
     half_precision = precision is not None
-    with preserved_random_state():
+    with preserved_random_state(), preserved_sharding(anatomy.model):
         aligned = AlignedModel(anatomy, config, resumed=resumed)
         watched = watch_tokens(anatomy, aligned, tokenizer, config, safety_tokens)
         head = LiveHead(anatomy.causal_lm)

@@ -18,13 +18,13 @@ from tests.helpers.prompts import write_prompts
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
-STEPS = 150
+STEPS = 100
 PROMPTS = 60
 DEMO = {
     **LORA,
     "sequence_len": 128,
     "micro_batch_size": 16,
-    "num_epochs": 3,
+    "num_epochs": 2,
     "max_steps": STEPS,
     "learning_rate": 3e-3,
     "lr_scheduler": "linear",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 import torch
@@ -43,15 +42,10 @@ def engines(checkpoints, tmp_path_factory):
 
     def folder_of(name):
         if name not in folders:
-            python = sys.executable
-            if name.startswith("zero"):
-                if not launching.ENGINES_PYTHON.exists():
-                    pytest.skip(f"{launching.ENGINES_PYTHON} is missing: make environments")
-                python = launching.ENGINES_PYTHON
             everything = cases.all_of(checkpoints)
             if name in ("fsdp2", "zero3"):
                 everything |= cases.refused(checkpoints)
-            folders[name] = launching.start(name, tmp_path_factory.mktemp(name), everything, python)
+            folders[name] = launching.start(name, tmp_path_factory.mktemp(name), everything)
         return folders[name]
 
     return folder_of

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.helpers.trainers import python_path
@@ -17,16 +18,31 @@ CONFIGURATIONS = ROOT / "examples" / "accelerate"
 ENGINES_PYTHON = ROOT / ".venvs" / "engines" / "bin" / "python"
 _PRINT_ENVIRONMENT = """
 import json, sys
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.commands import launch
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
-args = launch_command_parser().parse_args(["--config_file", sys.argv[1], "worker.py"])
-args, *_ = _validate_launch_command(args)
-environment = prepare_deepspeed_cmd_env(args)[1] if args.use_deepspeed else prepare_multi_gpu_env(args)
-print(json.dumps({k: v for k, v in environment.items() if k.startswith(("ACCELERATE_", "FSDP_"))}))
+
+def show(environment):
+    print(json.dumps({k: v for k, v in environment.items() if k.startswith(("ACCELERATE_", "FSDP_"))}))
+
+launch.deepspeed_launcher = lambda args: show(prepare_deepspeed_cmd_env(args)[1])
+launch.multi_gpu_launcher = lambda args: show(prepare_multi_gpu_env(args))
+launch.launch_command(launch.launch_command_parser().parse_args(["--config_file", sys.argv[1], "worker.py"]))
 """
 
 
-def accelerate_environment(configuration: Path, python: Path | str = sys.executable) -> dict[str, str]:
+def engines_python() -> Path:
+    """The interpreter of the environment with DeepSpeed and bitsandbytes; without it, the calling test is skipped."""
+    if not ENGINES_PYTHON.exists():
+        pytest.skip(f"{ENGINES_PYTHON} is missing: make environments")
+    return ENGINES_PYTHON
+
+
+def python_for(engine: str) -> Path:
+    """The interpreter that can import this engine."""
+    return engines_python() if engine.startswith("zero") else Path(sys.executable)
+
+
+def accelerate_environment(configuration: Path, python: Path) -> dict[str, str]:
     """What accelerate's own launcher makes of a configuration file; an interpreter of its own, as it exports some."""
     command = [str(python), "-c", _PRINT_ENVIRONMENT, str(configuration)]
     printed = subprocess.run(command, cwd=ROOT, env=python_path(), capture_output=True, text=True)
@@ -42,9 +58,10 @@ def on_the_cpu(name: str, folder: Path) -> Path:
     return path
 
 
-def start(engine: str, folder: Path, cases: dict[str, dict[str, Any]], python: Path | str) -> Path:
+def start(engine: str, folder: Path, cases: dict[str, dict[str, Any]]) -> Path:
     """Run the cases in two processes of one engine and return the folder with a folder for each."""
     folder.mkdir(parents=True, exist_ok=True)
+    python = python_for(engine)
     environment = accelerate_environment(on_the_cpu(engine, folder), python)
     command = [str(python), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     finished = subprocess.run(

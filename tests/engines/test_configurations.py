@@ -22,7 +22,7 @@ EXPECTED = {
 
 @cache
 def environment(engine):
-    return launching.accelerate_environment(launching.CONFIGURATIONS / f"{engine}.yaml")
+    return launching.accelerate_environment(launching.CONFIGURATIONS / f"{engine}.yaml", launching.python_for(engine))
 
 
 def test_every_example_is_tried():

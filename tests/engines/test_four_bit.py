@@ -16,12 +16,10 @@ pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
 @pytest.fixture(scope="module")
 def quantised(checkpoints, tmp_path_factory):
-    if not launching.ENGINES_PYTHON.exists():
-        pytest.skip(f"{launching.ENGINES_PYTHON} is missing: make environments")
     folder = tmp_path_factory.mktemp("four_bit")
     case = {"model": checkpoints[0], "adapter": "lora", "learning_rate": 0.5, "four_bit": True}
     cases = {"plain": {**case, "config": {"kl_coef": 0.0}}, "pact": {**case, "config": {"kl_coef": 4.0}}}
-    command = [launching.ENGINES_PYTHON, "-m", "tests.engines.worker", "none", folder, json.dumps(cases)]
+    command = [launching.engines_python(), "-m", "tests.engines.worker", "none", folder, json.dumps(cases)]
     finished = subprocess.run(
         [str(part) for part in command],
         cwd=launching.ROOT,

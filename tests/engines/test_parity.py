@@ -65,17 +65,10 @@ def test_parameters_are_really_sharded(engines, name):
     _, zero3 = read(engines("zero3") / name)
     assert ddp["dtensors"] == ddp["partitioned"] == 0
     assert fsdp2["dtensors"] == fsdp2["parameters"]
-    assert zero3["zero3_parameters"] == zero3["parameters"]
-    # DeepSpeed keeps the smallest ones whole: norms, and LoRA of rank 4.
-    assert zero3["partitioned"] >= 16
+    assert zero3["partitioned"] == zero3["zero3_parameters"] == zero3["parameters"]
     assert fsdp2["head_is_sharded"]
     assert zero3["head_is_sharded"]
-    assert [facts["distributed_type"] for facts in (ddp, fsdp2, zero2, zero3)] == [
-        "MULTI_CPU",
-        "FSDP",
-        "DEEPSPEED",
-        "DEEPSPEED",
-    ]
+    assert [facts["distributed_type"] for facts in (ddp, zero2, zero3)] == ["MULTI_CPU", "DEEPSPEED", "DEEPSPEED"]
     assert fsdp2["head_is_trained"] == zero3["head_is_trained"] == (name not in ("lora", "lora, reference by path"))
 
 

@@ -15,7 +15,7 @@ LABELS = {
     "match": "PACT match",
     "published": "PACT published",
     "published_positive": "PACT published, w > 0",
-    "full_kl": "full-vocabulary KL",
+    "full_kl": "full KL",
     "match_without_openers": "match, no openers",
     "random_tokens": "random tokens",
 }
@@ -76,12 +76,14 @@ def _figure(runs: Sequence[Run], method: str, column: Column) -> Figure:
 def terminal_table(runs: Sequence[Run]) -> Table:
     """The table at the end of ``pact demo``."""
     seeds = len({run["seed"] for run in runs})
-    table = Table(padding=(0, 0), title=f"Held-out prompts, %, mean over {seeds} seed(s), (smallest-largest)")
-    table.add_column("", min_width=14)
+    over = f"mean of {seeds} seeds (smallest-largest)" if seeds > 1 else "one seed"
+    table = Table(padding=(0, 0), title=f"Held-out prompts, %, {over}")
+    table.add_column("", min_width=14, max_width=14)
     for column in COLUMNS:
         table.add_column(f"{column.group}\n{column.name}", justify="right", min_width=8)
     for method, figures in summarise(runs).items():
-        table.add_row(LABELS.get(method, method), *map(str, figures))
+        # The spread below the mean: side by side, they do not fit into eighty columns.
+        table.add_row(LABELS.get(method, method), *(str(figure).replace(" (", "\n(") for figure in figures))
     return table
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-EPOCHS = 3
+EPOCHS = 2
 BATCH_SIZE = 16
 
 

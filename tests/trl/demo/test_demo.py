@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+
+from pact_trl.demo.finetuning import steps
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
@@ -65,13 +68,13 @@ def test_table_and_report(output):
     assert "report.html" in printed
     page = (output / "report.html").read_text()
     assert page.count("<svg") == 2
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "src=" not in page
+    # Namespaces are addresses too, but nothing is loaded from them.
+    assert not re.search(r"""src=|@import|href=["']?http|url\(["']?http""", page)
 
 
 def test_models_are_left_for_further_evaluation(output):
     assert (output / "match-seed0" / "adapter_model.safetensors").is_file()
-    assert json.loads((output / "match-seed0" / "pact.json").read_text())["optimizer_steps_protected"] == 150
+    assert json.loads((output / "match-seed0" / "pact.json").read_text())["optimizer_steps_protected"] == steps()
 
 
 def test_pact_eval_gives_the_demos_numbers(output, runs):
