@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL, NAIVE = "plain", "cached", "online_lora", "online_full", "naive"
+PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "online_full"
+NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
 CALIBRATION = "calibration"
-MODES = {"lora": (PLAIN, CACHED, ONLINE_LORA, NAIVE), "full": (PLAIN, CACHED, ONLINE_FULL, NAIVE)}
+MODES = {
+    "lora": (PLAIN, CACHED, ONLINE_LORA, PLAIN_LOGITS, NAIVE),
+    "full": (PLAIN, CACHED, ONLINE_FULL, PLAIN_LOGITS, NAIVE),
+}
 
 
 @dataclass(frozen=True)

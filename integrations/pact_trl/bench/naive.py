@@ -19,8 +19,25 @@ from pact_plugins.training.prompt_free import prompt_free_batch
 from pact_plugins.training.responses import find_responses
 
 
-class NaiveTrainer(SFTTrainer):
-    """``SFTTrainer`` whose loss is computed from whole-vocabulary logits."""
+class LogitsTrainer(SFTTrainer):
+    """``SFTTrainer`` whose cross-entropy is computed from whole-vocabulary logits: what the naive term is added to."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        """Cross-entropy plus ``term``, both as means over the response tokens of the micro-batch."""
+        labels = inputs["labels"]
+        batch = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        logits = model(**batch).logits.float()
+        cross_entropy = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        loss = cross_entropy + self.term(logits, labels, batch)
+        return (loss, None) if return_outputs else loss
+
+    def term(self, _logits: Tensor, _labels: Tensor, _batch: dict[str, Tensor], /) -> Tensor | float:
+        """What is added to the cross-entropy: nothing."""
+        return 0.0
+
+
+class NaiveTrainer(LogitsTrainer):
+    """The published term from a second model's whole-vocabulary logits."""
 
     def __init__(self, *args: Any, safety_tokens: SafetyTokens, header_ids: list[int], **kwargs: Any) -> None:
         self._reference = copy.deepcopy(kwargs["model"]).requires_grad_(False).eval()
@@ -30,11 +47,8 @@ class NaiveTrainer(SFTTrainer):
         self._weights = safety_tokens.weights.to(self.accelerator.device)
         self._header_ids = header_ids
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-        """Cross-entropy and the published term, both as means over the response tokens of the micro-batch."""
-        labels = inputs["labels"]
-        batch = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
-        logits = model(**batch).logits
+    def term(self, logits: Tensor, labels: Tensor, batch: dict[str, Tensor], /) -> Tensor:
+        """The published divergence."""
         responses = find_responses(labels)
         with torch.no_grad():
             full = self._reference(**batch).logits.float()
@@ -42,9 +56,8 @@ class NaiveTrainer(SFTTrainer):
             without = self._reference(
                 input_ids=prompt_free.input_ids, attention_mask=prompt_free.attention_mask
             ).logits.float()
-        cross_entropy = nn.functional.cross_entropy(logits.float()[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         divergence = published(
-            self._of_safety_tokens(responses.select(logits.float())),
+            self._of_safety_tokens(responses.select(logits)),
             self._of_safety_tokens(responses.select(full)),
             self._of_safety_tokens(without[prompt_free.rows, prompt_free.columns]),
             self._weights,
@@ -52,8 +65,7 @@ class NaiveTrainer(SFTTrainer):
             temperature=2.0,
             gate=GateConfig(),
         )
-        loss = cross_entropy + divergence.mean()
-        return (loss, None) if return_outputs else loss
+        return divergence.mean()
 
     def _of_safety_tokens(self, logits: Tensor) -> Tensor:
         return logits[:, self._token_ids]

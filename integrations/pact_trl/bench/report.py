@@ -42,6 +42,9 @@ def _line(row: Row) -> str:
         notes.append(f"three epochs with building the cache {row['three_epochs_ratio']:.2f}")
     if "memory_ratio_without_copy" in row:
         notes.append(f"memory without the copied weights {row['memory_ratio_without_copy']:.2f}")
+    if "time_ratio_to_plain_logits" in row:
+        times = f"time {row['time_ratio_to_plain_logits']:.2f}, memory {row['memory_ratio_to_plain_logits']:.2f}"
+        notes.append(f"to plain_logits: {times}")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]
     shape = [f"{row['parameters'] / 1e6:.0f}M", *(str(row[key]) for key in list(AXES)[:3])]
     return "| " + " | ".join([row["training"], row["mode"], *shape, *ratios, "; ".join(notes)]) + " |"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from pact_trl.bench.cases import CACHED, ONLINE_FULL, PLAIN, Case
+from pact_trl.bench.cases import CACHED, NAIVE, ONLINE_FULL, PLAIN, PLAIN_LOGITS, Case
 
 EPOCHS = 3
 
@@ -43,6 +43,9 @@ def case_rows(case: Case, timing: Mapping[str, Any], memory: Mapping[str, Mappin
         if mode == ONLINE_FULL:
             without_copy = memory[mode]["peak_bytes"] - memory[mode]["weight_bytes"]
             row["memory_ratio_without_copy"] = without_copy / memory[PLAIN]["peak_bytes"]
+        if mode == NAIVE:
+            row["time_ratio_to_plain_logits"] = paired_ratio(values["wall"], timings[PLAIN_LOGITS]["wall"])
+            row["memory_ratio_to_plain_logits"] = memory[mode]["peak_bytes"] / memory[PLAIN_LOGITS]["peak_bytes"]
         rows.append(row)
     return rows
 

@@ -14,8 +14,8 @@ from trl import SFTConfig, SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens, tiny_world
 from pact_plugins.modeling import assistant_header_ids
-from pact_trl.bench.cases import CACHED, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, SIZES, Case
-from pact_trl.bench.naive import NaiveTrainer
+from pact_trl.bench.cases import CACHED, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, PLAIN_LOGITS, SIZES, Case
+from pact_trl.bench.naive import LogitsTrainer, NaiveTrainer
 
 _REFERENCES = {CACHED: "cache", ONLINE_LORA: "adapter_off", ONLINE_FULL: "frozen_copy"}
 
@@ -94,11 +94,11 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrai
         header_ids = assistant_header_ids(tokenizer)
         trainer: SFTTrainer = NaiveTrainer(**settings, safety_tokens=tokens, header_ids=header_ids)
     else:
-        trainer = SFTTrainer(**settings)
+        trainer = (LogitsTrainer if mode == PLAIN_LOGITS else SFTTrainer)(**settings)
     if mode in _REFERENCES:
         config = PACTConfig(reference=_REFERENCES[mode], cache_path=str(folder / "cache"))
         trainer.add_callback(PACTCallback(config, safety_tokens=tokens))
-    elif mode not in (PLAIN, NAIVE):
+    elif mode not in (PLAIN, PLAIN_LOGITS, NAIVE):
         raise ValueError(f"unknown mode {mode!r}")
     trainer.remove_callback(PrinterCallback)
     return trainer

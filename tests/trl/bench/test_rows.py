@@ -9,7 +9,7 @@ import pytest
 
 from pact_plugins.files import write_json
 from pact_trl.bench import runner
-from pact_trl.bench.cases import CACHED, CALIBRATION, MODES, ONLINE_FULL, PLAIN, Case, grid
+from pact_trl.bench.cases import CACHED, CALIBRATION, MODES, NAIVE, ONLINE_FULL, PLAIN, PLAIN_LOGITS, Case, grid
 from pact_trl.bench.report import along, write_plots, write_table
 from pact_trl.bench.rows import case_rows, is_measured, paired_ratio, with_preparation
 
@@ -45,12 +45,14 @@ def test_three_epochs_with_the_cache():
 @pytest.mark.parametrize("training", MODES)
 def test_rows_of_a_case(training):
     case = replace(Case(), training=training)
-    rows = {row["mode"]: row for row in case_rows(case, *measured(case, {CACHED: 1.02}))}
+    rows = {row["mode"]: row for row in case_rows(case, *measured(case, {CACHED: 1.02, PLAIN_LOGITS: 0.5, NAIVE: 0.9}))}
     assert list(rows) == list(case.modes)
     assert rows[PLAIN]["time_ratio"] == rows[PLAIN]["memory_ratio"] == 1.0
     assert rows[CACHED]["time_ratio"] == pytest.approx(1.02)
     assert rows[CACHED]["vocabulary_size"] == 131_072
     assert rows[CACHED]["memory_ratio"] == 1.5
+    assert rows[NAIVE]["time_ratio_to_plain_logits"] == pytest.approx(1.8)
+    assert rows[NAIVE]["memory_ratio_to_plain_logits"] == 1.0
     if training == "full":
         assert rows[ONLINE_FULL]["memory_ratio_without_copy"] == pytest.approx(1.1)
 
