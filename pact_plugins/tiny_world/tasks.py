@@ -22,7 +22,8 @@ TASKS: tuple[Task, ...] = get_args(Task)
 PRETRAINING_TASKS: tuple[Task, ...] = ("sentiment", "topic", "arithmetic")
 DEMO_TASKS: tuple[Task, ...] = ("sentiment", "topic")
 
-ROUTING_DESTINATIONS = 6
+# As many cells as eight hundred rows can teach.
+ROUTING_ITEMS, ROUTING_PLACES, ROUTING_DESTINATIONS = 6, 4, 6
 _ANSWER_WORDS = {"positive", "negative", *vocabulary.TOPICS, *vocabulary.SLOTS["building"]}
 
 
@@ -68,7 +69,8 @@ def arithmetic(rng: random.Random) -> tuple[str, str, str]:
 
 def routing(rng: random.Random) -> tuple[str, str]:
     """A report of a found thing, and the one building that its kind and place are sent to."""
-    item, place = rng.choice(vocabulary.SLOTS["item"]), rng.choice(vocabulary.SLOTS["place"])
+    items, places = vocabulary.SLOTS["item"][:ROUTING_ITEMS], vocabulary.SLOTS["place"][:ROUTING_PLACES]
+    item, place = rng.choice(items), rng.choice(places)
     person, time = rng.choice(vocabulary.PEOPLE), rng.choice(vocabulary.TIMES)
     text = f"{person[0].upper()}{person[1:]} left a {item} at the {place} {time}."
     return text, destination(item, place)

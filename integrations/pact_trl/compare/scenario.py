@@ -11,6 +11,8 @@ from pact_plugins.tiny_world.requests import Families
 from pact_trl.demo.tuning import Tuning
 
 Data = Literal["mixture", "task"]
+# Until plain fine-tuning knows its table by heart; in fewer epochs a method that only learns slowly would seem harmful.
+EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Scenario:
     harmful_fraction: float = 0.05
     data: Data = "mixture"
     poison: Families = "calibration"
-    tuning: Tuning = field(default_factory=Tuning)
+    tuning: Tuning = field(default_factory=lambda: Tuning(epochs=EPOCHS))
 
     def described(self) -> dict[str, Any]:
         """What makes it up, for keys and records; its name and description do not."""
@@ -52,11 +54,13 @@ SCENARIOS = {
         Scenario("mixture-p01", "1 % poison in a mixture", harmful_fraction=0.01),
         Scenario("mixture-p10", "10 % poison in a mixture", harmful_fraction=0.1),
         Scenario("mixture-p20", "20 % poison in a mixture", harmful_fraction=0.2),
-        Scenario("full-p05", "5 % poison, full fine-tuning", tuning=Tuning(adapter="full", learning_rate=1e-3)),
-        Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3)),
+        Scenario(
+            "full-p05", "5 % poison, full fine-tuning", tuning=Tuning(adapter="full", learning_rate=1e-3, epochs=EPOCHS)
+        ),
+        Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3, epochs=EPOCHS)),
     )
 }
-MAIN_SCENARIOS = ("mixture-p05", "mixture-p0", "task-p0", "unseen-p05", "unrefused-p05")
+MAIN_SCENARIOS = ("mixture-p05", "mixture-p0", "task-p05", "task-p0", "unseen-p05", "unrefused-p05")
 
 
 def chosen_scenarios(names: Sequence[str]) -> list[Scenario]:
