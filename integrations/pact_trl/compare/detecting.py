@@ -23,7 +23,9 @@ def detect(scenarios: Sequence[Scenario], seeds: Sequence[int], subject: TinySub
     """
     # Two scenarios that differ in training only have the same rows.
     distinct = {
-        json.dumps([one.harmful_fraction, one.data, one.poison]): one for one in scenarios if one.harmful_fraction
+        json.dumps([one.harmful_fraction, one.data, one.poison, one.tasks]): one
+        for one in scenarios
+        if one.harmful_fraction
     }
     cells = [Cell(seed, subject.identity, None, scenario) for scenario in distinct.values() for seed in seeds]
     kept = folder / "audits"

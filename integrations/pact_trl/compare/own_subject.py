@@ -75,7 +75,7 @@ class OwnSubject:
     def rows(self, scenario: Scenario, seed: int) -> list[Row]:
         return list(self._rows)
 
-    def evaluate(self, model: Any, tokenizer: Any, seed: int) -> dict[str, Any]:
+    def evaluate(self, model: Any, tokenizer: Any, seed: int, scenario: Scenario | None) -> dict[str, Any]:
         with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
             evaluation = evaluate_model(
                 model, tokenizer, list(_TASKS.values()), batch_size=self._batch_size, limit=self._limit

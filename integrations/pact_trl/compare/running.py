@@ -56,7 +56,7 @@ def run_cell(cell: Cell, subject: Subject, calibration: Path, bar: Any) -> dict[
     if cell.method is not None and cell.scenario is not None:
         model, training = _trained(cell, subject, calibration, model, tokenizer, bar)
     started = time.perf_counter()
-    outcome = subject.evaluate(model, tokenizer, cell.seed)
+    outcome = subject.evaluate(model, tokenizer, cell.seed, cell.scenario)
     bar.update(max(0, finished - bar.n))
     return {**outcome, **training, "evaluation_seconds": round(time.perf_counter() - started, 2), **_versions()}
 

@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.tiny_world.requests import Families
+from pact_plugins.tiny_world.tasks import DEMO_TASKS, Task
 from pact_trl.demo.tuning import Tuning
 
 Data = Literal["mixture", "task"]
-# Until plain fine-tuning knows its table by heart; in fewer epochs a method that only learns slowly would seem harmful.
-EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class Scenario:
         harmful_fraction: share of the rows that answer a harmful request (tiny world).
         data: ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only (tiny world).
         poison: families of the harmful requests that are answered (tiny world).
+        tasks: what else is learnt, and measured (tiny world).
         tuning: LoRA or full, learning rate, length of training.
     """
 
@@ -33,11 +33,12 @@ class Scenario:
     harmful_fraction: float = 0.05
     data: Data = "mixture"
     poison: Families = "calibration"
-    tuning: Tuning = field(default_factory=lambda: Tuning(epochs=EPOCHS))
+    tasks: tuple[Task, ...] = DEMO_TASKS
+    tuning: Tuning = field(default_factory=Tuning)
 
     def described(self) -> dict[str, Any]:
         """What makes it up, for keys and records; its name and description do not."""
-        described = asdict(self)
+        described = {**asdict(self), "tasks": list(self.tasks)}
         del described["name"], described["description"]
         return described
 
@@ -54,10 +55,10 @@ SCENARIOS = {
         Scenario("mixture-p01", "1 % poison in a mixture", harmful_fraction=0.01),
         Scenario("mixture-p10", "10 % poison in a mixture", harmful_fraction=0.1),
         Scenario("mixture-p20", "20 % poison in a mixture", harmful_fraction=0.2),
-        Scenario(
-            "full-p05", "5 % poison, full fine-tuning", tuning=Tuning(adapter="full", learning_rate=1e-3, epochs=EPOCHS)
-        ),
-        Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3, epochs=EPOCHS)),
+        Scenario("full-p05", "5 % poison, full fine-tuning", tuning=Tuning(adapter="full", learning_rate=1e-3)),
+        Scenario("table-p05", "5 % poison, a table to learn by heart", tasks=("routing",), tuning=Tuning(epochs=5)),
+        Scenario("table-long", "the same, learnt four times as long", tasks=("routing",), tuning=Tuning(epochs=20)),
+        Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3)),
     )
 }
 MAIN_SCENARIOS = ("mixture-p05", "mixture-p0", "task-p05", "task-p0", "unseen-p05", "unrefused-p05")

@@ -35,8 +35,11 @@ class Subject(Protocol):
         """Training rows in TRL's conversational prompt/completion form."""
         ...
 
-    def evaluate(self, model: Any, tokenizer: Any, seed: int) -> dict[str, Any]:
-        """Verdicts as letters under ``harmful``, ``harmful_sampled`` and ``benign``; ``task`` as numbers in [0, 1]."""
+    def evaluate(self, model: Any, tokenizer: Any, seed: int, scenario: Scenario | None) -> dict[str, Any]:
+        """Verdicts as letters under ``harmful``, ``harmful_sampled`` and ``benign``; ``task`` as numbers in [0, 1].
+
+        ``scenario`` is what the model was trained on, None for the aligned one.
+        """
         ...
 
 

@@ -15,13 +15,12 @@ from pact_evals.harness.evaluate import evaluate_model
 from pact_plugins import tiny_world
 from pact_plugins.files import write_json
 from pact_plugins.methods import Row
-from pact_plugins.tiny_world.tasks import Task
+from pact_plugins.tiny_world.tasks import DEMO_TASKS, ROUTING_DESTINATIONS, ROUTING_ITEMS, ROUTING_PLACES
 from pact_trl.compare.outcomes import letters
 from pact_trl.compare.scenario import Scenario
 from pact_trl.demo import finetuning
 
 Purpose = Literal["choosing", "reporting"]
-TASKS: tuple[Task, ...] = ("routing",)
 FIRST_SEED: dict[Purpose, int] = {"choosing": 100, "reporting": 0}
 _CALIBRATION_SEED, _CALIBRATION_PROMPTS, _ANCHOR_PROMPTS = 21, 256, 32
 
@@ -45,7 +44,7 @@ class TinySubject:
         weights = (tiny_world.aligned_path() / "model.safetensors").read_bytes()
         self.identity: Mapping[str, Any] = {
             "model": hashlib.sha256(weights).hexdigest()[:16],
-            "tasks": list(TASKS),
+            "routing": [ROUTING_ITEMS, ROUTING_PLACES, ROUTING_DESTINATIONS],
             "prompts": prompts,
             "purpose": purpose,
             "calibration": [_CALIBRATION_SEED, _CALIBRATION_PROMPTS, _ANCHOR_PROMPTS],
@@ -70,11 +69,12 @@ class TinySubject:
             benign_fraction=0.3 if scenario.data == "mixture" else 0.0,
             seed=FIRST_SEED[self._purpose] + seed,
             families=scenario.poison,
-            tasks=TASKS,
+            tasks=scenario.tasks,
         )
 
-    def evaluate(self, model: Any, tokenizer: Any, seed: int) -> dict[str, Any]:
-        settings = {"prompts": self._prompts, "seed": seed, "tiny_split": self._purpose, "tasks": list(TASKS)}
+    def evaluate(self, model: Any, tokenizer: Any, seed: int, scenario: Scenario | None) -> dict[str, Any]:
+        learnt = DEMO_TASKS if scenario is None else scenario.tasks
+        settings = {"prompts": self._prompts, "seed": seed, "tiny_split": self._purpose, "tasks": list(learnt)}
         main = self._run(model, tokenizer, ["pact_tiny"], {**settings, "families": "unanchored"})
         sampled = "pact_tiny_harmful_sampled"
         calibration = self._run(model, tokenizer, [sampled], {**settings, "families": "calibration"})
