@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "online_full"
 NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
+GATE, ANCHOR, GUARD = "gate", "anchor", "guard"
 CALIBRATION = "calibration"
 MODES = {
     "lora": (PLAIN, CACHED, ONLINE_LORA, PLAIN_LOGITS, NAIVE),
     "full": (PLAIN, CACHED, ONLINE_FULL, PLAIN_LOGITS, NAIVE),
 }
+PARTS = (GATE, ANCHOR, GUARD)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Case:
         sequence_length: tokens of every row, half of them response.
         safety_tokens: number of safety tokens.
         batch_size: rows of a step.
+        parts: whether gate, anchor and all of guard are measured too.
     """
 
     training: str = "lora"
@@ -53,11 +56,12 @@ class Case:
     sequence_length: int = 512
     safety_tokens: int = 50
     batch_size: int = 2
+    parts: bool = False
 
     @property
     def modes(self) -> tuple[str, ...]:
         """Its modes, ``plain`` first."""
-        return MODES[self.training]
+        return MODES[self.training] + (PARTS if self.parts else ())
 
     @property
     def name(self) -> str:
@@ -67,20 +71,22 @@ class Case:
 
 def grid(name: str) -> list[Case]:
     """The cases of ``quick``, ``cpu`` or ``gpu``: a centre, and one axis at a time away from it."""
-    centre = Case()
+    centre = Case(parts=True)
     if name == "quick":
         tiny = replace(centre, size="tiny", vocabulary_size=32_768, sequence_length=256)
-        return [tiny, replace(tiny, training="full")]
+        return [tiny, replace(tiny, training="full", parts=False)]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
     large = replace(centre, size="1b", sequence_length=2048, batch_size=4)
-    return [large, replace(large, training="full"), replace(large, size="8b"), replace(large, sequence_length=8192)]
+    bare = replace(large, parts=False)
+    return [large, replace(bare, training="full"), replace(bare, size="8b"), replace(bare, sequence_length=8192)]
 
 
 def _axes(
     centre: Case, *, vocabularies: Sequence[int], lengths: Sequence[int], counts: Sequence[int], sizes: Sequence[str]
 ) -> list[Case]:
     cases = [centre, replace(centre, training="full")]
+    centre = replace(centre, parts=False)
     cases += [
         replace(centre, training=training, vocabulary_size=value)
         for value in vocabularies

@@ -14,10 +14,29 @@ from trl import SFTConfig, SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens, tiny_world
 from pact_plugins.modeling import assistant_header_ids
-from pact_trl.bench.cases import CACHED, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, PLAIN_LOGITS, SIZES, Case
+from pact_trl.bench.cases import (
+    ANCHOR,
+    CACHED,
+    GATE,
+    GUARD,
+    NAIVE,
+    ONLINE_FULL,
+    ONLINE_LORA,
+    PLAIN,
+    PLAIN_LOGITS,
+    SIZES,
+    Case,
+)
 from pact_trl.bench.naive import LogitsTrainer, NaiveTrainer
 
-_REFERENCES = {CACHED: "cache", ONLINE_LORA: "adapter_off", ONLINE_FULL: "frozen_copy"}
+_REFERENCES: dict[str, dict[str, Any]] = {
+    CACHED: {"reference": "cache"},
+    ONLINE_LORA: {"reference": "adapter_off"},
+    ONLINE_FULL: {"reference": "frozen_copy"},
+    GATE: {"kl_coef": 0.0, "gate_training_rows": "hard"},
+    ANCHOR: {"kl_coef": 0.0, "anchor": "bundled"},
+    GUARD: {"preset": "guard"},
+}
 
 
 def load_tokenizer() -> Any:
@@ -75,7 +94,7 @@ def build_safety_tokens(case: Case, tokenizer: Any) -> SafetyTokens:
         aligned_probability=probability,
         contrast_probability=probability,
         tokenizer=tokenizer,
-        settings={"scorer": "random"},
+        settings={"scorer": "random", "refusal_openers": chosen[:5].tolist()},
     )
 
 
@@ -96,7 +115,7 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrai
     else:
         trainer = (LogitsTrainer if mode == PLAIN_LOGITS else SFTTrainer)(**settings)
     if mode in _REFERENCES:
-        config = PACTConfig(reference=_REFERENCES[mode], cache_path=str(folder / "cache"))
+        config = PACTConfig(**_REFERENCES[mode], cache_path=str(folder / "cache"))
         trainer.add_callback(PACTCallback(config, safety_tokens=tokens))
     elif mode not in (PLAIN, PLAIN_LOGITS, NAIVE):
         raise ValueError(f"unknown mode {mode!r}")
@@ -112,6 +131,8 @@ def _arguments(case: Case, steps: int, output: Path) -> SFTConfig:
         per_device_train_batch_size=case.batch_size,
         learning_rate=1e-4,
         max_length=case.sequence_length,
+        # Rows of ids are otherwise trained on as a whole, whatever their mask says.
+        completion_only_loss=True,
         gradient_checkpointing=cuda,
         bf16=cuda,
         use_cpu=not cuda,

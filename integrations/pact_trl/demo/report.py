@@ -42,7 +42,7 @@ $training
 )
 _LIMITS = (
     "A world of templates is not a language: real models may rank the methods differently. Sampled compliance is "
-    "reduced, not gone. Even random tokens protect partly (run with --control to see it)."
+    "reduced, not gone. Even random tokens protect a little (run with --control to see it)."
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pact_trl.bench.calibration import measure_calibration
-from pact_trl.bench.cases import NAIVE, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
+from pact_trl.bench.cases import ANCHOR, GATE, GUARD, NAIVE, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
 from pact_trl.bench.subject import build_trainer
 from pact_trl.bench.turns import take_turns
 
@@ -16,7 +16,7 @@ CASE = Case(size="tiny", vocabulary_size=2048, sequence_length=32, safety_tokens
 
 
 def test_trainers_take_turns_on_the_same_rows(tmp_path):
-    modes = (PLAIN, ONLINE_LORA, PLAIN_LOGITS, NAIVE)
+    modes = (PLAIN, ONLINE_LORA, PLAIN_LOGITS, NAIVE, GATE, ANCHOR, GUARD)
     trainers = {mode: build_trainer(CASE, mode, steps=3, folder=tmp_path) for mode in modes}
     timings = take_turns(trainers, warmup=1, steps=2)
     for mode, timing in timings.items():
@@ -28,6 +28,13 @@ def test_trainers_take_turns_on_the_same_rows(tmp_path):
     for name, weight in weights[PLAIN].items():
         torch.testing.assert_close(weights[PLAIN_LOGITS][name], weight, rtol=1e-3, atol=1e-5, msg=name)
     assert any((weights[PLAIN][name] - weights[NAIVE][name]).abs().max() > 1e-4 for name in weights[PLAIN])
+
+
+def test_half_of_every_row_is_response(tmp_path):
+    trainer = build_trainer(CASE, PLAIN, steps=1, folder=tmp_path)
+    labels = next(iter(trainer.get_train_dataloader()))["labels"]
+    assert labels.shape == (CASE.batch_size, CASE.sequence_length)
+    assert (labels != -100).sum(1).tolist() == [CASE.sequence_length // 2] * CASE.batch_size
 
 
 def test_an_error_in_one_trainer_is_raised(tmp_path):

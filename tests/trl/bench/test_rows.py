@@ -57,13 +57,18 @@ def test_rows_of_a_case(training):
         assert rows[ONLINE_FULL]["memory_ratio_without_copy"] == pytest.approx(1.1)
 
 
+def test_the_parts_of_guard_are_measured_at_the_centre_only():
+    assert [case.parts for case in grid("cpu")] == [True, True, *[False] * 8]
+    assert grid("cpu")[0].modes[-3:] == ("gate", "anchor", "guard")
+
+
 def test_the_grid_varies_one_axis_at_a_time():
     cases = grid("cpu")
     assert len({case.name for case in cases}) == len(cases)
     centre = cases[0]
     for case in cases[1:]:
         changed = [key for key in vars(case) if getattr(case, key) != getattr(centre, key)]
-        assert len(set(changed) - {"batch_size", "training"}) <= 1, case
+        assert len(set(changed) - {"batch_size", "training", "parts"}) <= 1, case
 
 
 def test_table_and_plots(tmp_path):
