@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "online_full"
 NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
 GATE, ANCHOR, GUARD = "gate", "anchor", "guard"
+ASFT = "use_asft_loss"
 CALIBRATION = "calibration"
 MODES = {
     "lora": (PLAIN, CACHED, ONLINE_LORA, PLAIN_LOGITS, NAIVE),
     "full": (PLAIN, CACHED, ONLINE_FULL, PLAIN_LOGITS, NAIVE),
 }
+# `stage: pact` protects every trainer made while it runs, so its run has to be the last one to begin.
+LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, ONLINE_FULL)}
 PARTS = (GATE, ANCHOR, GUARD)
 
 
@@ -47,6 +50,7 @@ class Case:
         sequence_length: tokens of every row, half of them response.
         safety_tokens: number of safety tokens.
         batch_size: rows of a step.
+        framework: whose trainer trains.
         parts: whether gate, anchor and all of guard are measured too.
     """
 
@@ -57,10 +61,13 @@ class Case:
     safety_tokens: int = 50
     batch_size: int = 2
     parts: bool = False
+    framework: str = "trl"
 
     @property
     def modes(self) -> tuple[str, ...]:
         """Its modes, ``plain`` first."""
+        if self.framework == "llamafactory":
+            return LLAMAFACTORY_MODES[self.training]
         return MODES[self.training] + (PARTS if self.parts else ())
 
     @property
@@ -70,11 +77,13 @@ class Case:
 
 
 def grid(name: str) -> list[Case]:
-    """The cases of ``quick``, ``cpu`` or ``gpu``: a centre, and one axis at a time away from it."""
+    """The cases of ``quick``, ``cpu``, ``gpu`` or ``llamafactory``: a centre, and one axis at a time away from it."""
     centre = Case(parts=True)
     if name == "quick":
         tiny = replace(centre, size="tiny", vocabulary_size=32_768, sequence_length=256)
         return [tiny, replace(tiny, training="full", parts=False)]
+    if name == "llamafactory":
+        return [replace(centre, parts=False, framework=name, training=training) for training in LLAMAFACTORY_MODES]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
     large = replace(centre, size="1b", sequence_length=2048, batch_size=4)

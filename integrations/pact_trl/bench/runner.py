@@ -63,7 +63,8 @@ def run(settings: BenchSettings) -> dict[str, Any]:
             results["rows"] += _measure(case, settings, bar)
             _write(results, settings)
         bar.set_description(CALIBRATION)
-        if not any(row["mode"] == CALIBRATION for row in results["rows"]):
+        wanted = cases[0].framework == "trl"
+        if wanted and not any(row["mode"] == CALIBRATION for row in results["rows"]):
             centre = replace(cases[0], sequence_length=96)
             results["rows"].append(_worker(centre, what=CALIBRATION, refusals=CALIBRATION_REFUSALS))
         bar.update()
@@ -129,7 +130,8 @@ def _environment() -> Mapping[str, str]:
 def conditions(settings: BenchSettings) -> dict[str, Any]:
     """Machine, versions and date."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    names: Sequence[str] = ("pact-plugins", "torch", "transformers", "trl", "peft")
+    framework = "llamafactory" if settings.grid == "llamafactory" else "trl"
+    names: Sequence[str] = ("pact-plugins", "torch", "transformers", framework, "peft")
     return {
         "device": device,
         "processor": platform.processor() or platform.machine(),

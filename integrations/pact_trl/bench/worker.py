@@ -29,12 +29,22 @@ def main() -> None:
         print(json.dumps(MEASUREMENTS[request["what"]](case, request, Path(folder))))  # noqa: T201
 
 
-def _time(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _builder(case: Case) -> Any:
+    """The function that makes a trainer for one mode of ``case``."""
+    if case.framework == "llamafactory":
+        from pact_llamafactory.bench import build_trainer as build_factory_run
+
+        return build_factory_run
     from pact_trl.bench.subject import build_trainer
+
+    return build_trainer
+
+
+def _time(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from pact_trl.bench.turns import take_turns
 
     total = request["warmup"] + request["steps"]
-    trainers = {mode: build_trainer(case, mode, steps=total, folder=folder) for mode in request["modes"]}
+    trainers = {mode: _builder(case)(case, mode, steps=total, folder=folder) for mode in request["modes"]}
     timings = take_turns(trainers, warmup=request["warmup"], steps=request["steps"])
     parameters = sum(parameter.numel() for parameter in trainers[request["modes"][0]].model.parameters())
     return {"parameters": parameters, "timings": {mode: asdict(timing) for mode, timing in timings.items()}}
@@ -42,9 +52,7 @@ def _time(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any
 
 def _memory(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Peak of the whole process on a CPU, of the allocator on a GPU; and the bytes of a copied decoder."""
-    from pact_trl.bench.subject import build_trainer
-
-    trainer = build_trainer(case, request["mode"], steps=request["steps"], folder=folder)
+    trainer = _builder(case)(case, request["mode"], steps=request["steps"], folder=folder)
     trainer.train()
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
@@ -57,9 +65,7 @@ def _memory(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, A
 def _profile(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
-    from pact_trl.bench.subject import build_trainer
-
-    trainer = build_trainer(case, request["mode"], steps=request["steps"], folder=folder)
+    trainer = _builder(case)(case, request["mode"], steps=request["steps"], folder=folder)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
     with profile(activities=activities) as profiler:
         trainer.train()

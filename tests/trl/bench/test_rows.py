@@ -62,6 +62,13 @@ def test_the_parts_of_guard_are_measured_at_the_centre_only():
     assert grid("cpu")[0].modes[-3:] == ("gate", "anchor", "guard")
 
 
+def test_llamafactory_has_modes_of_its_own():
+    assert [case.modes for case in grid("llamafactory")] == [
+        ("plain", "use_asft_loss", "online_lora"),
+        ("plain", "use_asft_loss", "online_full"),
+    ]
+
+
 def test_the_grid_varies_one_axis_at_a_time():
     cases = grid("cpu")
     assert len({case.name for case in cases}) == len(cases)
