@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pact_plugins.errors import AttachmentError
+from pact_plugins.modeling.anatomy import is_sharded
 
 
 class OutputHead(Protocol):
@@ -103,7 +104,7 @@ class LiveHead:
     def is_sharded(self) -> bool:
         """Whether a projection gathers parameters from all ranks, so that every rank must make it."""
         parameters = self._causal_lm.get_output_embeddings().parameters()
-        return any(hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor") for parameter in parameters)
+        return any(map(is_sharded, parameters))
 
     def logits(self, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor:
         module = self._causal_lm.get_output_embeddings()

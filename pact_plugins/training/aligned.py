@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy
-from pact_plugins.training.reference import (
-    adapters_off,
-    aligned_model_path,
-    load_aligned_model,
-    refuse_unfaithful_adapter,
-)
+from pact_plugins.training.adapters import adapters_off, refuse_unfaithful_adapter
+from pact_plugins.training.aligned_checkpoint import aligned_model_path, load_aligned_model
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig

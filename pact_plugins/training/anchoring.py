@@ -18,10 +18,11 @@ from pact_plugins.guard.sampling import sampled_anchors
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, prompt_ids
 from pact_plugins.safety_tokens.calibration import teacher_force
+from pact_plugins.training.adapters import adapters_off
 from pact_plugins.training.aligned import AlignedModel
 from pact_plugins.training.anchor import Anchor
 from pact_plugins.training.gated_prompts import gated_contexts
-from pact_plugins.training.reference import FrozenCopyReference, Reference, adapters_off
+from pact_plugins.training.reference import FrozenCopyReference, Reference
 from pact_plugins.training.sequences import ContextRules
 from pact_plugins.training.training_data import TrainingData
 

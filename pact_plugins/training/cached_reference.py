@@ -14,6 +14,7 @@ from pact_plugins.messages import announce
 from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
 from pact_plugins.reference_cache import Entry, ReferenceStore, StoreDescription, hash_of_ids
 from pact_plugins.safety_tokens.automatic import cache_folder
+from pact_plugins.training.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.training.cache_building import BuildPlan, ReferenceQuestion, build
 from pact_plugins.training.reference import (
     AdapterOffReference,
@@ -22,10 +23,7 @@ from pact_plugins.training.reference import (
     ReferenceContext,
     ReferenceLogits,
     ReferenceRequest,
-    aligned_model_path,
     automatic_reference,
-    check_vocabulary,
-    load_aligned_model,
 )
 from pact_plugins.training.responses import IGNORE_INDEX
 from pact_plugins.training.sequences import ContextRules, TokenSequence, group_by_length, split_sequences
@@ -92,7 +90,7 @@ class CachedReference:
         path = aligned_model_path(anatomy, config, resumed=moved)
         if path is not None:
             anatomy = load_aligned_model(path, anatomy)
-            check_vocabulary(anatomy, path, self._context)
+            check_vocabulary(anatomy, path, self._context.anatomy, self._context.token_ids)
         decoder = anatomy.decoder if path is None else anatomy.decoder.requires_grad_(False)
         return DecoderReference(decoder, LiveHead(anatomy.causal_lm)), model_fingerprint(anatomy.causal_lm)
 

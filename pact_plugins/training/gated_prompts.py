@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from pact_plugins.distributed import gathered_text
 from pact_plugins.messages import is_main_process
-from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode
+from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode, is_sharded
 from pact_plugins.safety_tokens.calibration import TeacherForced, right_padded
 from pact_plugins.training.gated_rows import response_spans
 from pact_plugins.training.reference import safety_mass
@@ -34,8 +34,8 @@ def gated_contexts(
         opener_ids: (|R|,) the refusal openers.
         threshold: a refusal mass above it gates a response.
     """
-    is_sharded = any(hasattr(p, "ds_id") or hasattr(p, "full_tensor") for p in running.decoder.parameters())
-    indices = range(len(data)) if is_sharded else data.share
+    everywhere = any(map(is_sharded, running.decoder.parameters()))
+    indices = range(len(data)) if everywhere else data.share
     contexts: dict[tuple[int, ...], int] = {}
     rows = tqdm(data.rows(rules, indices), desc="reading the training set", disable=not is_main_process())
     for row in rows:

@@ -17,11 +17,11 @@ from pact_plugins.modeling import (
     AutocastState,
     LiveHead,
     OutputHead,
-    dissect,
     evaluation_mode,
-    preserved_random_state,
-    whole_on_every_rank,
+    is_sharded,
 )
+from pact_plugins.training.adapters import adapters_off, refuse_unfaithful_adapter
+from pact_plugins.training.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.training.prompt_free import prompt_free_batch
 from pact_plugins.training.responses import Responses
 
@@ -176,43 +176,6 @@ class AdapterOffReference(DecoderReference):
             yield
 
 
-# Initialisations that rewrite the base weights, so that the model without its adapter is not the aligned one.
-_REWRITING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq", "lora_ga", "orthogonal_residual")
-
-
-def rewrites_base_weights(initialisation: Any) -> bool:
-    """Whether PEFT's ``init_lora_weights`` is one that changes the base weights."""
-    return isinstance(initialisation, str) and initialisation.lower().startswith(_REWRITING_INITIALISATIONS)
-
-
-def refuse_unfaithful_adapter(peft_model: Any) -> None:
-    """Raise ConfigurationError where switching the adapter off does not give the aligned model back."""
-    for name, adapter in peft_model.peft_config.items():
-        initialisation = getattr(adapter, "init_lora_weights", True)
-        if rewrites_base_weights(initialisation):
-            raise ConfigurationError(
-                f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model "
-                "with the adapter off is not the aligned model; set reference_model_path to the aligned model"
-            )
-    if any(getattr(module, "merged", False) for module in peft_model.modules()):
-        raise ConfigurationError(
-            "an adapter is merged into the base weights; set reference_model_path to the aligned model"
-        )
-
-
-@contextmanager
-def adapters_off(peft_model: Any) -> Iterator[None]:
-    """``disable_adapter`` that also gives every parameter its own ``requires_grad`` back."""
-    before = [(parameter, parameter.requires_grad) for parameter in peft_model.parameters()]
-    try:
-        with peft_model.disable_adapter():
-            yield
-    finally:
-        for parameter, requires_grad in before:
-            if parameter.requires_grad != requires_grad:
-                parameter.requires_grad_(requires_grad)
-
-
 class FrozenCopyReference(DecoderReference):
     """A second decoder that never changes: copied when training starts, or loaded from ``reference_model_path``."""
 
@@ -226,7 +189,7 @@ class FrozenCopyReference(DecoderReference):
             head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
         else:
             loaded = load_aligned_model(path, context.anatomy)
-            check_vocabulary(loaded, path, context)
+            check_vocabulary(loaded, path, context.anatomy, context.token_ids)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
         super().__init__(decoder.requires_grad_(False).eval(), head)
 
@@ -245,63 +208,10 @@ def _input_embedding(decoder: Any) -> Tensor | None:
 
 
 def _refuse_partitioned(anatomy: Anatomy) -> None:
-    if any(
-        hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor") for parameter in anatomy.decoder.parameters()
-    ):
+    if any(map(is_sharded, anatomy.decoder.parameters())):
         raise ConfigurationError(
             "the model's parameters are sharded over the ranks, so they cannot be copied; set reference_model_path to "
             "the aligned model, or train an adapter"
-        )
-
-
-def aligned_model_path(anatomy: Anatomy, config: PACTConfig, *, resumed: bool) -> str | None:
-    """Where the aligned model has to be loaded from; None where the model in memory, as it is now, is aligned.
-
-    Raises:
-        ConfigurationError: it has to be loaded and nobody knows from where.
-    """
-    if config.reference_model_path is not None or not resumed:
-        return config.reference_model_path
-    # The weights in memory have moved already: only the model's source still is the aligned model.
-    path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
-    if not path:
-        raise ConfigurationError(
-            "training resumes from a checkpoint and the aligned model's own path is unknown; "
-            "set reference_model_path to the aligned model"
-        )
-    return path
-
-
-def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
-    """The model at ``path`` in the dtype and on the device of the trained one.
-
-    Raises:
-        ConfigurationError: it cannot be loaded.
-    """
-    from transformers import AutoModelForCausalLM
-
-    own = next(trained.decoder.parameters())
-    try:
-        with preserved_random_state(), whole_on_every_rank():
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
-    return dissect(nn.Module.to(model, own.device).eval())
-
-
-def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
-    """Raise ConfigurationError where a loaded model lacks output tokens that the objective needs."""
-    if context.token_ids is not None:
-        largest = int(context.token_ids.max())
-        if largest >= loaded.vocabulary_size:
-            raise ConfigurationError(
-                f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
-                "is among those to be held; name the aligned model that training starts from"
-            )
-    elif loaded.vocabulary_size != context.anatomy.vocabulary_size:
-        raise ConfigurationError(
-            f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
-            f"{context.anatomy.vocabulary_size}; {context.config.objective} needs the same vocabulary"
         )
 
 
