@@ -57,6 +57,17 @@ def _project(hidden_states: Tensor, rows: Tensor, bias: Tensor | None, *, float3
         return nn.functional.linear(hidden_states.to(dtype), rows.to(dtype), bias).float()
 
 
+def _rows(weight: Tensor, token_ids: Tensor) -> Tensor:
+    """(|S|, hidden) rows of the output embedding, whose gradient joins the trainer's own as rows.
+
+    Indexing would make it a tensor of the whole embedding's size, nearly all of it zeros. A shard's gradient is spread
+    over the ranks, which rows cannot be.
+    """
+    if weight.requires_grad and weight.is_leaf:
+        return nn.functional.embedding(token_ids, weight, sparse=True)
+    return weight[token_ids]
+
+
 def _plain_linear(module: nn.Module) -> nn.Module | None:
     """The module that holds weight and bias as plain tensors, or None where only calling the module is right."""
     if hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
@@ -120,7 +131,9 @@ class LiveHead:
                 return self._finish(_project(hidden_states, weight, bias, float32=False))
             token_ids = token_ids.to(weight.device)
             bias = bias if bias is None else bias[token_ids]
-            return self._finish(_project(hidden_states, weight[token_ids], bias, float32=True))
+            # Without a response token the trainer may have no gradient for the head either, and rows alone would be all.
+            rows = _rows(weight, token_ids) if hidden_states.shape[0] else weight[token_ids]
+            return self._finish(_project(hidden_states, rows, bias, float32=True))
 
     def frozen(self, tied_copy: Tensor | None = None) -> FrozenHead:
         """A copy of the output embedding as it is now.

@@ -142,7 +142,7 @@ def test_gradient_reaches_the_rows_and_the_states():
     hidden, _ = states_and_logits(model)
     hidden.requires_grad_()
     LiveHead(model).logits(hidden, TOKEN_IDS).square().sum().backward()
-    touched = model.lm_head.weight.grad.abs().sum(dim=1).nonzero()[:, 0]
+    touched = model.lm_head.weight.grad.to_dense().abs().sum(dim=1).nonzero()[:, 0]
     assert torch.equal(touched, TOKEN_IDS)
     assert hidden.grad.abs().sum() > 0
 
@@ -198,3 +198,29 @@ def test_the_probe_accepts_every_architecture(tokenizer):
         model = build(name)
         check_model(dissect(model), LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
         assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_trained_head_gets_the_gradient_of_indexing_it(tied, dtype):
+    model = tiny_llama(tie_word_embeddings=tied).to(dtype)
+    input_ids = torch.arange(20, 60).view(2, 20)
+
+    def gradient(logits_of):
+        model.zero_grad(set_to_none=True)
+        output = model(input_ids, labels=input_ids, output_hidden_states=True)
+        (output.loss + logits_of(output.hidden_states[-1]).square().mean()).backward()
+        assert model.lm_head.weight.grad.layout is torch.strided
+        return model.lm_head.weight.grad.clone()
+
+    ours = gradient(lambda hidden: LiveHead(model).logits(hidden, TOKEN_IDS))
+    indexed = gradient(lambda hidden: hidden.float() @ model.lm_head.weight[TOKEN_IDS].float().T)
+    torch.testing.assert_close(ours, indexed)
+
+
+def test_no_gradient_as_large_as_the_head_is_made_for_a_few_rows():
+    model = tiny_llama()
+    logits = LiveHead(model).logits(torch.randn(4, 32), TOKEN_IDS)
+    (found,) = torch.autograd.grad(logits.sum(), model.lm_head.weight)
+    assert found.is_sparse
+    assert found.coalesce().values().shape == (len(TOKEN_IDS), 32)
