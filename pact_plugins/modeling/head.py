@@ -131,7 +131,7 @@ class LiveHead:
                 return self._finish(_project(hidden_states, weight, bias, float32=False))
             token_ids = token_ids.to(weight.device)
             bias = bias if bias is None else bias[token_ids]
-            # Without a response token the trainer may have no gradient for the head either, and rows alone would be all.
+            # Without a response token the trainer may have no gradient for the head either: rows would be all of it.
             rows = _rows(weight, token_ids) if hidden_states.shape[0] else weight[token_ids]
             return self._finish(_project(hidden_states, rows, bias, float32=True))
 
