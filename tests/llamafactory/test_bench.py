@@ -13,7 +13,7 @@ from pact_trl.bench.turns import take_turns
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
-CASE = Case(size="tiny", vocabulary_size=8192, sequence_length=64, safety_tokens=10, framework="llamafactory")
+CASE = Case(size="tiny", vocab_size=8192, sequence_length=64, safety_tokens=10, framework="llamafactory")
 
 
 def test_plain_pact_and_asft_take_turns(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _sequences(case: Case, count: int) -> tuple[list[list[int]], list[list[int]]
     generator = random.Random(0)
 
     def ids(length: int) -> list[int]:
-        return generator.choices(range(2, case.vocabulary_size), k=length)
+        return generator.choices(range(2, case.vocab_size), k=length)
 
     return [ids(_PROMPT) for _ in range(count)], [
         ids(generator.randint(_LONGEST_RESPONSE // 4, _LONGEST_RESPONSE)) for _ in range(count)

@@ -46,7 +46,7 @@ class Case:
     Attributes:
         training: ``lora`` or ``full``.
         size: key of ``SIZES``.
-        vocabulary_size: rows of the output embedding.
+        vocab_size: rows of the output embedding.
         sequence_length: tokens of every row, half of them response.
         safety_tokens: number of safety tokens.
         batch_size: rows of a step.
@@ -56,7 +56,7 @@ class Case:
 
     training: str = "lora"
     size: str = "small"
-    vocabulary_size: int = 131_072
+    vocab_size: int = 131_072
     sequence_length: int = 512
     safety_tokens: int = 50
     batch_size: int = 2
@@ -73,14 +73,14 @@ class Case:
     @property
     def name(self) -> str:
         """One line for a progress bar."""
-        return f"{self.training} {self.size} V={self.vocabulary_size} L={self.sequence_length} S={self.safety_tokens}"
+        return f"{self.training} {self.size} V={self.vocab_size} L={self.sequence_length} S={self.safety_tokens}"
 
 
 def grid(name: str) -> list[Case]:
     """The cases of ``quick``, ``cpu``, ``gpu`` or ``llamafactory``: a centre, and one axis at a time away from it."""
     centre = Case(parts=True)
     if name == "quick":
-        tiny = replace(centre, size="tiny", vocabulary_size=32_768, sequence_length=256)
+        tiny = replace(centre, size="tiny", vocab_size=32_768, sequence_length=256)
         return [tiny, replace(tiny, training="full", parts=False)]
     if name == "llamafactory":
         return [replace(centre, parts=False, framework=name, training=training) for training in LLAMAFACTORY_MODES]
@@ -97,9 +97,7 @@ def _axes(
     cases = [centre, replace(centre, training="full")]
     centre = replace(centre, parts=False)
     cases += [
-        replace(centre, training=training, vocabulary_size=value)
-        for value in vocabularies
-        for training in ("lora", "full")
+        replace(centre, training=training, vocab_size=value) for value in vocabularies for training in ("lora", "full")
     ]
     cases += [replace(centre, sequence_length=value, batch_size=max(1, 1024 // value)) for value in lengths]
     cases += [replace(centre, safety_tokens=value) for value in counts]

@@ -12,7 +12,7 @@ from pact_plugins.files import atomic_path, write_text
 from pact_trl.bench.cases import CALIBRATION, PLAIN
 
 AXES = {
-    "vocabulary_size": "vocabulary",
+    "vocab_size": "vocabulary",
     "sequence_length": "sequence length",
     "safety_tokens": "safety tokens",
     "parameters": "parameters",
@@ -52,7 +52,7 @@ def _line(row: Row) -> str:
 
 def _calibration(row: Row) -> str:
     return (
-        f"Calibration on {row['refusals']} refusals, vocabulary {row['vocabulary_size']}: "
+        f"Calibration on {row['refusals']} refusals, vocabulary {row['vocab_size']}: "
         f"{row['throughput_ratio']:.1f} times the throughput of one refusal at a time; "
         f"largest difference {row['largest_difference']:.1e}."
     )

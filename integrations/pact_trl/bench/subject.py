@@ -49,7 +49,7 @@ def build_model(case: Case, seed: int = 0) -> LlamaForCausalLM:
     size = SIZES[case.size]
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=case.vocabulary_size,
+        vocab_size=case.vocab_size,
         hidden_size=size.hidden,
         intermediate_size=size.intermediate,
         num_hidden_layers=size.layers,
@@ -74,7 +74,7 @@ def build_rows(case: Case, count: int) -> Dataset:
     mask = [0] * (case.sequence_length - half) + [1] * half
     rows = [
         {
-            "input_ids": generator.choices(range(2, case.vocabulary_size), k=case.sequence_length),
+            "input_ids": generator.choices(range(2, case.vocab_size), k=case.sequence_length),
             "completion_mask": mask,
         }
         for _ in range(count)
@@ -85,10 +85,10 @@ def build_rows(case: Case, count: int) -> Dataset:
 def build_safety_tokens(case: Case, tokenizer: Any) -> SafetyTokens:
     """Ids spread over the vocabulary, with weights of both signs."""
     generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(case.vocabulary_size - 2, generator=generator)[: case.safety_tokens] + 2
-    direction = torch.zeros(case.vocabulary_size)
+    chosen = torch.randperm(case.vocab_size - 2, generator=generator)[: case.safety_tokens] + 2
+    direction = torch.zeros(case.vocab_size)
     direction[chosen] = torch.randn(case.safety_tokens, generator=generator)
-    probability = torch.full((case.vocabulary_size,), 1.0 / case.vocabulary_size)
+    probability = torch.full((case.vocab_size,), 1.0 / case.vocab_size)
     return SafetyTokens.from_direction(
         direction / direction.norm(),
         aligned_probability=probability,

@@ -12,7 +12,7 @@ from pact_trl.bench.turns import take_turns
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
-CASE = Case(size="tiny", vocabulary_size=2048, sequence_length=32, safety_tokens=10)
+CASE = Case(size="tiny", vocab_size=2048, sequence_length=32, safety_tokens=10)
 
 
 def test_trainers_take_turns_on_the_same_rows(tmp_path):

@@ -16,7 +16,7 @@ from pact_trl.bench.rows import case_rows, is_measured, paired_ratio, with_prepa
 CALIBRATED = {
     "mode": CALIBRATION,
     "refusals": 8,
-    "vocabulary_size": 9,
+    "vocab_size": 9,
     "throughput_ratio": 6.25,
     "largest_difference": 1e-7,
 }
@@ -49,7 +49,7 @@ def test_rows_of_a_case(training):
     assert list(rows) == list(case.modes)
     assert rows[PLAIN]["time_ratio"] == rows[PLAIN]["memory_ratio"] == 1.0
     assert rows[CACHED]["time_ratio"] == pytest.approx(1.02)
-    assert rows[CACHED]["vocabulary_size"] == 131_072
+    assert rows[CACHED]["vocab_size"] == 131_072
     assert rows[CACHED]["memory_ratio"] == 1.5
     assert rows[NAIVE]["time_ratio_to_plain_logits"] == pytest.approx(1.8)
     assert rows[NAIVE]["memory_ratio_to_plain_logits"] == 1.0
@@ -81,7 +81,7 @@ def test_the_grid_varies_one_axis_at_a_time():
 def test_table_and_plots(tmp_path):
     rows = [row for case in grid("cpu") for row in case_rows(case, *measured(case, {}))]
     results = {"rows": [*rows, CALIBRATED], "conditions": {"device": "CPU", "date": "2026-01-01"}}
-    assert {row["vocabulary_size"] for row in along(rows, "vocabulary_size")} == {32_768, 131_072}
+    assert {row["vocab_size"] for row in along(rows, "vocab_size")} == {32_768, 131_072}
     assert {row["training"] for row in along(rows, "sequence_length")} == {"lora"}
     write_table(results, tmp_path / "table.md")
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
