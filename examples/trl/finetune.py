@@ -117,12 +117,14 @@ def main() -> None:
     trainer.save_model()
 
     after = measure(trainer.model, tokenizer, held_out, options.prompts)
-    table = Table(title=f"{options.model} on {options.data}, {len(training)} rows")
+    table = Table()
     for column in ("", "before", "after"):
         table.add_column(column, justify="left" if not column else "right")
     for name in before:
         table.add_row(name, f"{before[name]:.1%}", f"{after[name]:.1%}")
-    Console().print(table)
+    console = Console()
+    console.print(f"{options.model} on {options.data}, {len(training)} rows", highlight=False, soft_wrap=True)
+    console.print(table)
 
 
 if __name__ == "__main__":
