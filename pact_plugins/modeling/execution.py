@@ -45,7 +45,7 @@ def preserved_sharding(module: nn.Module) -> Iterator[None]:
     Units that stay whole from their forward to their backward pass would, without a backward pass, still be whole when
     training starts, and a trainer that reads such a parameter itself would not see what it sees without us.
     """
-    if not torch.distributed.is_available():
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         yield
         return
     from torch.distributed.fsdp import FSDPModule

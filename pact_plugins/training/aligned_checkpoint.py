@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy, dissect, preserved_random_state, whole_on_every_rank
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
+    from pact_plugins.training.reference import ReferenceContext
 
 
 def aligned_model_path(anatomy: Anatomy, config: PACTConfig, *, resumed: bool) -> str | None:
@@ -48,24 +49,17 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
     return dissect(nn.Module.to(model, own.device).eval())
 
 
-def check_vocabulary(loaded: Anatomy, path: str, trained: Anatomy, token_ids: Tensor | None) -> None:
-    """Raise ConfigurationError where a loaded model lacks output tokens that are to be held.
-
-    Args:
-        loaded: the aligned model.
-        path: where it was loaded from.
-        trained: the model in training.
-        token_ids: (|S|,), or None where the whole vocabulary is held.
-    """
-    if token_ids is not None:
-        largest = int(token_ids.max())
+def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
+    """Raise ConfigurationError where a loaded model lacks output tokens that the objective needs."""
+    if context.token_ids is not None:
+        largest = int(context.token_ids.max())
         if largest >= loaded.vocabulary_size:
             raise ConfigurationError(
                 f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
                 "is among those to be held; name the aligned model that training starts from"
             )
-    elif loaded.vocabulary_size != trained.vocabulary_size:
+    elif loaded.vocabulary_size != context.anatomy.vocabulary_size:
         raise ConfigurationError(
             f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
-            f"{trained.vocabulary_size}; an objective on the whole vocabulary needs the same one"
+            f"{context.anatomy.vocabulary_size}; {context.config.objective} needs the same vocabulary"
         )

@@ -90,7 +90,7 @@ class CachedReference:
         path = aligned_model_path(anatomy, config, resumed=moved)
         if path is not None:
             anatomy = load_aligned_model(path, anatomy)
-            check_vocabulary(anatomy, path, self._context.anatomy, self._context.token_ids)
+            check_vocabulary(anatomy, path, self._context)
         decoder = anatomy.decoder if path is None else anatomy.decoder.requires_grad_(False)
         return DecoderReference(decoder, LiveHead(anatomy.causal_lm)), model_fingerprint(anatomy.causal_lm)
 

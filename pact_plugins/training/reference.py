@@ -189,7 +189,7 @@ class FrozenCopyReference(DecoderReference):
             head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
         else:
             loaded = load_aligned_model(path, context.anatomy)
-            check_vocabulary(loaded, path, context.anatomy, context.token_ids)
+            check_vocabulary(loaded, path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
         super().__init__(decoder.requires_grad_(False).eval(), head)
 

@@ -78,24 +78,23 @@ class Case:
 
 def grid(name: str) -> list[Case]:
     """The cases of ``quick``, ``cpu``, ``gpu`` or ``llamafactory``: a centre, and one axis at a time away from it."""
-    centre = Case(parts=True)
+    centre = Case()
     if name == "quick":
         tiny = replace(centre, size="tiny", vocab_size=32_768, sequence_length=256)
-        return [tiny, replace(tiny, training="full", parts=False)]
+        return [replace(tiny, parts=True), replace(tiny, training="full")]
     if name == "llamafactory":
-        return [replace(centre, parts=False, framework=name, training=training) for training in LLAMAFACTORY_MODES]
+        return [replace(centre, framework=name, training=training) for training in LLAMAFACTORY_MODES]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
     large = replace(centre, size="1b", sequence_length=2048, batch_size=4)
-    bare = replace(large, parts=False)
-    return [large, replace(bare, training="full"), replace(bare, size="8b"), replace(bare, sequence_length=8192)]
+    further = [replace(large, training="full"), replace(large, size="8b"), replace(large, sequence_length=8192)]
+    return [replace(large, parts=True), *further]
 
 
 def _axes(
     centre: Case, *, vocabularies: Sequence[int], lengths: Sequence[int], counts: Sequence[int], sizes: Sequence[str]
 ) -> list[Case]:
-    cases = [centre, replace(centre, training="full")]
-    centre = replace(centre, parts=False)
+    cases = [replace(centre, parts=True, training=training) for training in ("lora", "full")]
     cases += [
         replace(centre, training=training, vocab_size=value) for value in vocabularies for training in ("lora", "full")
     ]

@@ -130,7 +130,7 @@ def _environment() -> Mapping[str, str]:
 def conditions(settings: BenchSettings) -> dict[str, Any]:
     """Machine, versions and date."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    framework = "llamafactory" if settings.grid == "llamafactory" else "trl"
+    framework = grid(settings.grid)[0].framework
     names: Sequence[str] = ("pact-plugins", "torch", "transformers", framework, "peft")
     return {
         "device": device,

@@ -29,7 +29,7 @@ from pact_trl.bench.cases import (
 )
 from pact_trl.bench.naive import LogitsTrainer, NaiveTrainer
 
-_REFERENCES: dict[str, dict[str, Any]] = {
+_SETTINGS: dict[str, dict[str, Any]] = {
     CACHED: {"reference": "cache"},
     ONLINE_LORA: {"reference": "adapter_off"},
     ONLINE_FULL: {"reference": "frozen_copy"},
@@ -114,8 +114,8 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrai
         trainer: SFTTrainer = NaiveTrainer(**settings, safety_tokens=tokens, header_ids=header_ids)
     else:
         trainer = (LogitsTrainer if mode == PLAIN_LOGITS else SFTTrainer)(**settings)
-    if mode in _REFERENCES:
-        config = PACTConfig(**_REFERENCES[mode], cache_path=str(folder / "cache"))
+    if mode in _SETTINGS:
+        config = PACTConfig(**_SETTINGS[mode], cache_path=str(folder / "cache"))
         trainer.add_callback(PACTCallback(config, safety_tokens=tokens))
     elif mode not in (PLAIN, PLAIN_LOGITS, NAIVE):
         raise ValueError(f"unknown mode {mode!r}")

@@ -9,8 +9,6 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from pact_evals.harness.evaluate import evaluate_model
 from pact_plugins import tiny_world
 from pact_plugins.files import write_json
@@ -38,8 +36,7 @@ class TinySubject:
     """
 
     def __init__(self, folder: Path, *, prompts: int, purpose: Purpose) -> None:
-        # Too small to gain from a second thread, and waiting for one is slow on a busy machine.
-        torch.set_num_threads(1)
+        finetuning.use_one_thread()
         self._prompts, self._purpose = prompts, purpose
         weights = (tiny_world.aligned_path() / "model.safetensors").read_bytes()
         self.identity: Mapping[str, Any] = {

@@ -40,6 +40,11 @@ class _Progress(TrainerCallback):
         self._advance()
 
 
+def use_one_thread() -> None:
+    """The model is too small to gain from a second thread, and waiting for one is slow on a busy machine."""
+    torch.set_num_threads(1)
+
+
 def load_aligned() -> tuple[Any, Any]:
     """The shipped aligned model in float32, and its tokenizer."""
     path = tiny_world.aligned_path()

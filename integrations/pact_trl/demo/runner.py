@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from tqdm.auto import tqdm
 
@@ -55,8 +54,7 @@ def run(settings: DemoSettings) -> dict[str, Any]:
     total = settings.seeds * (_EVALUATION_STEPS + len(settings.methods) * per_method)
     runs: list[dict[str, Any]] = []
     results = {"settings": _described(settings), "versions": _versions(), "runs": runs}
-    # The model is too small to gain from a second thread, and waiting for one is slow on a busy machine.
-    torch.set_num_threads(1)
+    finetuning.use_one_thread()
     with quiet(), tqdm(total=total, desc="calibrating", unit="it", dynamic_ncols=True) as bar:
         configs = _configurations(settings)
         for seed in range(settings.seeds):
