@@ -38,7 +38,7 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 @click.option("--grid", type=click.Choice(["quick", "cpu", "gpu", "llamafactory"]), default="cpu", show_default=True)
 @click.option("--steps", type=click.IntRange(min=3), default=7, show_default=True, help="measured steps of each mode")
 @click.option("--warmup", type=click.IntRange(min=1), default=2, show_default=True, help="steps before, not counted")
-@click.option("--profile", is_flag=True, help="also torch profiler's table of every mode")
+@click.option("--profile", is_flag=True, help="also what PACT adds, by torch profiler")
 def bench(output: Path, grid: str, steps: int, warmup: int, profile: bool) -> None:
     """Measure what PACT costs: paired ratios to plain fine-tuning, and to a naive implementation.
 

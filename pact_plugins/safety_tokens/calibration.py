@@ -17,8 +17,8 @@ from pact_plugins.errors import SafetyTokensError
 from pact_plugins.modeling import OutputHead, evaluation_mode
 from pact_plugins.safety_tokens.scoring import TokenScorer, direction_from_scores
 
-# Response positions that are projected on the whole vocabulary at once.
-_POSITIONS = 64
+# Response positions that are projected on the whole vocabulary at once, those of one refusal or of several.
+_POSITIONS = 256
 
 
 @dataclass(frozen=True)
@@ -138,41 +138,45 @@ def score_tokens(
     Raises:
         SafetyTokensError: the two views have vocabularies of different size.
     """
-    sums: Tensor | None = None
-    kept = [index for index, states in enumerate(aligned.hidden_states) if len(states)]
-    for index in tqdm(kept, desc="scoring tokens", disable=not progress, leave=False):
-        pieces = _per_response(aligned, contrast, scorer, index, device)
-        sums = pieces if sums is None else sums.add_(pieces)
-    assert sums is not None
-    scores, aligned_mean, contrast_mean = (sums / len(kept)).float()
+    positions, weights = _positions(aligned.hidden_states)
+    contrast_positions = _positions(contrast.hidden_states)[0]
+    sums: Tensor | float = 0.0
+    chunks = range(0, len(positions), _POSITIONS)
+    for start in tqdm(chunks, desc="scoring tokens", disable=not progress, leave=False):
+        part = slice(start, start + _POSITIONS)
+        sums += _weighted_sums(
+            aligned.head.logits(positions[part].to(device), None),
+            contrast.head.logits(contrast_positions[part].to(device), None),
+            weights[part].to(device),
+            scorer,
+        )
+    assert isinstance(sums, Tensor)
+    scores, aligned_mean, contrast_mean = sums.float()
     direction = direction_from_scores(
         scores, aligned_mean, top_k=top_k, included_ids=included_ids, excluded_ids=excluded_ids
     )
     return Calibration(direction, aligned_mean, contrast_mean)
 
 
-def _per_response(
-    aligned: Forced, contrast: Forced, scorer: TokenScorer, index: int, device: torch.device | str
-) -> Tensor:
-    """(3, V) float64: mean score, mean aligned and mean contrast probability over one response's positions."""
-    first, second = aligned.hidden_states[index], contrast.hidden_states[index]
-    total: Tensor | float = 0.0
-    for states, contrast_states in zip(first.split(_POSITIONS), second.split(_POSITIONS), strict=True):
-        aligned_logits = aligned.head.logits(states.to(device), None)
-        contrast_logits = contrast.head.logits(contrast_states.to(device), None)
-        if aligned_logits.shape != contrast_logits.shape:
-            raise SafetyTokensError(
-                f"the aligned model has {aligned_logits.size(-1)} output tokens and the base model "
-                f"{contrast_logits.size(-1)}: they do not share a vocabulary"
-            )
-        aligned_log_probs = torch.log_softmax(aligned_logits, dim=-1)
-        contrast_log_probs = torch.log_softmax(contrast_logits, dim=-1)
-        total += torch.stack(
-            [
-                scorer.contribution(aligned_log_probs, contrast_log_probs).sum(dim=0),
-                aligned_log_probs.exp().sum(dim=0),
-                contrast_log_probs.exp().sum(dim=0),
-            ]
-        ).double()
-    assert isinstance(total, Tensor)
-    return total / len(first)
+def _positions(hidden_states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """All (N, hidden) states and their (N,) weights in the mean over responses of the mean over positions."""
+    filled = [states for states in hidden_states if len(states)]
+    weights = [torch.full((len(states),), 1.0 / (len(states) * len(filled))) for states in filled]
+    return torch.cat(filled), torch.cat(weights)
+
+
+def _weighted_sums(aligned_logits: Tensor, contrast_logits: Tensor, weights: Tensor, scorer: TokenScorer) -> Tensor:
+    """(3, V) float64: weighted sums over (N, V) positions of scores, aligned and contrast probabilities."""
+    if aligned_logits.shape != contrast_logits.shape:
+        raise SafetyTokensError(
+            f"the aligned model has {aligned_logits.size(-1)} output tokens and the base model "
+            f"{contrast_logits.size(-1)}: they do not share a vocabulary"
+        )
+    aligned_log_probs = torch.log_softmax(aligned_logits, dim=-1)
+    contrast_log_probs = torch.log_softmax(contrast_logits, dim=-1)
+    sums = [
+        weights @ scorer.contribution(aligned_log_probs, contrast_log_probs),
+        weights @ aligned_log_probs.exp_(),
+        weights @ contrast_log_probs.exp_(),
+    ]
+    return torch.stack(sums).double()

@@ -111,7 +111,7 @@ def move_weights(model: Any, size: float = 0.1) -> None:
     generator = torch.Generator().manual_seed(11)
     for _, parameter in sorted(model.named_parameters()):
         if parameter.requires_grad:
-            parameter.add_(size * torch.randn(parameter.shape, generator=generator).to(parameter.dtype))
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator).to(parameter))
 
 
 def arguments(output: Any, **settings: Any) -> SFTConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "online_full"
 NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
@@ -17,6 +18,8 @@ MODES = {
 # `stage: pact` protects every trainer made while it runs, so its run has to be the last one to begin.
 LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, ONLINE_FULL)}
 PARTS = (GATE, ANCHOR, GUARD)
+# Beside `plain`, where a case has them.
+PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, GUARD)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Case:
         batch_size: rows of a step.
         framework: whose trainer trains.
         parts: whether gate, anchor and all of guard are measured too.
+        liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
     """
 
     training: str = "lora"
@@ -62,18 +66,21 @@ class Case:
     batch_size: int = 2
     parts: bool = False
     framework: str = "trl"
+    liger_kernel: bool = False
 
     @property
     def modes(self) -> tuple[str, ...]:
         """Its modes, ``plain`` first."""
         if self.framework == "llamafactory":
             return LLAMAFACTORY_MODES[self.training]
-        return MODES[self.training] + (PARTS if self.parts else ())
+        modes = MODES[self.training] + (PARTS if self.parts else ())
+        return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if self.liger_kernel else modes
 
     @property
     def name(self) -> str:
         """One line for a progress bar."""
-        return f"{self.training} {self.size} V={self.vocab_size} L={self.sequence_length} S={self.safety_tokens}"
+        shape = f"V={self.vocab_size} L={self.sequence_length} S={self.safety_tokens}"
+        return f"{self.training} {self.size} {shape}{' Liger' if self.liger_kernel else ''}"
 
 
 def grid(name: str) -> list[Case]:
@@ -86,9 +93,20 @@ def grid(name: str) -> list[Case]:
         return [replace(centre, framework=name, training=training) for training in LLAMAFACTORY_MODES]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
-    large = replace(centre, size="1b", sequence_length=2048, batch_size=4)
-    further = [replace(large, training="full"), replace(large, size="8b"), replace(large, sequence_length=8192)]
-    return [replace(large, parts=True), *further]
+    return _on_a_gpu(replace(centre, size="1b", sequence_length=2048, batch_size=4))
+
+
+def _on_a_gpu(centre: Case) -> list[Case]:
+    cases = [
+        replace(centre, parts=True),
+        replace(centre, training="full"),
+        replace(centre, size="8b"),
+        replace(centre, sequence_length=8192, batch_size=1),
+        replace(centre, vocab_size=32_768),
+    ]
+    if find_spec("liger_kernel") is not None:
+        cases.append(replace(centre, liger_kernel=True))
+    return cases
 
 
 def _axes(

@@ -46,14 +46,17 @@ def _line(row: Row) -> str:
         times = f"time {row['time_ratio_to_plain_logits']:.2f}, memory {row['memory_ratio_to_plain_logits']:.2f}"
         notes.append(f"to plain_logits: {times}")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]
+    if row["liger_kernel"]:
+        notes.append("Liger kernels")
     shape = [f"{row['parameters'] / 1e6:.0f}M", *(str(row[key]) for key in list(AXES)[:3])]
     return "| " + " | ".join([row["training"], row["mode"], *shape, *ratios, "; ".join(notes)]) + " |"
 
 
 def _calibration(row: Row) -> str:
+    throughput = f"{row['throughput_ratio']:.1f} times the throughput of one refusal at a time"
+    scoring = f"({row['scoring_ratio']:.1f} times once the refusals are there)"
     return (
-        f"Calibration on {row['refusals']} refusals, vocabulary {row['vocab_size']}: "
-        f"{row['throughput_ratio']:.1f} times the throughput of one refusal at a time; "
+        f"Calibration on {row['refusals']} refusals, vocabulary {row['vocab_size']}: {throughput} {scoring}; "
         f"largest difference {row['largest_difference']:.1e}."
     )
 
@@ -85,7 +88,7 @@ def along(rows: Sequence[Row], axis: str) -> list[Row]:
         return []
     # The number of parameters follows from the size and the vocabulary.
     free = {axis, "parameters", "size"} if axis == "parameters" else {axis, "parameters"}
-    held = [key for key in ("training", "size", *AXES) if key not in free]
+    held = [key for key in ("training", "size", "liger_kernel", *AXES) if key not in free]
     return [row for row in rows if all(row[key] == rows[0][key] for key in held)]
 
 

@@ -22,7 +22,7 @@ def case_rows(case: Case, timing: Mapping[str, Any], memory: Mapping[str, Mappin
 
     Args:
         timing: what the worker's ``time`` printed.
-        memory: mode to what the worker's ``memory`` printed.
+        memory: what the worker's ``memory`` printed, of all modes.
     """
     timings, plain = timing["timings"], timing["timings"][PLAIN]
     rows = []

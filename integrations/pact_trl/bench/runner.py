@@ -19,12 +19,13 @@ from tqdm.auto import tqdm
 
 from pact_plugins.errors import PACTError
 from pact_plugins.files import write_json, write_text
-from pact_trl.bench.cases import CALIBRATION, Case, grid
+from pact_trl.bench.cases import CALIBRATION, PLAIN, PROFILED, Case, grid
+from pact_trl.bench.profiles import breakdown
 from pact_trl.bench.report import write_plots, write_table
 from pact_trl.bench.rows import case_rows, is_measured
 
-CALIBRATION_REFUSALS = 48
-_MEMORY_STEPS = 2
+CALIBRATION_REFUSALS = 64
+_MEMORY_STEPS, _PROFILED_STEPS = 2, 3
 
 
 class BenchError(PACTError, RuntimeError):
@@ -83,7 +84,12 @@ def _file(settings: BenchSettings, suffix: str) -> Path:
 
 
 def _measurements(case: Case, settings: BenchSettings) -> int:
-    return 1 + len(case.modes) * (2 if settings.profile else 1)
+    return 1 + len(_memory_groups(case)) + _is_profiled(case, settings)
+
+
+def _is_profiled(case: Case, settings: BenchSettings) -> bool:
+    """The first case of each training method."""
+    return settings.profile and case == next(one for one in grid(settings.grid) if one.training == case.training)
 
 
 def _measured_before(path: Path, under: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -100,16 +106,29 @@ def _measured_before(path: Path, under: Mapping[str, Any]) -> list[dict[str, Any
 def _measure(case: Case, settings: BenchSettings, bar: Any) -> list[dict[str, Any]]:
     timing = _worker(case, what="time", modes=case.modes, steps=settings.steps, warmup=settings.warmup)
     bar.update()
-    memory = {}
-    for mode in case.modes:
-        memory[mode] = _worker(case, what="memory", mode=mode, steps=_MEMORY_STEPS)
+    memory: dict[str, Any] = {}
+    for modes in _memory_groups(case):
+        memory |= _worker(case, what="memory", modes=modes, steps=_MEMORY_STEPS)
         bar.update()
-        if settings.profile:
-            table = _worker(case, what="profile", mode=mode, steps=_MEMORY_STEPS)["table"]
-            name = f"{settings.grid}-{case.training}-{case.size}-{mode}.profile.txt"
-            write_text(settings.output_path / name, table)
-            bar.update()
+    if _is_profiled(case, settings):
+        _profile(case, settings)
+        bar.update()
     return case_rows(case, timing, memory)
+
+
+def _memory_groups(case: Case) -> list[Sequence[str]]:
+    """Modes that are measured in one process: a GPU's allocator tells them apart, a process has one peak only."""
+    return [case.modes] if torch.cuda.is_available() else [(mode,) for mode in case.modes]
+
+
+def _profile(case: Case, settings: BenchSettings) -> None:
+    modes = (PLAIN, *(mode for mode in case.modes if mode in PROFILED))
+    times = _worker(case, what="profile", modes=modes, steps=_PROFILED_STEPS, warmup=settings.warmup)
+    shape = f"{case.training}-{case.size}-{case.vocab_size}-{case.sequence_length}"
+    name = f"{settings.grid}-{shape}{'-liger' if case.liger_kernel else ''}"
+    for mode in modes[1:]:
+        table = breakdown(times[PLAIN], times[mode], steps=_PROFILED_STEPS)
+        write_text(settings.output_path / f"{name}-{mode}.profile.md", table)
 
 
 def _worker(case: Case, **request: Any) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import random
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +63,23 @@ def build_model(case: Case, seed: int = 0) -> LlamaForCausalLM:
         eos_token_id=1,
         pad_token_id=0,
     )
-    if not torch.cuda.is_available():
-        return LlamaForCausalLM(config)
-    with torch.device("cuda"):
-        return LlamaForCausalLM(config).to(torch.bfloat16)
+    cuda = torch.cuda.is_available()
+    with torch.device("cuda" if cuda else "cpu"):
+        return LlamaForCausalLM._from_config(config, dtype=torch.bfloat16 if cuda else torch.float32)
+
+
+@lru_cache(maxsize=1)
+def starting_model(case: Case) -> LlamaForCausalLM:
+    """The model whose frozen weights all modes of a LoRA case share."""
+    return build_model(case)
+
+
+def _model_to_train(case: Case) -> LlamaForCausalLM:
+    """A model with modules of its own; with LoRA, around frozen weights that are held once for all modes."""
+    if case.training != "lora":
+        return build_model(case)
+    model = starting_model(case)
+    return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
 
 
 def build_rows(case: Case, count: int) -> Dataset:
@@ -103,7 +118,7 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrai
     tokenizer = load_tokenizer()
     tokens = build_safety_tokens(case, tokenizer)
     settings: dict[str, Any] = {
-        "model": build_model(case),
+        "model": _model_to_train(case),
         "processing_class": tokenizer,
         "train_dataset": build_rows(case, steps * case.batch_size),
         "args": _arguments(case, steps, folder / mode),
@@ -134,6 +149,7 @@ def _arguments(case: Case, steps: int, output: Path) -> SFTConfig:
         # Rows of ids are otherwise trained on as a whole, whatever their mask says.
         completion_only_loss=True,
         gradient_checkpointing=cuda,
+        use_liger_kernel=case.liger_kernel,
         bf16=cuda,
         use_cpu=not cuda,
         save_strategy="no",

@@ -33,7 +33,7 @@ class _Turn(TrainerCallback):
         self.error: BaseException | None = None
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        _synchronize()
+        synchronize()
         self.arrived.release()
         self.go.acquire()
 
@@ -64,7 +64,7 @@ class _Participant:
             self._trainer.train()
         except BaseException as error:
             self._turn.error = error
-        _synchronize()
+        synchronize()
         self._turn.arrived.release()
 
 
@@ -92,6 +92,7 @@ def take_turns(trainers: Mapping[str, Any], *, warmup: int, steps: int) -> dict[
     return timings
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait for the GPU, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

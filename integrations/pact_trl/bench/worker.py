@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import resource
@@ -51,26 +52,46 @@ def _time(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any
 
 
 def _memory(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Peak of the whole process on a CPU, of the allocator on a GPU; and the bytes of a copied decoder."""
-    trainer = _builder(case)(case, request["mode"], steps=request["steps"], folder=folder)
-    trainer.train()
+    """Mode to its peak: of the whole process on a CPU, of the allocator on a GPU; and the bytes of the weights."""
+    from pact_trl.bench.subject import starting_model
+
+    peaks = {}
+    for mode in request["modes"]:
+        starting_model.cache_clear()
+        already = _allocated()
+        trainer = _builder(case)(case, mode, steps=request["steps"], folder=folder)
+        trainer.train()
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.model.parameters())
+        peaks[mode] = {"peak_bytes": _peak() - already, "weight_bytes": weights}
+        del trainer
+    return peaks
+
+
+def _allocated() -> int:
+    """Bytes on the GPU that the modes before have left behind; the peak is counted from here."""
+    if not torch.cuda.is_available():
+        return 0
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def _peak() -> int:
     if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.model.parameters())
-    return {"peak_bytes": peak, "weight_bytes": weights}
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _profile(case: Case, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    from torch.profiler import ProfilerActivity, profile
+    from pact_trl.bench.profiles import operation_times
 
-    trainer = _builder(case)(case, request["mode"], steps=request["steps"], folder=folder)
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
-    with profile(activities=activities) as profiler:
-        trainer.train()
-    order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    return {"table": profiler.key_averages().table(sort_by=order, row_limit=25)}
+    builder = _builder(case)
+    steps = request["warmup"] + request["steps"]
+    return {
+        mode: operation_times(builder(case, mode, steps=steps, folder=folder), skipped=request["warmup"])
+        for mode in request["modes"]
+    }
 
 
 def _calibration(case: Case, request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:

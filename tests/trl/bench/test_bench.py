@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pact_trl.bench.calibration import measure_calibration
-from pact_trl.bench.cases import ANCHOR, GATE, GUARD, NAIVE, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
+from pact_trl.bench.cases import ANCHOR, GATE, GUARD, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
+from pact_trl.bench.profiles import breakdown, operation_times
 from pact_trl.bench.subject import build_trainer
 from pact_trl.bench.turns import take_turns
 
@@ -51,5 +54,30 @@ def test_an_error_in_one_trainer_is_raised(tmp_path):
 def test_calibration_finds_what_the_naive_one_finds():
     row = measure_calibration(CASE, refusals=6)
     assert row["largest_difference"] < 1e-5
+    assert 0 < row["scoring_seconds"] < row["seconds"]
+    assert 0 < row["naive_scoring_seconds"] < row["naive_seconds"]
     assert row["throughput_ratio"] > 0
-    assert len(row["throughput_ratios"]) == 3
+    assert row["scoring_ratio"] > 0
+
+
+def test_lora_modes_share_their_frozen_weights_and_full_ones_do_not(tmp_path):
+    def weights(training, mode):
+        trainer = build_trainer(replace(CASE, training=training), mode, steps=1, folder=tmp_path)
+        return trainer, {name: weight.data_ptr() for name, weight in trainer.model.named_parameters()}
+
+    (_a, first), (_b, second) = weights("lora", PLAIN), weights("lora", ONLINE_LORA)
+    assert {name for name in first if first[name] == second[name]} == {name for name in first if "lora_" not in name}
+    (_c, first), (_d, second) = weights("full", PLAIN), weights("full", ONLINE_FULL)
+    assert not set(first.values()) & set(second.values())
+
+
+def test_what_is_profiled_leaves_the_first_steps_out(tmp_path):
+    times = {
+        mode: operation_times(build_trainer(CASE, mode, steps=3, folder=tmp_path), skipped=2)
+        for mode in (PLAIN, ONLINE_LORA)
+    }
+    # Of three steps instead of one.
+    longer = operation_times(build_trainer(CASE, PLAIN, steps=3, folder=tmp_path), skipped=0)
+    assert longer["aten::mm"] > 1.5 * times[PLAIN]["aten::mm"]
+    table = breakdown(times[PLAIN], times[ONLINE_LORA], steps=1)
+    assert "| `all operations` |" in table

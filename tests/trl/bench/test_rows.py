@@ -10,6 +10,7 @@ import pytest
 from pact_plugins.files import write_json
 from pact_trl.bench import runner
 from pact_trl.bench.cases import CACHED, CALIBRATION, MODES, NAIVE, ONLINE_FULL, PLAIN, PLAIN_LOGITS, Case, grid
+from pact_trl.bench.profiles import breakdown
 from pact_trl.bench.report import along, write_plots, write_table
 from pact_trl.bench.rows import case_rows, is_measured, paired_ratio, with_preparation
 
@@ -18,6 +19,7 @@ CALIBRATED = {
     "refusals": 8,
     "vocab_size": 9,
     "throughput_ratio": 6.25,
+    "scoring_ratio": 1.5,
     "largest_difference": 1e-7,
 }
 
@@ -138,3 +140,11 @@ def test_what_another_machine_measured_or_a_damaged_file_is_not_taken_over(finis
     monkeypatch.setattr(runner, "_measure", stop)
     with pytest.raises(runner.BenchError, match="asked to measure"):
         runner.run(finished)
+
+
+def test_a_breakdown_begins_with_what_differs_most():
+    plain, mode = {"mm": 4000.0, "copy": 1000.0}, {"mm": 5000.0, "copy": 1000.0, "embedding|grad": 9000.0}
+    lines = breakdown(plain, mode, steps=2).splitlines()
+    assert lines[2] == "| `embedding\\|grad` | 0.00 | 4.50 | +4.50 |"
+    assert lines[3] == "| `mm` | 2.00 | 2.50 | +0.50 |"
+    assert lines[-1] == "| `all operations` | 2.50 | 7.50 | +5.00 |"
