@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pact_plugins.training.responses import Responses
+from pact_plugins.training.sequences import split_where_padding_ends
+
+# Padded positions that must be saved before another forward pass pays; a pass costs time however short it is.
+_WORTH_A_PASS = 512
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,23 @@ def prompt_free_batch(responses: Responses, header_ids: Sequence[int]) -> Prompt
     input_ids[index[inside], len(header) + offset[inside]] = tokens[inside]
     attention_mask[index[inside], len(header) + offset[inside]] = 1
     return PromptFreeBatch(input_ids, attention_mask, index, len(header) - 1 + offset)
+
+
+def similar_lengths(batch: PromptFreeBatch) -> Iterator[tuple[Tensor, PromptFreeBatch]]:
+    """``batch`` in parts without much padding, each with the (n,) indices of its tokens among the N of the whole."""
+    lengths = batch.attention_mask.sum(dim=1).tolist()
+    for group in split_where_padding_ends(lengths, worth=_WORTH_A_PASS):
+        rows = torch.tensor(group, device=batch.rows.device)
+        place = torch.full((len(lengths),), -1, device=batch.rows.device)
+        place[rows] = torch.arange(len(group), device=batch.rows.device)
+        tokens = (place[batch.rows] >= 0).nonzero()[:, 0]
+        width = lengths[group[0]]
+        yield (
+            tokens,
+            PromptFreeBatch(
+                batch.input_ids[rows, :width],
+                batch.attention_mask[rows, :width],
+                place[batch.rows[tokens]],
+                batch.columns[tokens],
+            ),
+        )

@@ -22,7 +22,7 @@ from pact_plugins.modeling import (
 )
 from pact_plugins.training.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.training.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
-from pact_plugins.training.prompt_free import prompt_free_batch
+from pact_plugins.training.prompt_free import prompt_free_batch, similar_lengths
 from pact_plugins.training.responses import Responses
 
 if TYPE_CHECKING:
@@ -149,9 +149,18 @@ class DecoderReference:
         if request.header_ids is None:
             return None
         batch = prompt_free_batch(request.responses, request.header_ids)
-        with request.autocast():
-            hidden = self._decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)[0]
-        return self.head.logits(hidden[batch.rows, batch.columns], request.token_ids)
+        # Where parameters are sharded, every rank must make as many forward passes as the others.
+        sharded = any(map(is_sharded, self._decoder.parameters()))
+        parts = [(slice(None), batch)] if sharded else similar_lengths(batch)
+        hidden: Tensor | None = None
+        for tokens, part in parts:
+            with request.autocast():
+                states = self._decoder(input_ids=part.input_ids, attention_mask=part.attention_mask, use_cache=False)[0]
+            if hidden is None:
+                hidden = states.new_empty(len(request.responses), states.size(-1))
+            hidden[tokens] = states[part.rows, part.columns]
+        assert hidden is not None
+        return self.head.logits(hidden, request.token_ids)
 
 
 class AdapterOffReference(DecoderReference):

@@ -204,3 +204,15 @@ def group_by_length(lengths: Sequence[int], *, max_tokens: int) -> list[list[int
         else:
             groups.append([index])
     return groups
+
+
+def split_where_padding_ends(lengths: Sequence[int], *, worth: int) -> list[list[int]]:
+    """Indices in groups, longest first; a group is split where that saves more than ``worth`` padded positions."""
+
+    def split(group: list[int]) -> list[list[int]]:
+        longest = lengths[group[0]]
+        saved, at = max(((longest - lengths[index]) * (len(group) - place), place) for place, index in enumerate(group))
+        return [group] if saved <= worth else split(group[:at]) + split(group[at:])
+
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    return split(order) if order else []

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers.models.llama import modeling_llama
 
 from pact_plugins import PACTConfig
 from pact_plugins.safety_tokens.recipe import calibrate
@@ -81,7 +82,17 @@ def test_gradients_are_those_of_the_cpu(tmp_path, kind, objective):
         torch.testing.assert_close(results["cuda"].gradients[0][name].cpu(), gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.fixture
+def restored_llama():
+    """Liger replaces parts of transformers' module, for good."""
+    before, forward = dict(vars(modeling_llama)), modeling_llama.LlamaForCausalLM.forward
+    yield
+    vars(modeling_llama).update(before)
+    modeling_llama.LlamaForCausalLM.forward = forward
+
+
 @pytest.mark.skipif(find_spec("liger_kernel") is None, reason="needs liger-kernel")
+@pytest.mark.usefixtures("restored_llama")
 def test_liger_kernels_give_the_same_term(tmp_path):
     terms = []
     for liger in (False, True):
