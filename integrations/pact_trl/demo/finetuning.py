@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, T
 from trl import SFTConfig, SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, tiny_world
-from pact_trl.demo.tuning import BATCH_SIZE, EPOCHS, Tuning
+from pact_trl.demo.tuning import Tuning
 
 EXAMPLES = 800
 
@@ -49,11 +49,6 @@ def load_aligned() -> tuple[Any, Any]:
     """The shipped aligned model in float32, and its tokenizer."""
     path = tiny_world.aligned_path()
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path)
-
-
-def steps() -> int:
-    """Optimizer steps of one fine-tuning."""
-    return EPOCHS * -(-EXAMPLES // BATCH_SIZE)
 
 
 def finetune(

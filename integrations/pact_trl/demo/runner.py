@@ -18,6 +18,7 @@ from pact_plugins import PACTConfig, SafetyTokens, tiny_world
 from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_trl.demo import finetuning
+from pact_trl.demo.tuning import Tuning
 
 METHODS = ("sft", "match", "published")
 CONTROL = "random_tokens"
@@ -50,7 +51,7 @@ class DemoSettings:
 def run(settings: DemoSettings) -> dict[str, Any]:
     """Run the demo and write ``results.json``, anew after each fine-tuning; returns its content."""
     settings.output_path.mkdir(parents=True, exist_ok=True)
-    per_method = finetuning.steps() + _EVALUATION_STEPS
+    per_method = Tuning().steps(finetuning.EXAMPLES) + _EVALUATION_STEPS
     total = settings.seeds * (_EVALUATION_STEPS + len(settings.methods) * per_method)
     runs: list[dict[str, Any]] = []
     results = {"settings": _described(settings), "versions": _versions(), "runs": runs}
@@ -128,8 +129,8 @@ def _described(settings: DemoSettings) -> dict[str, Any]:
         "prompts": settings.prompts,
         "harmful_fraction": settings.harmful_fraction,
         "examples": finetuning.EXAMPLES,
-        "epochs": finetuning.EPOCHS,
-        "batch_size": finetuning.BATCH_SIZE,
+        "epochs": Tuning().epochs,
+        "batch_size": Tuning().batch_size,
         "methods": list(settings.methods),
     }
 

@@ -6,9 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-EPOCHS = 2
-BATCH_SIZE = 16
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -16,8 +13,8 @@ class Tuning:
 
     adapter: Literal["lora", "full"] = "lora"
     learning_rate: float = 3e-3
-    epochs: float = EPOCHS
-    batch_size: int = BATCH_SIZE
+    epochs: float = 2
+    batch_size: int = 16
     max_length: int = 128
 
     def steps(self, rows: int) -> int:

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from pact_trl.demo.finetuning import steps
+from pact_trl.demo.finetuning import EXAMPLES
+from pact_trl.demo.tuning import Tuning
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 
@@ -75,7 +76,9 @@ def test_table_and_report(output):
 
 def test_models_are_left_for_further_evaluation(output):
     assert (output / "match-seed0" / "adapter_model.safetensors").is_file()
-    assert json.loads((output / "match-seed0" / "pact.json").read_text())["optimizer_steps_protected"] == steps()
+    assert json.loads((output / "match-seed0" / "pact.json").read_text())[
+        "optimizer_steps_protected"
+    ] == Tuning().steps(EXAMPLES)
 
 
 def test_pact_eval_gives_the_demos_numbers(output, runs):
