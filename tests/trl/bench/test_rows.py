@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -16,6 +16,7 @@ from pact_trl.bench.rows import case_rows, is_measured, paired_ratio, with_prepa
 
 CALIBRATED = {
     "mode": CALIBRATION,
+    **asdict(Case()),
     "refusals": 8,
     "vocab_size": 9,
     "throughput_ratio": 6.25,
@@ -128,7 +129,15 @@ def test_an_interrupted_run_measures_only_what_is_missing(finished, tmp_path, mo
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("change", [lambda content: content["conditions"].update(device="another"), dict.clear])
+def no_liger(content):
+    """As before cases said whether Liger's kernels train."""
+    for row in content["rows"]:
+        del row["liger_kernel"]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda content: content["conditions"].update(device="another"), dict.clear, no_liger]
+)
 def test_what_another_machine_measured_or_a_damaged_file_is_not_taken_over(finished, tmp_path, monkeypatch, change):
     content = json.loads((tmp_path / "quick.json").read_text(encoding="utf-8"))
     change(content)
