@@ -151,11 +151,12 @@ def score_tokens(
             scorer,
         )
     assert isinstance(sums, Tensor)
-    scores, aligned_mean, contrast_mean = sums.float()
+    aligned_mean, contrast_mean = sums[0], sums[1]
+    scores = sums[2] if scorer.of_means is None else scorer.of_means(aligned_mean, contrast_mean)
     direction = direction_from_scores(
-        scores, aligned_mean, top_k=top_k, included_ids=included_ids, excluded_ids=excluded_ids
+        scores.float(), aligned_mean, top_k=top_k, included_ids=included_ids, excluded_ids=excluded_ids
     )
-    return Calibration(direction, aligned_mean, contrast_mean)
+    return Calibration(direction, aligned_mean.float(), contrast_mean.float())
 
 
 def _positions(hidden_states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -166,17 +167,16 @@ def _positions(hidden_states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _weighted_sums(aligned_logits: Tensor, contrast_logits: Tensor, weights: Tensor, scorer: TokenScorer) -> Tensor:
-    """(3, V) float64: weighted sums over (N, V) positions of scores, aligned and contrast probabilities."""
+    """Weighted sums over (N, V) positions, (2 or 3, V) float64: aligned and contrast probabilities, and scores where
+    the probabilities do not determine them."""
     if aligned_logits.shape != contrast_logits.shape:
         raise SafetyTokensError(
             f"the aligned model has {aligned_logits.size(-1)} output tokens and the base model "
             f"{contrast_logits.size(-1)}: they do not share a vocabulary"
         )
-    aligned_log_probs = torch.log_softmax(aligned_logits, dim=-1)
-    contrast_log_probs = torch.log_softmax(contrast_logits, dim=-1)
-    sums = [
-        weights @ scorer.contribution(aligned_log_probs, contrast_log_probs),
-        weights @ aligned_log_probs.exp_(),
-        weights @ contrast_log_probs.exp_(),
-    ]
-    return torch.stack(sums).double()
+    views = (aligned_logits, contrast_logits)
+    if scorer.of_means is not None:
+        return torch.stack([weights @ torch.softmax(logits, dim=-1) for logits in views]).double()
+    log_probs = [torch.log_softmax(logits, dim=-1) for logits in views]
+    scores = weights @ scorer.contribution(*log_probs)
+    return torch.stack([*(weights @ values.exp_() for values in log_probs), scores]).double()

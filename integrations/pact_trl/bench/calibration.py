@@ -42,8 +42,7 @@ def measure_calibration(case: Case, *, refusals: int) -> dict[str, Any]:
     is scored), ``scoring_ratio`` of the second half alone. Both ways score the same answers.
     """
     subject = _subject(case, refusals)
-    answers = _answer_batched(subject)
-    _score_batched(subject, answers[:_BATCH])  # the first products of a size take longer
+    _score_batched(subject, _answer_batched(subject))  # the first products of a size take longer
     rounds = [_round(subject) for _ in range(ROUNDS)]
     return {
         "mode": CALIBRATION,
@@ -57,10 +56,10 @@ def measure_calibration(case: Case, *, refusals: int) -> dict[str, Any]:
 
 
 def _round(subject: Subject) -> dict[str, float]:
-    answering, answers = timed(_answer_batched, subject)
-    scoring, ours = timed(_score_batched, subject, answers)
-    naive_answering, _ = timed(_answer_one_by_one, subject)
-    naive_scoring, naive = timed(_score_one_by_one, subject, answers)
+    answering, answers = _timed(_answer_batched, subject)
+    scoring, ours = _timed(_score_batched, subject, answers)
+    naive_answering, _ = _timed(_answer_one_by_one, subject)
+    naive_scoring, naive = _timed(_score_one_by_one, subject, answers)
     return {
         "seconds": answering + scoring,
         "scoring_seconds": scoring,
@@ -97,7 +96,7 @@ def _answer(subject: Subject, contexts: list[list[int]], length: int) -> list[li
 
 
 def _score_batched(subject: Subject, answers: list[list[int]]) -> Tensor:
-    pairs = zip(subject.contexts, answers, strict=False)
+    pairs = zip(subject.contexts, answers, strict=True)
     sequences = [TeacherForced(context, answer) for context, answer in pairs]
     of_aligned, of_base = (
         teacher_force(
@@ -125,7 +124,7 @@ def _score_one_by_one(subject: Subject, answers: list[list[int]]) -> Tensor:
     return direction_from_scores(mean_score, torch.stack(probabilities).mean(dim=0).float(), top_k=TOP_K)
 
 
-def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """Seconds on the wall clock, with the device's work, and the result."""
     synchronize()
     started = time.perf_counter()
