@@ -15,14 +15,23 @@ from torch import nn
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Dropout off, and gradient checkpointing with it; every sub-module's own mode comes back afterwards."""
-    training = [child for child in module.modules() if child.training]
-    for child in training:
-        child.training = False
+    before = [(child, child.training) for child in module.modules()]
+    for child, _ in before:
+        child.training = _repacks_in_evaluation(child)
     try:
         yield
     finally:
-        for child in training:
-            child.training = True
+        for child, training in before:
+            child.training = training
+
+
+def _repacks_in_evaluation(module: nn.Module) -> bool:
+    """Whether the module would not come back from evaluation: a 4-bit layer of bitsandbytes.
+
+    On a CPU with AVX512-BF16 its weights are repacked, for good, by the first forward pass without gradient in
+    evaluation mode. The kernel for them has no backward pass: whatever lies below the layer would no longer be trained.
+    """
+    return any(kind.__name__ == "Linear4bit" for kind in type(module).__mro__)
 
 
 @contextmanager

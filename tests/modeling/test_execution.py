@@ -33,6 +33,21 @@ def test_evaluation_mode_restores_after_an_error():
     assert all(modes(model))
 
 
+def test_four_bit_layers_stay_in_training():
+    """The real ones are trained in tests/engines; there is nothing else in them that evaluation would switch."""
+
+    class Linear4bit(torch.nn.Linear):
+        pass
+
+    class LinearNF4(Linear4bit):
+        pass
+
+    model = torch.nn.Sequential(LinearNF4(2, 2), torch.nn.Dropout()).eval()
+    with evaluation_mode(model):
+        assert [child.training for child in model] == [True, False]
+    assert not any(child.training for child in model)
+
+
 def test_evaluation_mode_switches_dropout_off():
     model = tiny_llama(attention_dropout=0.5).train()
     ids = torch.arange(2, 12)[None]
