@@ -15,23 +15,25 @@ from torch import nn
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Dropout off, and gradient checkpointing with it; every sub-module's own mode comes back afterwards."""
-    before = [(child, child.training) for child in module.modules()]
-    for child, _ in before:
-        child.training = _repacks_in_evaluation(child)
+    children = list(module.modules())
+    repacking = {kind for kind in set(map(type, children)) if _repacks_in_evaluation(kind)}
+    switched = [child for child in children if child.training != (type(child) in repacking)]
+    for child in switched:
+        child.training = type(child) in repacking
     try:
         yield
     finally:
-        for child, training in before:
-            child.training = training
+        for child in switched:
+            child.training = type(child) not in repacking
 
 
-def _repacks_in_evaluation(module: nn.Module) -> bool:
-    """Whether the module would not come back from evaluation: a 4-bit layer of bitsandbytes.
+def _repacks_in_evaluation(module_type: type[nn.Module]) -> bool:
+    """Whether a module would not come back from evaluation: a 4-bit layer of bitsandbytes.
 
     On a CPU with AVX512-BF16 its weights are repacked, for good, by the first forward pass without gradient in
     evaluation mode. The kernel for them has no backward pass: whatever lies below the layer would no longer be trained.
     """
-    return any(kind.__name__ == "Linear4bit" for kind in type(module).__mro__)
+    return any(kind.__name__ == "Linear4bit" for kind in module_type.__mro__)
 
 
 @contextmanager

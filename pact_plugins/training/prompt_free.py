@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,10 +59,14 @@ def prompt_free_batch(responses: Responses, header_ids: Sequence[int]) -> Prompt
     return PromptFreeBatch(input_ids, attention_mask, index, len(header) - 1 + offset)
 
 
-def similar_lengths(batch: PromptFreeBatch) -> Iterator[tuple[Tensor, PromptFreeBatch]]:
-    """``batch`` in parts without much padding, each with the (n,) indices of its tokens among the N of the whole."""
+def similar_lengths(batch: PromptFreeBatch, *, one_pass: bool = False) -> Iterator[tuple[Tensor, PromptFreeBatch]]:
+    """``batch`` in parts without much padding, each with the (n,) indices of its tokens among the N of the whole.
+
+    Args:
+        one_pass: whatever the padding, there must be one part.
+    """
     lengths = batch.attention_mask.sum(dim=1).tolist()
-    for group in split_where_padding_ends(lengths, worth=_WORTH_A_PASS):
+    for group in split_where_padding_ends(lengths, worth=math.inf if one_pass else _WORTH_A_PASS):
         rows = torch.tensor(group, device=batch.rows.device)
         place = torch.full((len(lengths),), -1, device=batch.rows.device)
         place[rows] = torch.arange(len(group), device=batch.rows.device)

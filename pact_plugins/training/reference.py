@@ -151,16 +151,14 @@ class DecoderReference:
         batch = prompt_free_batch(request.responses, request.header_ids)
         # Where parameters are sharded, every rank must make as many forward passes as the others.
         sharded = any(map(is_sharded, self._decoder.parameters()))
-        parts = [(slice(None), batch)] if sharded else similar_lengths(batch)
-        hidden: Tensor | None = None
-        for tokens, part in parts:
+        tokens, states = [], []
+        for indices, part in similar_lengths(batch, one_pass=sharded):
             with request.autocast():
-                states = self._decoder(input_ids=part.input_ids, attention_mask=part.attention_mask, use_cache=False)[0]
-            if hidden is None:
-                hidden = states.new_empty(len(request.responses), states.size(-1))
-            hidden[tokens] = states[part.rows, part.columns]
-        assert hidden is not None
-        return self.head.logits(hidden, request.token_ids)
+                hidden = self._decoder(input_ids=part.input_ids, attention_mask=part.attention_mask, use_cache=False)[0]
+            tokens.append(indices)
+            states.append(hidden[part.rows, part.columns])
+        in_order = torch.cat(states)[torch.cat(tokens).argsort()]
+        return self.head.logits(in_order, request.token_ids)
 
 
 class AdapterOffReference(DecoderReference):

@@ -206,7 +206,7 @@ def group_by_length(lengths: Sequence[int], *, max_tokens: int) -> list[list[int
     return groups
 
 
-def split_where_padding_ends(lengths: Sequence[int], *, worth: int) -> list[list[int]]:
+def split_where_padding_ends(lengths: Sequence[int], *, worth: float) -> list[list[int]]:
     """Indices in groups, longest first; a group is split where that saves more than ``worth`` padded positions."""
 
     def split(group: list[int]) -> list[list[int]]:

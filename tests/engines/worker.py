@@ -83,11 +83,11 @@ class Record(TrainerCallback):
         self.facts["logs"].append(dict(logs))
 
 
-def nf4() -> Any:
-    """What QLoRA uses, computing in float32."""
+def nf4(compute_dtype: torch.dtype = torch.float32) -> Any:
+    """What QLoRA uses."""
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute_dtype)
 
 
 def run(

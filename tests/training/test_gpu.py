@@ -6,10 +6,12 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
 
 from pact_plugins import PACTConfig
 from pact_plugins.safety_tokens.recipe import calibrate
+from tests.engines.worker import nf4
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import ADAPTERS, Watch, lora, pact, sft_trainer
 
@@ -82,6 +84,15 @@ def test_gradients_are_those_of_the_cpu(tmp_path, kind, objective):
         torch.testing.assert_close(results["cuda"].gradients[0][name].cpu(), gradient, rtol=1e-3, atol=1e-5, msg=name)
 
 
+def assert_same_term_with(switch, tmp_path):
+    terms = []
+    for on in (False, True):
+        _, watch = train(tmp_path / str(on), watch=Watch(move=True), max_steps=2, **{switch: on})
+        terms.append([entry["pact/kl"] for entry in watch.losses if "pact/kl" in entry])
+    assert terms[0][0] > 1e-4
+    assert terms[1] == pytest.approx(terms[0], rel=1e-2)
+
+
 @pytest.fixture
 def restored_llama():
     """Liger replaces parts of transformers' module, for good."""
@@ -94,33 +105,19 @@ def restored_llama():
 @pytest.mark.skipif(find_spec("liger_kernel") is None, reason="needs liger-kernel")
 @pytest.mark.usefixtures("restored_llama")
 def test_liger_kernels_give_the_same_term(tmp_path):
-    terms = []
-    for liger in (False, True):
-        _, watch = train(tmp_path / str(liger), watch=Watch(move=True), use_liger_kernel=liger, max_steps=2)
-        terms.append([entry["pact/kl"] for entry in watch.losses if "pact/kl" in entry])
-    assert terms[0][0] > 1e-4
-    assert terms[1] == pytest.approx(terms[0], rel=1e-2)
+    assert_same_term_with("use_liger_kernel", tmp_path)
 
 
 @pytest.mark.matrix
 def test_a_model_compiled_for_the_gpu_gives_the_same_term(tmp_path):
-    terms = []
-    for compiled in (False, True):
-        watch = Watch(move=True)
-        train(tmp_path / str(compiled), watch=watch, torch_compile=compiled, max_steps=2)
-        terms.append([entry["pact/kl"] for entry in watch.losses if "pact/kl" in entry])
-    assert terms[0][0] > 1e-4
-    assert terms[1] == pytest.approx(terms[0], rel=1e-2)
+    assert_same_term_with("torch_compile", tmp_path)
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_four_bit_weights_are_their_own_reference(tmp_path, dtype):
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
     path = save_model(tmp_path / "aligned", tiny_llama())
-    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, quantization_config=settings)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, quantization_config=nf4(dtype))
     watch = Watch()
     half = dtype == torch.bfloat16
     trainer = sft_trainer(

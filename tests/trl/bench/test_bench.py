@@ -58,6 +58,7 @@ def test_calibration_finds_what_the_naive_one_finds():
     assert 0 < row["naive_scoring_seconds"] < row["naive_seconds"]
     assert row["throughput_ratio"] > 0
     assert row["scoring_ratio"] > 0
+    assert len(row["throughput_ratios"]) == 3
 
 
 def test_lora_modes_share_their_frozen_weights_and_full_ones_do_not(tmp_path):
