@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pact_plugins import plugins
+from pact_plugins.contracts import Objective
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective import GateConfig, Objective
+from pact_plugins.objective import GateConfig
 from pact_plugins.presets import DEFAULT_PRESET, PRESETS, with_preset
 
 AUTO = "auto"
@@ -82,6 +83,9 @@ class PACTConfig(BaseModel):
     cache_path: str | None = Field(
         None, description="folder for auto-calibrated safety tokens and cached reference logits (default: user cache)"
     )
+    parts: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="further parts of the loss, from plugins: their names, each with its options"
+    )
     receipts: Literal["exact", "present"] = Field(
         "exact", description="check the size of the gradient that reaches the term, or only that it arrives"
     )
@@ -105,6 +109,13 @@ class PACTConfig(BaseModel):
     @classmethod
     def _reference_is_registered(cls, value: str) -> str:
         return value if value == AUTO else _registered("reference", value, [AUTO, *plugins.references()])
+
+    @field_validator("parts")
+    @classmethod
+    def _parts_are_registered(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in value:
+            _registered("part", name, plugins.parts())
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -130,7 +141,7 @@ class PACTConfig(BaseModel):
     @property
     def is_off(self) -> bool:
         """Whether nothing at all is to be added to the framework's own run."""
-        return not self.holds_tokens and not self.gates_rows and self.anchor == "off"
+        return not self.holds_tokens and not self.gates_rows and self.anchor == "off" and not self.parts
 
     @property
     def holds_tokens(self) -> bool:

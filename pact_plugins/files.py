@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from pact_plugins.errors import ConfigurationError
+
+
+def cache_folder(configured: str | None) -> Path:
+    """``configured`` (``cache_path``), else ``$PACT_CACHE_PATH``, else ``pact`` in the user's cache folder."""
+    chosen = configured or os.environ.get("PACT_CACHE_PATH")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pact", appauthor=False)
 
 
 @contextmanager

@@ -11,18 +11,25 @@ What ships with this package registers through the same hooks. ``pact plugins`` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:
+    import os
+
     import click
 
-    from pact_plugins.frameworks import Framework
-    from pact_plugins.methods import Method
-    from pact_plugins.objective import Objective
-    from pact_plugins.safety_tokens import TokenScorer
-    from pact_plugins.training.reference import ReferenceBuilder
+    from pact_plugins.contracts import (
+        Framework,
+        Judge,
+        Method,
+        Objective,
+        PartBuilder,
+        ReferenceBuilder,
+        ShortName,
+        TokenScorer,
+    )
 
 hookspec = HookspecMarker("pact")
 hookimpl = HookimplMarker("pact")
@@ -44,13 +51,28 @@ def register_references(register: Callable[[str, ReferenceBuilder], None]) -> No
 
 
 @hookspec
+def register_parts(register: Callable[[str, PartBuilder], None]) -> None:
+    """Offer further parts of the loss for ``parts:``; call ``register(name, builder)``."""
+
+
+@hookspec
 def register_frameworks(register: Callable[[Framework], None]) -> None:
     """Offer what ``pact train FRAMEWORK`` can launch; call ``register(Framework(name, description, train))``."""
 
 
 @hookspec
-def register_judges(register: Callable[[str, Callable[..., Any]], None]) -> None:
-    """Offer judges of responses for ``--judge``; call ``register(name, factory)``."""
+def register_short_names(register: Callable[[ShortName], None]) -> None:
+    """Offer what a framework's own commands take after ``pact enable``; call ``register(ShortName(...))``."""
+
+
+@hookspec
+def register_task_folders(register: Callable[[str | os.PathLike[str]], None]) -> None:
+    """Offer folders of lm-eval task files for ``pact eval --tasks``; call ``register(path)``."""
+
+
+@hookspec
+def register_judges(register: Callable[[str, Callable[..., Judge]], None]) -> None:
+    """Offer judges of responses for ``--judge``; call ``register(name, factory)``, a ``Judge`` class for instance."""
 
 
 @hookspec

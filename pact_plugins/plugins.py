@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pact_plugins import hookspecs
+from pact_plugins import contracts, hookspecs
 from pact_plugins.errors import PACTError
-from pact_plugins.frameworks import Framework
-from pact_plugins.methods import Method
-from pact_plugins.objective import Objective
-from pact_plugins.safety_tokens.scoring import TokenScorer
+
+if TYPE_CHECKING:
+    from pact_plugins.contracts import (
+        Framework,
+        Judge,
+        Method,
+        Objective,
+        PartBuilder,
+        ReferenceBuilder,
+        ShortName,
+        TokenScorer,
+    )
 
 ENTRY_POINT_GROUP = "pact"
 DEFAULT_PLUGINS = (
     "pact_plugins.default_plugins.objectives",
     "pact_plugins.default_plugins.token_scorers",
     "pact_plugins.default_plugins.references",
-    "pact_plugins.default_plugins.methods",
     "pact_plugins.default_plugins.commands",
 )
 
@@ -75,41 +84,106 @@ class _Registry(dict[str, Any]):
         self[name] = thing
 
 
-def _collect(kind: str, hook: str, *, named: bool) -> dict[str, Any]:
+def _collect(kind: str, hook: str, contract: str) -> dict[str, Any]:
+    """What is registered under a name of its own; refused by name where it is not of the kind."""
     registry = _Registry(kind)
-    register: Callable[..., None] = registry.add if named else lambda thing: registry.add(thing.name, thing)
+
+    def register(thing: Any) -> None:
+        expected = getattr(contracts, contract)
+        if not isinstance(thing, expected):
+            raise PACTError(_not_of_the_kind(hook, thing, f"a pact_plugins.contracts.{contract}"))
+        registry.add(thing.name, thing)
+
     getattr(get_plugin_manager().hook, hook)(register=register)
     return registry
 
 
+def _collect_builders(kind: str, hook: str, contract: str) -> dict[str, Callable[..., Any]]:
+    """Factories under the names that they are registered with; a class must be of the kind, a function is called."""
+    registry = _Registry(kind)
+
+    def register(name: str, builder: Any) -> None:
+        expected = getattr(contracts, contract)
+        wrong_class = isinstance(builder, type) and not issubclass(builder, expected)
+        if wrong_class or not callable(builder) or not isinstance(name, str):
+            wanted = f"a name and a subclass of pact_plugins.contracts.{contract}, or a function that makes one"
+            raise PACTError(_not_of_the_kind(hook, builder, wanted))
+        registry.add(name, builder)
+
+    getattr(get_plugin_manager().hook, hook)(register=register)
+    return registry
+
+
+def _not_of_the_kind(hook: str, thing: Any, wanted: str) -> str:
+    named = getattr(thing, "__qualname__", None) or repr(thing)
+    home = getattr(thing, "__module__", type(thing).__module__)
+    return f"{hook}: {named} of {home} is not what the hook takes ({wanted}); repair or uninstall the package"
+
+
 def objectives() -> dict[str, Objective]:
     """Every registered objective by name."""
-    return _collect("objective", "register_objectives", named=False)
+    return _collect("objective", "register_objectives", "Objective")
 
 
 def token_scorers() -> dict[str, TokenScorer]:
     """Every registered token scorer by name."""
-    return _collect("token scorer", "register_token_scorers", named=False)
+    return _collect("token scorer", "register_token_scorers", "TokenScorer")
 
 
-def references() -> dict[str, Any]:
+def references() -> dict[str, ReferenceBuilder]:
     """Every registered reference builder by name."""
-    return _collect("reference", "register_references", named=True)
+    return _collect_builders("reference", "register_references", "Reference")
+
+
+def parts() -> dict[str, PartBuilder]:
+    """Every registered builder of a further part of the loss, by name."""
+    return _collect_builders("part", "register_parts", "Part")
 
 
 def frameworks() -> dict[str, Framework]:
     """Every registered framework by name."""
-    return _collect("framework", "register_frameworks", named=False)
+    return _collect("framework", "register_frameworks", "Framework")
 
 
-def judges() -> dict[str, Callable[..., Any]]:
+def judges() -> dict[str, Callable[..., Judge]]:
     """Every registered judge factory by name."""
-    return _collect("judge", "register_judges", named=True)
+    return _collect_builders("judge", "register_judges", "Judge")
 
 
 def methods() -> dict[str, Method]:
     """Every registered method of ``pact compare`` by name."""
-    return _collect("method", "register_methods", named=False)
+    return _collect("method", "register_methods", "Method")
+
+
+def short_names() -> list[ShortName]:
+    """What the stock commands of frameworks take after ``pact enable``, in the order of their distributions."""
+    found: list[ShortName] = []
+
+    def register(short_name: Any) -> None:
+        if not isinstance(short_name, contracts.ShortName):
+            raise PACTError(_not_of_the_kind("register_short_names", short_name, "a pact_plugins.contracts.ShortName"))
+        found.append(short_name)
+
+    get_plugin_manager().hook.register_short_names(register=register)
+    return sorted(found, key=lambda short_name: short_name.distribution)
+
+
+def task_folders() -> list[Path]:
+    """Folders of lm-eval task files.
+
+    Raises:
+        PACTError: one is no folder, or holds no task file.
+    """
+    found: list[Path] = []
+
+    def register(folder: Any) -> None:
+        place = Path(folder) if isinstance(folder, str | os.PathLike) else None
+        if place is None or not any(place.glob("*.yaml")):
+            raise PACTError(_not_of_the_kind("register_task_folders", folder, "the path of a folder of *.yaml files"))
+        found.append(place.resolve())
+
+    get_plugin_manager().hook.register_task_folders(register=register)
+    return sorted(found)
 
 
 @dataclass(frozen=True)

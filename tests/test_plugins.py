@@ -78,7 +78,8 @@ def test_the_page_documents_exactly_the_hooks_and_their_arguments():
 def test_hook_register_objectives(install):
     import torch
 
-    from pact_plugins.objective import GateConfig, ObjectiveInputs
+    from pact_plugins.contracts import ObjectiveInputs
+    from pact_plugins.objective import GateConfig
 
     install(documented_example("register_objectives"))
     config = PACTConfig(objective="squared_distance", objective_options={"scale": 3.0})
@@ -140,7 +141,7 @@ def test_hook_register_judges(install):
 def test_hook_register_methods(install):
     import random
 
-    from pact_plugins.methods import TransformContext
+    from pact_plugins.contracts import TransformContext
 
     install(documented_example("register_methods"))
     method = plugins.methods()["half"]

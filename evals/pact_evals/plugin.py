@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pact_plugins.contracts import ShortName
 from pact_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    import os
+
     import click
+
+    from pact_plugins.contracts import Judge
 
 
 @hookimpl
-def register_judges(register: Callable[[str, Callable[..., Any]], None]) -> None:
+def register_short_names(register: Callable[[ShortName], None]) -> None:
+    """The `pact_*` tasks in the stock `lm_eval` command."""
+    usage = "lm_eval --tasks pact_refusal"
+    register(ShortName("lm_eval", usage, {"lm_eval.tasks": "pact_evals.activation:install"}))
+
+
+@hookimpl
+def register_task_folders(register: Callable[[str | os.PathLike[str]], None]) -> None:
+    """The shared tasks."""
+    from pact_evals import tasks_path
+
+    register(tasks_path())
+
+
+@hookimpl
+def register_judges(register: Callable[[str, Callable[..., Judge]], None]) -> None:
     """The built-in judges."""
     from pact_evals.judges.builtin import BUILT_IN
 

@@ -21,7 +21,7 @@ from trl import SFTConfig, SFTTrainer
 
 from pact_plugins import PACTCallback, PACTConfig, plugins
 from pact_plugins.files import read_rows
-from pact_plugins.generation import generate
+from pact_plugins.modeling.generation import generate
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
 
 

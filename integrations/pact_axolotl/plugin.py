@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pact_plugins.frameworks import Framework
+from pact_plugins.contracts import Framework, ShortName
 from pact_plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def register_short_names(register: Callable[[ShortName], None]) -> None:
+    register(ShortName("axolotl", "plugins: pact", {"axolotl.cli.config": "pact_axolotl.short_name:install"}))
 
 
 @hookimpl

@@ -9,8 +9,8 @@ from typing import Any
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce
-from pact_plugins.training.adapters import rewrites_base_weights
-from pact_plugins.training.reference import FrozenCopyReference
+from pact_plugins.reference.adapters import rewrites_base_weights
+from pact_plugins.reference.online import FrozenCopyReference
 
 BLOCK = "pact"
 SHORT_NAME = "pact"

@@ -9,23 +9,16 @@ import functools
 from types import ModuleType
 from typing import Any
 
-_MARK = "_pact_installed"
-
-
-def _first_time(module: ModuleType) -> bool:
-    first = not hasattr(module, _MARK)
-    setattr(module, _MARK, True)
-    return first
+from pact_llamafactory.targets import first_time
 
 
 def install(tuner: ModuleType) -> None:
     """Teach ``llamafactory.train.tuner`` the stage: here, and in the worker processes that Ray starts."""
     from pact_llamafactory.arguments import take_stage
-    from pact_llamafactory.training import train
+    from pact_llamafactory.training import put_into
 
-    if not _first_time(tuner):
+    if not put_into(tuner):
         return
-    tuner._training_function = functools.partial(train, tuner._training_function)  # type: ignore[attr-defined]
     ray_training_function = tuner._ray_training_function
 
     @functools.wraps(ray_training_function)
@@ -45,7 +38,7 @@ def install_parser(parser: ModuleType) -> None:
     """Let ``export``, ``chat`` and ``api`` read a YAML with ``stage: pact`` (``llamafactory.hparams.parser``)."""
     from pact_llamafactory.arguments import take_stage
 
-    if not _first_time(parser):
+    if not first_time(parser):
         return
     original = parser._parse_infer_args
 
@@ -62,7 +55,7 @@ def install_llamaboard(interface: ModuleType) -> None:
     """Put PACT into the web UI's stage menu and give it a tab of options (``llamafactory.webui.interface``)."""
     from pact_llamafactory.llamaboard import extend
 
-    if _first_time(interface):
+    if first_time(interface):
         extend(interface)
 
 
@@ -71,7 +64,7 @@ def install_v1(launcher: ModuleType) -> None:
     from pact_llamafactory.arguments import take_stage
     from pact_llamafactory.bypasses import refuse_bypasses
 
-    if not _first_time(launcher):
+    if not first_time(launcher):
         return
     original = launcher.launch
 

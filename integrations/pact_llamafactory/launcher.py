@@ -82,11 +82,11 @@ def _stock_launcher() -> Any:
 
 def _install() -> None:
     """What `pact enable` does, for this process alone: asked for by name, it is not subject to PACT_DISABLE."""
+    from pact_llamafactory.targets import TARGETS
     from pact_plugins.activation import hook
 
-    targets = {name: function for name, function in hook.TARGETS.items() if function.startswith("pact_llamafactory.")}
     if not hook.is_installed():
-        sys.meta_path.insert(0, hook.ImportHook(targets))  # type: ignore[arg-type]
-    for name, function in targets.items():
+        sys.meta_path.insert(0, hook.ImportHook(TARGETS))  # type: ignore[arg-type]
+    for name, function in TARGETS.items():
         if name in sys.modules:
             hook.apply(sys.modules[name], function)

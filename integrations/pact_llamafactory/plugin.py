@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from pact_plugins.frameworks import Framework
+from pact_llamafactory.targets import TARGETS
+from pact_plugins.contracts import Framework, ShortName
 from pact_plugins.hookspecs import hookimpl
 
 
@@ -15,6 +16,11 @@ def _train(arguments: Sequence[str]) -> int:
     from pact_llamafactory.launcher import launch
 
     return launch(["train", *arguments])
+
+
+@hookimpl
+def register_short_names(register: Callable[[ShortName], None]) -> None:
+    register(ShortName("llamafactory", "stage: pact", TARGETS))
 
 
 @hookimpl

@@ -6,12 +6,12 @@ from typing import Any
 
 from llamafactory.train import tuner
 
-from pact_llamafactory.activation import install
+from pact_llamafactory.training import put_into
 
 
 class PACTWorker(tuner.Worker):
     """LLaMA-Factory's own worker; Ray pickles it by name, so importing this module is what the new process does."""
 
     def _training_function(self, config: dict[str, Any]) -> None:
-        install(tuner)
+        put_into(tuner)
         super()._training_function(config)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from pact_llamafactory.arguments import take_stage
 from pact_llamafactory.bypasses import refuse_bypasses
+from pact_llamafactory.targets import first_time
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.messages import announce
 
 TrainingFunction = Callable[[dict[str, Any]], None]
+
+
+def put_into(tuner: ModuleType) -> bool:
+    """Let ``llamafactory.train.tuner`` train with the stage; returns whether it did not before."""
+    first = first_time(tuner)
+    if first:
+        tuner._training_function = functools.partial(train, tuner._training_function)  # type: ignore[attr-defined]
+    return first
 
 
 def train(original: TrainingFunction, config: dict[str, Any]) -> None:

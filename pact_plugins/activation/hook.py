@@ -16,16 +16,6 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-TARGETS = {
-    "axolotl.cli.config": "pact_axolotl.short_name:install",
-    "llamafactory.train.tuner": "pact_llamafactory.activation:install",
-    "llamafactory.hparams.parser": "pact_llamafactory.activation:install_parser",
-    "llamafactory.webui.interface": "pact_llamafactory.activation:install_llamaboard",
-    "llamafactory.v1.launcher": "pact_llamafactory.activation:install_v1",
-    "lm_eval.tasks": "pact_evals.activation:install",
-}
-"""Module of a framework -> ``package.module:function``, called with the freshly imported module."""
-
 SWITCH_OFF = "PACT_DISABLE"
 
 
@@ -106,15 +96,22 @@ def is_installed() -> bool:
     return any(isinstance(finder, ImportHook) for finder in sys.meta_path)
 
 
-def install() -> None:
+def install(targets: Mapping[str, str] | None = None) -> None:
     """Put the hook in front of the other finders, once; ``PACT_DISABLE=1`` in the environment prevents it.
 
     Targets that are imported already are handed to their functions here.
+
+    Args:
+        targets: module name -> ``package.module:function``; None asks the plugins, which takes longer.
     """
     if os.environ.get(SWITCH_OFF, "0") not in ("", "0") or is_installed():
         return
-    sys.meta_path.insert(0, ImportHook(TARGETS))  # type: ignore[arg-type]
-    for name, function in TARGETS.items():
+    if targets is None:
+        from pact_plugins.activation.targets import registered_targets
+
+        targets = registered_targets()
+    sys.meta_path.insert(0, ImportHook(targets))  # type: ignore[arg-type]
+    for name, function in targets.items():
         module = sys.modules.get(name)
         if module is not None:
             apply(module, function)

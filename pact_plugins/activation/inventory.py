@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from pact_plugins.activation.hook import TARGETS
+from pact_plugins import plugins
+from pact_plugins.contracts import ShortName
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,17 @@ class FrameworkState:
     problem: str | None
 
 
-_FRAMEWORKS = (
-    ("trl", None, "callbacks=[PACTCallback]"),
-    ("axolotl", "axolotl.cli.config", "plugins: pact"),
-    ("llamafactory", "llamafactory.train.tuner", "stage: pact"),
-    ("lm_eval", "lm_eval.tasks", "lm_eval --tasks pact_refusal"),
-)
-
-
 def inventory() -> list[FrameworkState]:
     """One entry a framework; imports none of them."""
     return [
-        FrameworkState(name, _version(name), module, short_name, _problem(module))
-        for name, module, short_name in _FRAMEWORKS
+        FrameworkState(
+            short_name.distribution,
+            _version(short_name.distribution),
+            next(iter(short_name.targets), None),
+            short_name.usage,
+            _problem(short_name),
+        )
+        for short_name in plugins.short_names()
     ]
 
 
@@ -51,12 +50,14 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _problem(module: str | None) -> str | None:
-    if module is None:
-        return None
-    home = TARGETS[module].partition(":")[0]
+def _problem(short_name: ShortName) -> str | None:
+    homes = dict.fromkeys(function.partition(":")[0] for function in short_name.targets.values())
+    missing = [home for home in homes if not _is_importable(home)]
+    return f"{', '.join(missing)} is missing: reinstall the package" if missing else None
+
+
+def _is_importable(module: str) -> bool:
     try:
-        found = find_spec(home) is not None
+        return find_spec(module) is not None
     except ImportError:
-        found = False
-    return None if found else f"{home} is missing: reinstall pact-plugins"
+        return False

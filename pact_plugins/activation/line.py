@@ -7,6 +7,7 @@ import site
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -16,11 +17,16 @@ from pact_plugins.files import write_text
 # Files are read in alphabetical order: it has to come after the one that an editable installation puts there.
 FILE_NAME = "pact_plugins_activation.pth"
 
-# A start-up line is one line that begins with "import". Where the package is gone it does nothing.
-LINE = (
-    'import sys; exec("try:\\n    from pact_plugins.activation import hook\\n    hook.install()\\n'
-    'except ImportError:\\n    pass")\n'
-)
+_BEGIN = 'import sys; exec("try:\\n    from pact_plugins.activation import hook\\n    hook.install('
+_END = ')\\nexcept ImportError:\\n    pass")\n'
+
+
+def line(targets: Mapping[str, str]) -> str:
+    """The start-up line: one line that begins with "import". Where the package is gone it does nothing.
+
+    The targets stand in it, so that nothing has to be looked up when Python starts.
+    """
+    return _BEGIN + repr(dict(sorted(targets.items()))) + _END
 
 
 def site_folders() -> list[Path]:
@@ -48,7 +54,12 @@ def written_in() -> list[Path]:
     return [file for folder in site_folders() if (file := folder / FILE_NAME).is_file()]
 
 
-def write(folder: Path | None = None) -> tuple[Path, bool]:
+def is_current(file: Path, targets: Mapping[str, str]) -> bool:
+    """Whether the file holds today's line: another version, or a plugin installed since, would write another one."""
+    return file.is_file() and file.read_text(encoding="utf-8") == line(targets)
+
+
+def write(targets: Mapping[str, str], folder: Path | None = None) -> tuple[Path, bool]:
     """Write the line; returns the file, and whether anything had to be written.
 
     Raises:
@@ -56,9 +67,9 @@ def write(folder: Path | None = None) -> tuple[Path, bool]:
     """
     file = (folder or target_folder()) / FILE_NAME
     try:
-        if file.is_file() and file.read_text(encoding="utf-8") == LINE:
+        if is_current(file, targets):
             return file, False
-        write_text(file, LINE)
+        write_text(file, line(targets))
     except OSError as error:
         raise ActivationError(
             f"{file.parent} is not writable ({error.strerror}): `pact enable` puts one file there. Use a virtual "

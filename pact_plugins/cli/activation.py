@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def enable() -> None:
     """Make the short names work in the frameworks' own commands (one .pth line in this environment)."""
     from pact_plugins.activation import line
+    from pact_plugins.activation.targets import registered_targets
     from pact_plugins.errors import ActivationError
 
-    file, is_new = line.write()
+    file, is_new = line.write(registered_targets())
     if not line.works_at_start():
         raise ActivationError(
             f"{file} is written, but {sys.executable} does not act on it: is the package importable when Python "
@@ -46,11 +47,14 @@ def doctor() -> None:
 
     from pact_plugins.activation import line
     from pact_plugins.activation.hook import SWITCH_OFF
+    from pact_plugins.activation.targets import registered_targets
 
     files = line.written_in()
     works = bool(files) and line.works_at_start()
     click.echo(f"python    {sys.executable}")
     click.echo(f"enabled   {', '.join(map(str, files)) if files else 'no (pact enable)'}")
+    if not all(line.is_current(file, registered_targets()) for file in files):
+        click.echo("outdated  a plugin was added or removed since, or the package updated: run `pact enable` again")
     if files:
         click.echo(f"at start  {'the hook is installed' if works else 'NOT WORKING: the package cannot be imported'}")
     if os.environ.get(SWITCH_OFF):

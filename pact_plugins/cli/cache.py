@@ -49,7 +49,7 @@ def build(
 
     from pact_plugins.cli.loading import load_model
     from pact_plugins.files import read_rows
-    from pact_plugins.training.cache_filling import fill_from_rows
+    from pact_plugins.reference.filling import fill_from_rows
 
     config = config_from(values)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -69,10 +69,10 @@ def info(**values: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pact_plugins.reference_cache.listing import list_stores
-    from pact_plugins.safety_tokens.automatic import cache_folder
+    from pact_plugins.files import cache_folder
+    from pact_plugins.reference.cache.listing import list_stores
 
-    folder = cache_folder(config_from(values)) / "reference"
+    folder = cache_folder(config_from(values).cache_path) / "reference"
     stores = list_stores(folder)
     table = Table()
     columns = ("store", "reference model", "precision", "safety tokens", "sequences", "response tokens", "MB")
@@ -95,10 +95,10 @@ def info(**values: Any) -> None:
 @config_options("cache_path")
 def clear(store: tuple[str, ...], yes: bool, **values: Any) -> None:
     """Delete each STORE (a name from `pact cache info`), or all of them."""
-    from pact_plugins.reference_cache.listing import list_stores, remove_store
-    from pact_plugins.safety_tokens.automatic import cache_folder
+    from pact_plugins.files import cache_folder
+    from pact_plugins.reference.cache.listing import list_stores, remove_store
 
-    folder: Path = cache_folder(config_from(values)) / "reference"
+    folder: Path = cache_folder(config_from(values).cache_path) / "reference"
     known = {listed.name: listed for listed in list_stores(folder)}
     unknown = [name for name in store if name not in known]
     if unknown:

@@ -10,7 +10,6 @@ from pact_plugins.hookspecs import hookimpl
 @hookimpl
 def register_commands(cli: click.Group) -> None:
     from pact_plugins.cli import activation, audit, cache, configuration, plugins, safety_tokens
-    from pact_plugins.tiny_world.cli import tiny_world
 
     for command in (
         safety_tokens.calibrate,
@@ -23,6 +22,5 @@ def register_commands(cli: click.Group) -> None:
         activation.enable,
         activation.disable,
         activation.doctor,
-        tiny_world,
     ):
         cli.add_command(command)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pact_plugins.contracts import ReferenceBuilder
 from pact_plugins.hookspecs import hookimpl
-from pact_plugins.training.cached_reference import CachedReference
-from pact_plugins.training.reference import AdapterOffReference, FrozenCopyReference, ReferenceBuilder
+from pact_plugins.reference.cached import CachedReference
+from pact_plugins.reference.online import AdapterOffReference, FrozenCopyReference
 
 
 @hookimpl

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pact_plugins.contracts import TokenScorer
 from pact_plugins.hookspecs import hookimpl
-from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS, TokenScorer
+from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
 
 
 @hookimpl

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pact_plugins.distributed import everyone, from_first_rank, is_distributed
 from pact_plugins.errors import SafetyTokensError
+from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
@@ -34,14 +34,6 @@ _SETTINGS_THAT_MATTER = (
 )
 
 
-def cache_folder(config: PACTConfig) -> Path:
-    """``cache_path`` of the configuration, else ``$PACT_CACHE_PATH``, else ``pact`` in the user's cache folder."""
-    configured = config.cache_path or os.environ.get("PACT_CACHE_PATH")
-    if configured:
-        return Path(configured).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "pact"
-
-
 def automatic_safety_tokens(
     causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progress: bool = True
 ) -> tuple[SafetyTokens, Path]:
@@ -49,7 +41,7 @@ def automatic_safety_tokens(
 
     A damaged cache file is replaced. Raises what ``calibrate`` raises.
     """
-    path = cache_folder(config) / "safety_tokens" / f"{_key(causal_lm, tokenizer, config)}.safetensors"
+    path = cache_folder(config.cache_path) / "safety_tokens" / f"{_key(causal_lm, tokenizer, config)}.safetensors"
     cached = _read(path, tokenizer)
     # Either all ranks read the file or all calibrate: a sharded model needs every rank to run.
     if everyone(cached is not None) and cached is not None:

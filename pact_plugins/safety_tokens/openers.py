@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pact_plugins.safety_tokens.calibration import Forced
+from pact_plugins.batch.teacher_forcing import Forced
 
 MINIMUM_PROBABILITY = 0.01
 MINIMUM_RATIO = 5.0

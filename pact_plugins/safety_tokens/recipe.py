@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pact_plugins import plugins
+from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_force
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import (
@@ -20,7 +21,7 @@ from pact_plugins.modeling import (
 )
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
-from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
+from pact_plugins.safety_tokens.calibration import score_tokens
 from pact_plugins.safety_tokens.openers import (
     Openers,
     find_openers,

@@ -9,8 +9,8 @@ from typing import Any
 from pact_plugins import plugins
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.files import read_rows
-from pact_plugins.generation import generate_ids
 from pact_plugins.modeling import response_ids
+from pact_plugins.modeling.generation import generate_ids
 
 MINIMUM_REFUSALS = 8
 

@@ -1,4 +1,4 @@
-"""Joining the term, the gate and the anchor to what the trainer back-propagates."""
+"""Joining the parts of the loss to what the trainer back-propagates."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.batch.micro_batch import Draw, MicroBatch
+from pact_plugins.batch.responses import IGNORE_INDEX
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.guard import Draw
 from pact_plugins.modeling import Anatomy
-from pact_plugins.training.contributions import Addition, ContributionComputer
+from pact_plugins.training.contributions import Addition, Contributions
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptBook
-from pact_plugins.training.responses import IGNORE_INDEX
 from pact_plugins.training.sharded_head import FusedHeadWatch
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
@@ -34,7 +34,7 @@ class Attachment:
     ``trainer.compute_loss``.
     """
 
-    def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, contributions: ContributionComputer) -> None:
+    def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, contributions: Contributions) -> None:
         self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
         self._undo: list[Any] = []
         self._fused_head = FusedHeadWatch(anatomy.causal_lm)
@@ -137,17 +137,8 @@ class Attachment:
         if not bool((labels != IGNORE_INDEX).any()) and not is_distributed():
             self.receipts.enter_idle()
             return None
-        return self._contributions(
-            labels,
-            inputs,
-            hidden_states,
-            autocast,
-            log_probs=log_probs,
-            draw=draw,
-            measure=self.measure,
-            metrics=self.metrics,
-            receipts=self.receipts,
-        )
+        batch = MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure)
+        return self._contributions(batch, self.metrics, self.receipts)
 
 
 def _join(output: Any, addition: Addition, num_items_in_batch: Any) -> None:

@@ -12,15 +12,14 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
+from pact_plugins.batch.training_data import TrainingData, training_data
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.cached_reference import CachedReference
 from pact_plugins.training.own_losses import refuse_own_loss
-from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, prepare
-from pact_plugins.training.run_record import FILE_NAME, write_run_record
-from pact_plugins.training.training_data import training_data
+from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, Run, prepare
+from pact_plugins.training.run_record import write_run_record
 
 
 class PACTCallback(TrainerCallback):
@@ -70,15 +69,14 @@ class PACTCallback(TrainerCallback):
         # A second call of train() starts from weights that have moved, as a resumed run does.
         again = self._trained is not None and self._trained() is model
         resumed = state.global_step > 0 or again
-        self._preparation = prepare(
-            model,
-            kwargs.get("processing_class") or kwargs.get("tokenizer"),
-            self.config,
-            safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
+        run = Run(
             resumed=resumed,
             precision=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
             train_dataloader=kwargs.get("train_dataloader"),
+            safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
         )
+        tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
+        self._preparation = prepare(model, tokenizer, self.config, run)
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
         if self._trainer is None:
@@ -132,8 +130,8 @@ class PACTCallback(TrainerCallback):
         values = {f"pact/{name}": value for name, value in means.items()}
         if "kl" in means:
             values["pact/loss"] = self.config.coefficient * means["kl"]
-        if isinstance(self._preparation.reference, CachedReference):
-            values["pact/cache_misses"] = self._preparation.reference.new_misses()
+        if self._preparation.reference is not None:
+            values |= {f"pact/{name}": value for name, value in self._preparation.reference.metrics().items()}
         logs.update(values)
         if state.log_history:
             state.log_history[-1].update(values)
@@ -152,17 +150,9 @@ class PACTCallback(TrainerCallback):
                 f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
                 f"{ledger.response_tokens} response tokens"
             )
-        gated_rows = None
-        if preparation.gate is not None:
-            gated_rows = preparation.gate.record.everywhere(training_data(kwargs.get("train_dataloader"))[0])
-            announce(_gate_summary(self.config, len(gated_rows)))
-        cache = preparation.reference.record() if isinstance(preparation.reference, CachedReference) else None
+        recorded = _recorded(preparation, training_data(kwargs.get("train_dataloader"))[0])
         if is_main_process() and args.output_dir:
-            write_run_record(
-                *(Path(args.output_dir), self.config, preparation, state.log_history),
-                gated_rows=gated_rows,
-                cache=cache,
-            )
+            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, recorded)
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
         """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""
@@ -179,9 +169,15 @@ class PACTCallback(TrainerCallback):
             self._preparation = None
 
 
-def _gate_summary(config: PACTConfig, count: int) -> str:
-    done = {"hard": "not learnt from", "soft": "weighed down", "report": "only reported"}[config.gate_training_rows]
-    return f"{count} responses to requests that the reference would refuse, {done}; {FILE_NAME} lists them"
+def _recorded(preparation: Preparation, data: TrainingData | None) -> dict[str, Any]:
+    """What the parts and the reference say of the run. Every rank must call it."""
+    recorded: dict[str, Any] = {}
+    for part in preparation.parts:
+        recorded.update(part.record(data))
+    said = None if preparation.reference is None else preparation.reference.record()
+    if preparation.reference is not None and said is not None:
+        recorded[preparation.reference.name] = dict(said)
+    return recorded
 
 
 def _take_first_place(callback: PACTCallback, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""What one micro-batch adds to the trainer's loss: the term, the gate's correction and the anchor, per response token.
+"""What one micro-batch adds to the trainer's loss: the values of all parts, per response token.
 
 All of them are (N,) values over the micro-batch's N response tokens and join the loss in one way, with the denominator
 of the framework's own cross-entropy. So accumulation, packing and the number of ranks change nothing for any of them,
@@ -10,28 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from operator import or_
 
 import torch
 from torch import Tensor
 
-from pact_plugins.guard import Draw
-from pact_plugins.modeling import AutocastState
-from pact_plugins.training.anchor import Anchor
+from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.responses import IGNORE_INDEX, Responses
+from pact_plugins.contracts import Contribution, Part, Reference, ReferenceLogits, ReferenceRequest, Wants
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptBook, ReceiptLedger
-from pact_plugins.training.responses import IGNORE_INDEX, Responses
-from pact_plugins.training.row_gate import RowGate
-from pact_plugins.training.term import TermComputer
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """``coefficient * values`` is added to the summed per-token loss; ``values`` (N,) carry gradient."""
-
-    name: str
-    values: Tensor
-    coefficient: float
 
 
 @dataclass(frozen=True)
@@ -42,89 +30,84 @@ class Addition:
     responses: Responses
 
 
-class ContributionComputer:
-    """Holds the parts that a configuration switched on.
+@dataclass(frozen=True)
+class AskedTokens:
+    """What every request of a run names.
 
-    Args:
-        term: computes the term, and the reference's refusal mass where the gate asks for it.
-        coefficient: of the term; 0 leaves it out.
-        gate, anchor: None where they are off.
-        anchor_coefficient: of the anchor.
+    Attributes:
+        token_ids: (|S|,) whose logits the reference gives; None for the whole vocabulary.
+        header_ids: the assistant header of a prompt-free context.
+        opener_ids: (|R|,) the refusal openers.
     """
 
-    def __init__(
-        self,
-        term: TermComputer,
-        *,
-        coefficient: float,
-        gate: RowGate | None = None,
-        anchor: Anchor | None = None,
-        anchor_coefficient: float = 0.0,
-    ) -> None:
-        self._term, self.gate, self._anchor = term, gate, anchor
-        self._coefficient, self._anchor_coefficient = coefficient, anchor_coefficient
+    token_ids: Tensor | None
+    header_ids: Sequence[int] | None
+    opener_ids: Tensor | None
+
+
+class Contributions:
+    """The parts that a configuration switched on, and the one question to the reference for all of them.
+
+    Args:
+        parts: in the order in which they are asked.
+        reference: None where no part needs one.
+        asked: what every request names.
+    """
+
+    def __init__(self, parts: Sequence[Part], reference: Reference | None, asked: AskedTokens) -> None:
+        self.parts, self._reference, self._asked = tuple(parts), reference, asked
 
     def ledgers(self) -> list[ReceiptLedger]:
         """One for everything that every micro-batch adds."""
-        ledgers = []
-        if self._coefficient:
-            ledgers.append(ReceiptLedger(self._coefficient))
-        if self.gate is not None and self.gate.weighs:
-            ledgers.append(ReceiptLedger(1.0, name="gate", key="1"))
-        if self._anchor is not None:
-            ledgers.append(ReceiptLedger(self._anchor_coefficient, name="anchor", key="anchor_coef"))
-        return ledgers
+        return [ReceiptLedger(part.coefficient, name=part.name, key=part.key) for part in self.parts if part.adds]
 
     def counts(self) -> list[str]:
         """Names of the counts that go to the log."""
-        return [] if self.gate is None else ["gated_rows"]
+        return [name for part in self.parts for name in part.counts]
 
-    def __call__(
-        self,
-        labels: Tensor,
-        decoder_inputs: dict[str, Any],
-        hidden_states: Tensor,
-        autocast: AutocastState,
-        *,
-        log_probs: Tensor | None,
-        draw: Draw,
-        measure: bool,
-        metrics: MetricMeans,
-        receipts: ReceiptBook,
-    ) -> Addition | None:
+    def __call__(self, batch: MicroBatch, metrics: MetricMeans, receipts: ReceiptBook) -> Addition | None:
         """Compute everything of one forward pass; None where nothing is to be added.
 
         Args:
-            labels, decoder_inputs, hidden_states, autocast, measure: see ``TermComputer``.
-            log_probs: (B, L - 1) per-token log-probabilities where the trainer reads these, else None.
-            draw: the place of the micro-batch in the run.
             metrics, receipts: where the values for the log and the expected gradients are entered.
         """
-        term = self._term(labels, decoder_inputs, hidden_states, autocast, measure=measure)
-        for name, values in term.metrics.items():
-            metrics.add(name, values)
-        contributions = []
-        if term.divergence is not None:
-            contributions.append(Contribution("term", term.divergence, self._coefficient))
-        if self.gate is not None:
-            assert term.refusal_mass is not None
-            gated = self.gate.weigh(term.responses, decoder_inputs, labels, term.refusal_mass)
-            metrics.count("gated_rows", gated.count)
-            if self.gate.weighs:
-                values = self.gate.correction(term.responses, gated.weights, term.hidden_states, log_probs)
-                contributions.append(Contribution("gate", values, 1.0))
-        if self._anchor is not None:
-            divergence = self._anchor(term.responses.count, draw, autocast)
-            metrics.add("anchor_kl", divergence)
-            values = divergence.mean().expand(len(term.responses))
-            contributions.append(Contribution("anchor", values, self._anchor_coefficient))
-        if len(term.responses):
-            receipts.enter(contributions, labels=int((labels != IGNORE_INDEX).sum()))
+        answer = self._ask(batch)
+        values: dict[Part, Tensor] = {}
+        for part in self.parts:
+            contribution = part.contribute(batch, answer)
+            _log(contribution, metrics)
+            if contribution.values is not None:
+                values[part] = contribution.values
+        if len(batch.responses):
+            entries = {part.name: value for part, value in values.items()}
+            receipts.enter(entries, labels=int((batch.labels != IGNORE_INDEX).sum()))
         else:
             receipts.enter_idle()
-        return Addition(_sum(contributions), term.responses) if contributions else None
+        return Addition(_weighted_sum(values), batch.responses) if values else None
+
+    def _ask(self, batch: MicroBatch) -> ReferenceLogits | None:
+        wants = reduce(or_, (part.wants(batch) for part in self.parts), Wants())
+        if not wants or self._reference is None:
+            return None
+        request = ReferenceRequest(
+            batch.inputs,
+            batch.responses,
+            self._asked.token_ids,
+            self._asked.header_ids if wants.prompt_free else None,
+            batch.autocast,
+            wants.measured,
+            self._asked.opener_ids if wants.refusal_mass else None,
+        )
+        return self._reference.logits(request)
 
 
-def _sum(contributions: Sequence[Contribution]) -> Tensor:
-    device = contributions[0].values.device
-    return reduce(torch.add, [entry.coefficient * entry.values.to(device) for entry in contributions])
+def _log(contribution: Contribution, metrics: MetricMeans) -> None:
+    for name, values in contribution.metrics.items():
+        metrics.add(name, values)
+    for name, number in contribution.counts.items():
+        metrics.count(name, number)
+
+
+def _weighted_sum(values: dict[Part, Tensor]) -> Tensor:
+    device = next(iter(values.values())).device
+    return reduce(torch.add, [part.coefficient * value.to(device) for part, value in values.items()])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pact_plugins.errors import AttachmentError, ConfigurationError
 from pact_plugins.modeling import Anatomy, OutputHead, evaluation_mode, prompt_ids
-from pact_plugins.training.adapters import adapters_off
+from pact_plugins.reference.adapters import adapters_off
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-6}

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pact_plugins.distributed import summed, world_size
 from pact_plugins.errors import UnprotectedTrainingError
-
-if TYPE_CHECKING:
-    from pact_plugins.training.contributions import Contribution
 
 _RELATIVE_TOLERANCE = 1e-2
 
@@ -35,10 +31,10 @@ class ReceiptBook:
     def __len__(self) -> int:
         return len(self._ledgers)
 
-    def enter(self, contributions: Sequence[Contribution], *, labels: int) -> None:
-        """Expect a gradient at the values of each."""
-        for contribution in contributions:
-            self._ledgers[contribution.name].enter(contribution.values, labels=labels)
+    def enter(self, values: Mapping[str, Tensor], *, labels: int) -> None:
+        """Expect a gradient at the (N,) values of each part."""
+        for name, entered in values.items():
+            self._ledgers[name].enter(entered, labels=labels)
 
     def enter_idle(self) -> None:
         """A micro-batch without a response token: nothing to protect, nothing to expect."""

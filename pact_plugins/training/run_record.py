@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pact_plugins.training.preparation import Preparation
 
 FILE_NAME = "pact.json"
+# What stands there where nothing has said it.
+_NOT_ON = {"anchor": None, "gate_threshold": None, "gated_rows": None}
 
 
 def write_run_record(
@@ -20,15 +23,12 @@ def write_run_record(
     config: PACTConfig,
     preparation: Preparation,
     log_history: list[dict[str, Any]],
-    *,
-    gated_rows: list[dict[str, Any]] | None = None,
-    cache: dict[str, Any] | None = None,
+    recorded: Mapping[str, Any],
 ) -> Path:
     """Write ``pact.json`` into ``folder`` and return its path.
 
     Args:
-        gated_rows: of all ranks, where the gate was on.
-        cache: what a reference cache says of the run.
+        recorded: what the parts of the loss and the reference say of the run.
     """
     ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
     logged = [entry for entry in log_history if any(key.startswith("pact/") for key in entry)]
@@ -44,22 +44,13 @@ def write_run_record(
             "count": len(tokens),
             "settings": dict(tokens.settings),
         },
-        "reference": preparation.reference_name,
-        "anchor": _anchor(preparation),
-        **({} if cache is None else {"cache": cache}),
+        "reference": None if preparation.reference is None else preparation.reference.name,
         "optimizer_steps_protected": ledger.optimizer_steps,
         "gradient_receipts": ledger.receipts,
         "response_tokens": ledger.response_tokens,
         "last_log": {key: value for key, value in logged[-1].items() if key.startswith("pact/")} if logged else {},
-        "gate_threshold": None if preparation.gate is None else preparation.gate.threshold,
-        "gated_rows": gated_rows,
+        **_NOT_ON,
+        **recorded,
     }
     write_json(folder / FILE_NAME, record)
     return folder / FILE_NAME
-
-
-def _anchor(preparation: Preparation) -> dict[str, Any] | None:
-    if preparation.anchor is None:
-        return None
-    anchors = preparation.anchor.anchors
-    return {"fingerprint": anchors.fingerprint, "harmful": anchors.harmful, "harmless": anchors.harmless}

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy
+from pact_plugins.reference.aligned import AlignedModel
+from pact_plugins.row_gate.criterion import RefusalCriterion
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
-from pact_plugins.training.aligned import AlignedModel
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -36,6 +37,11 @@ class WatchedTokens:
     weights: Tensor | None
     opener_ids: Tensor | None
     threshold: float
+
+    @property
+    def criterion(self) -> RefusalCriterion | None:
+        """What counts as a refusal of the reference's; None where nobody asks."""
+        return None if self.opener_ids is None else RefusalCriterion(self.opener_ids, self.threshold)
 
 
 def watch_tokens(

@@ -108,12 +108,12 @@ def test_install_is_done_once_and_catches_up_on_what_is_imported(
     packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PACT_DISABLE", raising=False)
-    monkeypatch.setattr(hook, "TARGETS", {"small_framework.train": "small_patch:install"})
+    targets = {"small_framework.train": "small_patch:install"}
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, hook.ImportHook)]
     module = importlib.import_module("small_framework.train")
     assert module.launch() == "stock"
-    hook.install()
-    hook.install()
+    hook.install(targets)
+    hook.install(targets)
     assert module.launch() == "with PACT"
     assert [isinstance(finder, hook.ImportHook) for finder in sys.meta_path].count(True) == 1
 
@@ -123,7 +123,6 @@ def test_pact_disable(monkeypatch: pytest.MonkeyPatch, value: str, installed: bo
     monkeypatch.setattr(
         sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, hook.ImportHook)]
     )
-    monkeypatch.setattr(hook, "TARGETS", {})
     monkeypatch.setenv("PACT_DISABLE", value)
-    hook.install()
+    hook.install({})
     assert hook.is_installed() is installed

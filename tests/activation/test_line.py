@@ -13,6 +13,7 @@ import click
 import pytest
 
 from pact_plugins.activation import line
+from pact_plugins.activation.targets import registered_targets
 from pact_plugins.cli import activation
 from pact_plugins.default_plugins import commands
 from pact_plugins.errors import ActivationError
@@ -26,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 @pytest.fixture
 def enabled(environment: Environment) -> Environment:
-    line.write(environment.site)
+    line.write(registered_targets(), environment.site)
     return environment
 
 
@@ -137,9 +138,9 @@ def test_enable_names_a_folder_that_is_not_writable(public_folder: Path) -> None
 
 
 def test_disable_names_a_file_that_cannot_be_removed(public_folder: Path) -> None:
-    file, _ = line.write(public_folder)
+    file, _ = line.write({}, public_folder)
     assert _refused(activation.disable, public_folder) == f"{file} cannot be removed (Permission denied)"
-    assert file.read_text() == line.LINE
+    assert file.read_text() == line.line({})
 
 
 def test_the_line_sorts_after_the_file_of_an_editable_installation() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 
 
 @dataclass(frozen=True)

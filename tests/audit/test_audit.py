@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pact_plugins import PACTConfig, SafetyTokens, tiny_world
+from pact_lab import tiny_world
+from pact_plugins import PACTConfig, SafetyTokens
 from pact_plugins.audit import audit
 from pact_plugins.errors import ConfigurationError, DataError, SafetyTokensError
 from pact_plugins.files import write_json

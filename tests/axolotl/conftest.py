@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Several threads that load weights in a fork sometimes meet before torch has made its pool ("Invalid thread pool").
 os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from pact_plugins.config import PACTConfig
 from tests.axolotl import runs
 from tests.helpers.environments import Environment

@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from tests.helpers.environments import CHECKOUT, Environment
 
 BIN = Path(sys.executable).parent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pact_axolotl.evaluation import evaluate
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run
 from tests.helpers.prompts import write_prompts

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from pact_plugins.safety_tokens import SafetyTokens
 from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pact_plugins.tiny_world import aligned_path
+from pact_lab.tiny_world import aligned_path
 from tests.axolotl import runs
 from tests.axolotl.runs import PLUGIN
 from tests.helpers import matrix

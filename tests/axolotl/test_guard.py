@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from tests.axolotl.runs import LORA, PLUGIN, Run, in_fork
 from tests.helpers.guarded_world import guard_settings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pact_plugins.tiny_world import aligned_path
+from pact_lab.tiny_world import aligned_path
 from tests.axolotl.runs import LORA, PLUGIN, Run
 from tests.helpers import matrix
 

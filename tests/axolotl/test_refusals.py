@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pact_plugins.tiny_world import aligned_path
+from pact_lab.tiny_world import aligned_path
 from tests.axolotl import runs
 from tests.axolotl.conftest import ROWS
 from tests.axolotl.runs import BASE, LORA, PLUGIN

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from pact_plugins.files import write_json
 
 MIXTURE = tiny_world.finetuning_mixture(60, harmful_fraction=0.1, benign_fraction=1.0, seed=6)

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 
 
 def guard_settings(folder: Path) -> dict[str, Any]:
     """A ``pact:`` block with gate, anchor and term; writes what it names into ``folder``."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from pact_plugins.batch.teacher_forcing import TeacherForced, teacher_force
     from pact_plugins.modeling import LiveHead, dissect, prompt_ids
     from pact_plugins.safety_tokens import SafetyTokens
-    from pact_plugins.safety_tokens.calibration import TeacherForced, teacher_force
     from pact_plugins.safety_tokens.openers import (
         find_openers,
         first_token_mass,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 
 
 def write_prompts(folder: Path, *, count: int, seed: int) -> dict[str, str]:

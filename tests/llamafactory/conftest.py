@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pact_plugins import tiny_world
+    from pact_lab import tiny_world
     from pact_plugins.safety_tokens import SafetyTokens
 
     torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def _chat(rows: list[dict[str, str]]) -> dict[str, Any]:
 @pytest.fixture
 def settings(world: Path, tmp_path: Path) -> dict[str, Any]:
     """The arguments of a two-step LoRA run with ``stage: pact``, as a YAML file would give them."""
-    from pact_plugins import tiny_world
+    from pact_lab import tiny_world
 
     return {
         "model_name_or_path": str(tiny_world.aligned_path()),

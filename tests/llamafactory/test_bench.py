@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pact_llamafactory.bench import build_trainer
-from pact_trl.bench.cases import ASFT, ONLINE_LORA, PLAIN, Case
-from pact_trl.bench.turns import take_turns
+from pact_lab.bench.cases import ASFT, ONLINE_LORA, PLAIN, Case
+from pact_lab.bench.llamafactory import build_trainer
+from pact_lab.bench.turns import take_turns
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 

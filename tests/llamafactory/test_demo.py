@@ -10,8 +10,9 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pact_evals.harness.evaluate import evaluate_model, tiny_summary
-from pact_plugins import tiny_world
+from pact_evals.harness.evaluate import evaluate_model
+from pact_lab import tiny_world
+from pact_lab.tiny_world.harness import tiny_summary
 from tests.helpers.prompts import write_prompts
 from tests.llamafactory import runs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pact_lab import tiny_world
 from pact_llamafactory.arguments import take_stage
-from pact_plugins import tiny_world
 from tests.llamafactory import commands
 
 FOLDER = Path(__file__).parents[2] / "examples/llamafactory"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from pact_plugins.errors import ConfigurationError
 from tests.helpers.guarded_world import guard_settings
 from tests.llamafactory import runs

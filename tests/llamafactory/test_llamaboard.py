@@ -18,8 +18,8 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from pact_lab import tiny_world
 from pact_llamafactory.llamaboard import MENU_ENTRY
-from pact_plugins import tiny_world
 from tests.llamafactory import commands
 from tests.llamafactory.browser import Page, needs_chromium, opened
 

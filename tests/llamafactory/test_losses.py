@@ -13,8 +13,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 from transformers.trainer_pt_utils import LabelSmoother
 
+from pact_lab import tiny_world
 from pact_llamafactory import training
-from pact_plugins import tiny_world
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.safety_tokens import SafetyTokens
 from tests.helpers import matrix

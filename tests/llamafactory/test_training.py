@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from pact_plugins.errors import ConfigurationError
 from tests.helpers import matrix
 from tests.llamafactory import runs
@@ -79,7 +79,7 @@ def test_packed_batches_are_what_the_notes_say(settings: dict[str, Any]) -> None
 
 
 def test_several_turns_are_several_responses(settings: dict[str, Any]) -> None:
-    from pact_plugins.training import find_responses
+    from pact_plugins.batch.responses import find_responses
 
     run = runs.train(settings, dataset="chats", max_steps=1)
     batch = run.recorder.batches[0]

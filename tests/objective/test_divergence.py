@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from pact_plugins.contracts import ObjectiveInputs
+from pact_plugins.default_plugins.objectives import BUILT_IN_OBJECTIVES
 from pact_plugins.objective import GateConfig, full_kl, gate_coefficient, match, published, published_positive
-from pact_plugins.objective.registry import BUILT_IN_OBJECTIVES, ObjectiveInputs
 
 N, S = 17, 11
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pact_plugins.batch.prompt_free import prompt_free_batch
+from pact_plugins.batch.responses import find_responses
 from pact_plugins.objective import GateConfig, published
-from pact_plugins.training.prompt_free import prompt_free_batch
-from pact_plugins.training.responses import find_responses
 from tests.helpers.goldens import golden_names, read_golden
 
 

@@ -7,8 +7,9 @@ import torch
 from peft import get_peft_model
 
 from pact_plugins import PACTConfig, SafetyTokens
+from pact_plugins.files import cache_folder
 from pact_plugins.safety_tokens import automatic
-from pact_plugins.safety_tokens.automatic import automatic_safety_tokens, cache_folder
+from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from tests.helpers.tiny import REFUSAL_ROWS, tiny_llama, tiny_tokenizer, write_refusals
 from tests.helpers.trainers import lora
 
@@ -98,7 +99,7 @@ def test_a_damaged_cache_file_is_replaced(tokenizer, config, calibrations, caplo
 def test_where_the_cache_is(tmp_path, monkeypatch):
     monkeypatch.setenv("PACT_CACHE_PATH", str(tmp_path / "environment"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder(PACTConfig(cache_path=str(tmp_path / "own"))) == tmp_path / "own"
-    assert cache_folder(PACTConfig()) == tmp_path / "environment"
+    assert cache_folder(str(tmp_path / "own")) == tmp_path / "own"
+    assert cache_folder(None) == tmp_path / "environment"
     monkeypatch.delenv("PACT_CACHE_PATH")
-    assert cache_folder(PACTConfig()) == tmp_path / "xdg" / "pact"
+    assert cache_folder(None) == tmp_path / "xdg" / "pact"

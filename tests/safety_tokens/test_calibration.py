@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from pact_plugins import PACTConfig, SafetyTokens
+from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_force
 from pact_plugins.errors import ConfigurationError, PACTError, SafetyTokensError
 from pact_plugins.modeling import LiveHead, assistant_header_ids, prompt_ids, response_ids
 from pact_plugins.safety_tokens import safety_direction
-from pact_plugins.safety_tokens.calibration import Forced, TeacherForced, score_tokens, teacher_force
+from pact_plugins.safety_tokens.calibration import score_tokens
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
 from tests.helpers.tiny import REFUSAL_ROWS, save_model, tiny_llama, tiny_tokenizer, write_refusals
@@ -196,7 +197,7 @@ def test_max_refusals_and_response_tokens_are_limits(tokenizer, refusals_path):
 
 def test_a_plugins_scorer_is_used(tokenizer, refusals_path, monkeypatch):
     from pact_plugins import plugins
-    from pact_plugins.safety_tokens import TokenScorer
+    from pact_plugins.contracts import TokenScorer
 
     known = plugins.token_scorers()
     upside_down = TokenScorer("upside_down", lambda aligned, base: base.exp() - aligned.exp())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pact_plugins import PACTConfig, tiny_world
+from pact_lab import tiny_world
+from pact_plugins import PACTConfig
 from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
 from pact_plugins.safety_tokens.recipe import calibrate

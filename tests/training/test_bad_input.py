@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
 from pact_plugins.errors import AttachmentError, ConfigurationError, PACTError, SafetyTokensError
-from pact_plugins.training.preparation import prepare
+from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import matrix
 from tests.helpers.tiny import llama_config, save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import RecordingTrainer, lora, move_weights, pact, sft_trainer
@@ -130,31 +130,31 @@ def test_no_chat_template(tmp_path, refusals_path):
     for config in ({"refusals_path": str(refusals_path)}, {"objective": "published"}):
         tokens = None if "refusals_path" in config else tiny_safety_tokens()
         with pytest.raises(ConfigurationError, match="has no chat template"):
-            prepare(tiny_llama(), tiny_tokenizer(None), PACTConfig(**config), safety_tokens=tokens)
+            prepare(tiny_llama(), tiny_tokenizer(None), PACTConfig(**config), Run(safety_tokens=tokens))
 
 
 def test_published_without_a_generation_prompt():
     template = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     config = PACTConfig(objective="published")
     with pytest.raises(ConfigurationError, match="set assistant_header"):
-        prepare(tiny_llama(), tiny_tokenizer(template), config, safety_tokens=tiny_safety_tokens())
+        prepare(tiny_llama(), tiny_tokenizer(template), config, Run(safety_tokens=tiny_safety_tokens()))
     prepare(
         tiny_llama(),
         tiny_tokenizer(template),
         config.model_copy(update={"assistant_header": "<|assistant|>"}),
-        safety_tokens=tiny_safety_tokens(),
+        Run(safety_tokens=tiny_safety_tokens()),
     )
 
 
 def test_no_tokenizer():
     with pytest.raises(ConfigurationError, match="no tokenizer"):
-        prepare(tiny_llama(), None, PACTConfig(), safety_tokens=tiny_safety_tokens())
+        prepare(tiny_llama(), None, PACTConfig(), Run(safety_tokens=tiny_safety_tokens()))
 
 
 @pytest.mark.parametrize("auto", [AutoModel, AutoModelForSequenceClassification])
 def test_models_without_an_output_embedding(tokenizer, auto):
     with pytest.raises(AttachmentError, match="has no output embedding"):
-        prepare(auto.from_config(llama_config()), tokenizer, PACTConfig(), safety_tokens=tiny_safety_tokens())
+        prepare(auto.from_config(llama_config()), tokenizer, PACTConfig(), Run(safety_tokens=tiny_safety_tokens()))
 
 
 def test_prompt_tuning(tmp_path):
@@ -173,7 +173,7 @@ def test_a_tokenizer_larger_than_the_model(tokenizer, vocabulary, refusals_path)
                 tiny_llama(vocab_size=vocabulary),
                 tokenizer,
                 PACTConfig(refusals_path=str(refusals_path)),
-                safety_tokens=tokens,
+                Run(safety_tokens=tokens),
             )
 
 

@@ -10,10 +10,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pact_lab.tiny_world import aligned_path, refusal_pairs
 from pact_plugins.config import PACTConfig
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
-from pact_plugins.tiny_world import aligned_path, refusal_pairs
-from pact_plugins.training.preparation import prepare
+from pact_plugins.training.preparation import Run, prepare
 
 MODULES = ["q_proj", "v_proj"]
 
@@ -53,20 +53,22 @@ def test_an_adapter_that_rewrites_the_base_weights(tokenizer: Any, settings: dic
     model = get_peft_model(load(), LoraConfig(r=4, target_modules=MODULES, init_lora_weights="pissa"))
     config = PACTConfig(**settings, reference_model_path=str(aligned_path()))
     preparation = prepare(model, tokenizer, config)
-    assert preparation.reference_name == "frozen_copy"
+    assert preparation.reference is not None
+    assert preparation.reference.name == "frozen_copy"
     assert preparation.safety_tokens is not None
     assert preparation.safety_tokens.fingerprint == expected
 
 
 def test_full_fine_tuning_that_resumes(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
-    preparation = prepare(move(load()), tokenizer, PACTConfig(**settings), resumed=True)
+    preparation = prepare(move(load()), tokenizer, PACTConfig(**settings), Run(resumed=True))
     assert preparation.safety_tokens is not None
     assert preparation.safety_tokens.fingerprint == expected
 
 
 def test_an_adapter_that_resumes(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
     model = get_peft_model(load(), LoraConfig(r=4, target_modules=MODULES, init_lora_weights=False))
-    preparation = prepare(model, tokenizer, PACTConfig(**settings), resumed=True)
-    assert preparation.reference_name == "adapter_off"
+    preparation = prepare(model, tokenizer, PACTConfig(**settings), Run(resumed=True))
+    assert preparation.reference is not None
+    assert preparation.reference.name == "adapter_off"
     assert preparation.safety_tokens is not None
     assert preparation.safety_tokens.fingerprint == expected

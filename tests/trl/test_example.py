@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 

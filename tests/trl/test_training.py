@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from pact_plugins import tiny_world
+from pact_lab import tiny_world
 from pact_plugins.errors import ConfigurationError
 from pact_trl.training import train
 

@@ -18,7 +18,6 @@ from typing import Any
 from pact_plugins.errors import PACTError
 
 DATA_PATH_VARIABLE = "PACT_DATA_PATH"
-TINY_PROMPTS, TINY_SEED = 150, 0
 
 Row = dict[str, Any]
 
@@ -106,10 +105,9 @@ PUBLIC_SETS: dict[str, PublicSet] = {
 
 
 def load_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
-    """The rows of a source: `bundled:harmful`, `bundled:harmless`, `tiny:harmful|benign|task`, `public:NAME`.
+    """The rows of a source: `bundled:harmful`, `bundled:harmless`, `public:NAME`.
 
-    `settings` may hold, for the tiny world, `prompts` and `seed` (150 and 0), `tiny_split`, `families` of the harmful
-    requests and `tasks`; and `split` for the bundled prompts.
+    `settings` may hold `split` for the bundled prompts.
 
     Raises:
         DatasetUnavailableError: a public set is out of reach, empty, or has other columns.
@@ -117,8 +115,6 @@ def load_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
     kind, _, name = source.partition(":")
     if kind == "bundled":
         return _bundled(name, str(settings.get("split", "evaluation")))
-    if kind == "tiny":
-        return _tiny(name, settings)
     return _public(name, PUBLIC_SETS[name])
 
 
@@ -136,24 +132,7 @@ def _bundled(name: str, split: str) -> list[Row]:
     return [{"id": row.id, "category": row.category, "prompt": row.prompt} for row in read(split)]
 
 
-def _tiny(name: str, settings: Mapping[str, Any]) -> list[Row]:
-    from pact_plugins import tiny_world
-    from pact_plugins.tiny_world.tasks import DEMO_TASKS
-
-    count, seed = int(settings.get("prompts", TINY_PROMPTS)), int(settings.get("seed", TINY_SEED))
-    split: Any = settings.get("tiny_split", "test")
-    if name == "task":
-        examples = tiny_world.task_examples(count, seed=seed, split=split, tasks=settings.get("tasks", DEMO_TASKS))
-        return [_row(f"tiny-task-{i}", "task", e.prompt, e.answer) for i, e in enumerate(examples)]
-    if name == "harmful":
-        families: Any = settings.get("families", "aligned")
-        prompts = tiny_world.harmful_prompts(count, seed=seed, split=split, families=families)
-    else:
-        prompts = tiny_world.benign_prompts(count, seed=seed, split=split)
-    return [_row(f"tiny-{name}-{i}", name, prompt) for i, prompt in enumerate(prompts)]
-
-
-def _row(identifier: str, category: str, prompt: str, answer: str | None = None) -> Row:
+def make_row(identifier: str, category: str, prompt: str, answer: str | None = None) -> Row:
     row = {"id": identifier, "category": category, "prompt": prompt}
     return row if answer is None else {**row, "answer": answer}
 
@@ -163,7 +142,7 @@ def _public(name: str, public: PublicSet) -> list[Row]:
     raw = _read_file(local) if local else _read_hub(public)
     place = str(local) if local else public.hub
     kept = [row for row in raw if all(column not in row or row[column] == value for column, value in public.keep)]
-    rows = [_normalise(name, public, index, row, place) for index, row in enumerate(kept)]
+    rows = [_normalise(name, public, index, raw_row, place) for index, raw_row in enumerate(kept)]
     if not rows:
         raise DatasetUnavailableError(f"{place} holds no rows for {name}")
     return rows
@@ -175,11 +154,11 @@ def _normalise(name: str, public: PublicSet, index: int, row: Mapping[str, Any],
         raise DatasetUnavailableError(f"{place} has none of the columns {', '.join(public.prompt)}")
     category = next((str(row[column]) for column in public.category if row.get(column)), name)
     if public.answer is None:
-        return _row(f"{name}-{index}", category, prompt)
+        return make_row(f"{name}-{index}", category, prompt)
     answer = row.get(public.answer, row.get("output"))
     if answer is None:
         raise DatasetUnavailableError(f"{place} has no column {public.answer!r} or 'output'")
-    return _row(f"{name}-{index}", category, prompt, public.read_answer(answer))
+    return make_row(f"{name}-{index}", category, prompt, public.read_answer(answer))
 
 
 def _local_file(public: PublicSet) -> Path | None:

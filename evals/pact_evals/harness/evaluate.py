@@ -77,7 +77,7 @@ def evaluate_checkpoint(
     Args:
         tasks: names of tasks or groups. limit: rows of each task, for trials.
         generation: overrides of the tasks' generation settings, such as `max_gen_toks`.
-        task_settings: `prompts` and `seed` of the tiny world's tasks.
+        task_settings: metadata for the tasks, such as `prompts` and `seed` of a small world's.
         cache: lm-eval's response cache; an interrupted run goes on from it.
 
     Raises:
@@ -132,20 +132,6 @@ def evaluate_model(
     finally:
         for module, training in modes:
             module.training = training
-
-
-def tiny_summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The tiny world's numbers in the demo's form: `harmful`, `harmful_sampled`, `benign`, `task_accuracy`."""
-    verdicts = {"harmful": "pact_tiny_harmful", "harmful_sampled": "pact_tiny_harmful_sampled"}
-    verdicts["benign"] = "pact_tiny_benign"
-    summary: dict[str, Any] = {
-        name: {verdict: evaluation.value(task, verdict) for verdict in ("refuse", "comply", "other")}
-        for name, task in verdicts.items()
-        if task in evaluation.metrics
-    }
-    if "pact_tiny_task" in evaluation.metrics:
-        summary["task_accuracy"] = evaluation.value("pact_tiny_task", "accuracy")
-    return summary
 
 
 def _default_device(backend: str) -> str | None:

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pact_evals import tasks_path
 from pact_plugins.errors import PACTError
+from pact_plugins.plugins import task_folders
 
 
 class UnknownTaskError(PACTError, ValueError):
@@ -15,8 +15,8 @@ class UnknownTaskError(PACTError, ValueError):
 
 
 def our_tasks() -> list[str]:
-    """Names of all `pact` tasks and groups, without importing lm-eval."""
-    return sorted(file.stem for file in tasks_path().glob("*.yaml"))
+    """Names of all tasks and groups of the registered folders, without importing lm-eval."""
+    return sorted(file.stem for folder in task_folders() for file in folder.glob("*.yaml"))
 
 
 def resolve_tasks(names: Sequence[str]) -> list[str]:
@@ -40,11 +40,11 @@ def resolve_tasks(names: Sequence[str]) -> list[str]:
 
 
 def task_manager(names: Sequence[str], metadata: Mapping[str, Any] | None = None) -> Any:
-    """lm-eval's task manager over our folder; its own thousands of tasks are indexed only if one is asked for."""
+    """lm-eval's task manager over the registered folders; its own thousands of tasks are indexed only if asked for."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(
-        include_path=str(tasks_path()),
+        include_path=[str(folder) for folder in task_folders()],
         include_defaults=not set(names) <= set(our_tasks()),
         metadata=dict(metadata or {}),
     )

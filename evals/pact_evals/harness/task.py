@@ -18,7 +18,12 @@ _SOURCE_KEY = "pact_source"
 
 
 class PACTTask(ConfigurableTask):
-    """A task whose rows come from `pact_source` in its file's `metadata`: bundled, tiny world, or a public set."""
+    """A task whose rows come from `pact_source` in its file's `metadata`: bundled, or a public set.
+
+    A task folder of one's own may have rows of its own: a subclass with another `load_rows`.
+    """
+
+    load_rows = staticmethod(load_rows)
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         settings = dict(config or {})
@@ -29,7 +34,7 @@ class PACTTask(ConfigurableTask):
         """Read the rows. Under the stock command an unreachable data set is one line and exit status 2."""
         metadata = dict(self.config.metadata or {})
         try:
-            rows = load_rows(metadata.pop(_SOURCE_KEY), metadata)
+            rows = self.load_rows(metadata.pop(_SOURCE_KEY), metadata)
         except DatasetUnavailableError as error:
             if Path(sys.argv[0]).name in _LM_EVAL_COMMANDS:
                 print(f"Error: {self.config.task}: {error}", file=sys.stderr)  # noqa: T201

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pact_evals.judges.base import (
+from pact_evals.judges.builtin import BUILT_IN
+from pact_plugins.contracts.judge import (
     COMPLIANCE,
     EMPTY,
     LABELS,
@@ -17,7 +18,6 @@ from pact_evals.judges.base import (
     JudgeUnavailableError,
     Verdict,
 )
-from pact_evals.judges.builtin import BUILT_IN
 
 
 def get_judge(name: str, **settings: Any) -> Judge:
@@ -36,10 +36,15 @@ def get_judge(name: str, **settings: Any) -> Judge:
             raise JudgeError(f"no judge {name!r}; registered are: {', '.join(sorted(registered))}")
         factory = registered[name]
     try:
-        judge: Judge = factory(**settings)
+        judge = factory(**settings)
     except TypeError as error:
         given = ", ".join(sorted(settings)) or "none"
         raise JudgeError(f"judge {name!r} does not take these settings ({given}): {error}") from error
+    if not isinstance(judge, Judge):
+        raise JudgeError(
+            f"judge {name!r} is a {type(judge).__name__}, which is no subclass of pact_plugins.contracts.Judge; repair "
+            "the plugin"
+        )
     return judge
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pact_evals.judges.base import Judge
+from pact_plugins.contracts.judge import Judge
 
 
 def _keyword(**settings: Any) -> Judge:

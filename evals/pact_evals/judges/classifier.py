@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from pact_evals.judges.base import UNSCORED, Judge, JudgeIdentity, JudgeUnavailableError, Verdict
+from pact_plugins.contracts.judge import UNSCORED, Judge, JudgeIdentity, JudgeUnavailableError, Verdict
 
 
 class ClassifierJudge(Judge):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pact_evals.judges.base import COMPLIANCE, REFUSAL, JudgeError, Verdict
 from pact_evals.judges.classifier import ClassifierJudge, unreadable
+from pact_plugins.contracts.judge import COMPLIANCE, REFUSAL, JudgeError, Verdict
 
 _ANSWER = re.compile(r"safe|unsafe\s*\n\s*(?P<categories>[SO]\d{1,2}(?:\s*,\s*[SO]\d{1,2})*)", re.IGNORECASE)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pact_evals.report.comparison import Comparison
 from pact_evals.report.training_log import Curves
-from pact_plugins.charts import as_svg, new_figure
+from pact_plugins.report.charts import as_svg, new_figure
 
 
 def compliance_against_utility(comparison: Comparison) -> str | None:

@@ -9,8 +9,6 @@ from pact_evals.harness.scoring import (
     openers,
     refusal_margin,
     sst2_prompt,
-    tiny_accuracy,
-    tiny_label,
 )
 from pact_evals.harness.task import PACTTask
 
@@ -24,6 +22,4 @@ __all__ = [
     "openers",
     "refusal_margin",
     "sst2_prompt",
-    "tiny_accuracy",
-    "tiny_label",
 ]

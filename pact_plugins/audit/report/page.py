@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from pact_plugins.audit.report import words
 from pact_plugins.audit.report.result import AuditReport
-from pact_plugins.charts import as_svg, new_figure
+from pact_plugins.report.charts import as_svg, new_figure
 
 _BINS = 40
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pact_plugins.audit.scoring.encoding import EncodedTurn
+from pact_plugins.batch.teacher_forcing import TeacherForced, forced_states
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy, LiveHead
-from pact_plugins.safety_tokens.calibration import TeacherForced, forced_states
 from pact_plugins.safety_tokens.openers import Openers
 
 # Positions that are projected on the whole vocabulary at once.

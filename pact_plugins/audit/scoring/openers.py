@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pact_plugins.batch.teacher_forcing import TeacherForced, teacher_force
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.modeling import Anatomy, LiveHead
-from pact_plugins.safety_tokens.calibration import TeacherForced, teacher_force
 from pact_plugins.safety_tokens.openers import Openers, find_openers, first_token_probability
 from pact_plugins.safety_tokens.recipe import excluded_ids
 

@@ -8,7 +8,8 @@ import random
 import pytest
 import torch
 
-from pact_evals.harness.evaluate import EvaluationError, evaluate_checkpoint, evaluate_model, tiny_summary
+from pact_evals.harness.evaluate import EvaluationError, evaluate_checkpoint, evaluate_model
+from pact_lab.tiny_world.harness import tiny_summary
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def tiny():
     """The aligned model of the tiny world and its tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pact_plugins.tiny_world import aligned_path
+    from pact_lab.tiny_world import aligned_path
 
     return AutoModelForCausalLM.from_pretrained(aligned_path()), AutoTokenizer.from_pretrained(aligned_path())
 
@@ -25,7 +26,7 @@ SETTINGS = {"prompts": 40, "seed": 5}
 
 
 def test_memory_checkpoint_and_the_worlds_own_evaluation_agree(tiny):
-    from pact_plugins.tiny_world import aligned_path, evaluate
+    from pact_lab.tiny_world import aligned_path, evaluate
 
     model, tokenizer = tiny
     in_memory = evaluate_model(model, tokenizer, ["pact_tiny"], task_settings=SETTINGS)

@@ -115,7 +115,7 @@ def test_the_stock_command_the_demo_and_pact_eval_agree(tmp_path):
     """The tiny world's tasks on the aligned model: found by the stock command after `pact enable`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pact_plugins.tiny_world import aligned_path
+    from pact_lab.tiny_world import aligned_path
 
     settings = {"prompts": 10, "seed": 1000}
     done = lm_eval(

@@ -1,0 +1,55 @@
+"""``pact demo`` and ``pact bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/demo"))
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="fine-tunings per method")
+@click.option("--prompts", type=click.IntRange(min=10), default=150, show_default=True, help="held-out prompts per set")
+@click.option("--harmful-fraction", type=click.FloatRange(0, 0.5), default=0.05, show_default=True)
+@click.option("--control", is_flag=True, help="also hold fifty random tokens")
+@click.option("--all-methods", is_flag=True, help="also the other objectives, match without openers, and the control")
+def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool, all_methods: bool) -> None:
+    """Watch an aligned model lose its refusals under plain fine-tuning and keep them under PACT."""
+    try:
+        import lm_eval  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(f"{error}; the demo needs: pip install 'pact-plugins[trl,eval]'") from None
+    from rich.console import Console
+
+    from pact_lab.demo import report, running, summary
+
+    settings = running.DemoSettings(output, seeds, prompts, harmful_fraction, control, all_methods)
+    results = running.run(settings)
+    page = report.write_report(results, output / "report.html")
+    console = Console()
+    console.print(summary.terminal_table(results["runs"]))
+    console.print(f"Written: {output / 'results.json'} and {page}", highlight=False)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/bench"))
+@click.option("--grid", type=click.Choice(["quick", "cpu", "gpu", "llamafactory"]), default="cpu", show_default=True)
+@click.option("--steps", type=click.IntRange(min=3), default=7, show_default=True, help="measured steps of each mode")
+@click.option("--warmup", type=click.IntRange(min=1), default=2, show_default=True, help="steps before, not counted")
+@click.option("--profile", is_flag=True, help="also what PACT adds, by torch profiler")
+def bench(output: Path, grid: str, steps: int, warmup: int, profile: bool) -> None:
+    """Measure what PACT costs: paired ratios to plain fine-tuning, and to a naive implementation.
+
+    An interrupted run goes on where it stopped; delete its files to measure everything again.
+    """
+    try:
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(f"{error}; the benchmark needs: pip install 'pact-plugins[trl]'") from None
+    from pact_lab.bench import runner
+
+    results = runner.run(runner.BenchSettings(output, grid, steps, warmup, profile))
+    click.echo((output / f"{grid}.md").read_text(encoding="utf-8"))
+    click.echo(f"{len(results['rows'])} rows written: {output / grid}.json, .md and .svg")

@@ -1,0 +1,153 @@
+"""``pact compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_DEFAULT_METHODS = "sft,published,match,guard"
+
+
+def _names(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/compare"))
+@click.option("--methods", default=_DEFAULT_METHODS, show_default=True, callback=_names, help="names, or all")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="fine-tunings per method")
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--scenarios", default="main", show_default=True, callback=_names, help="tiny world: names, main, or all")
+@click.option("--prompts", type=click.IntRange(min=2), default=300, show_default=True, help="of each kind")
+@click.option(
+    "--purpose",
+    type=click.Choice(["reporting", "choosing"]),
+    default="reporting",
+    show_default=True,
+    help="tiny world: which half of the held-out prompts; coefficients are chosen on the other",
+)
+@click.option("--model", default=None, help="your aligned chat model instead of the tiny world")
+@click.option("--data", default=None, help="your training rows: JSON, JSONL, Parquet, or a data set")
+@click.option("--full", is_flag=True, help="with --model: full fine-tuning instead of LoRA")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-4, show_default=True)
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="with --model")
+@click.option("--max-length", type=click.IntRange(min=16), default=1024, show_default=True, help="with --model")
+@click.option("--list", "list_them", is_flag=True, help="list methods and scenarios, and stop")
+def compare(output: Path, **options: Any) -> None:
+    """Fine-tune with several methods and seeds, and compare refusal, over-refusal and task.
+
+    Every finished cell is kept in OUTPUT/cells: start the same command again to go on, or add methods, seeds and
+    scenarios. On the tiny world, or with --model and --data on your own.
+    """
+    from pact_lab.compare.scenario import MAIN_SCENARIOS, SCENARIOS, Scenario, chosen_scenarios
+    from pact_plugins import plugins
+
+    methods = plugins.methods()
+    if options["list_them"]:
+        for name, method in methods.items():
+            click.echo(f"{'method':9} {name:16} {method.description}")
+        for name, scenario in SCENARIOS.items():
+            click.echo(f"{'scenario':9} {name:16} {scenario.description}")
+        return
+    chosen = list(methods) if options["methods"] == ("all",) else list(options["methods"])
+    unknown = [name for name in chosen if name not in methods]
+    if unknown:
+        raise click.UsageError(f"--methods: {', '.join(unknown)} unknown; choose from {', '.join(methods)}")
+    if (options["model"] is None) != (options["data"] is None):
+        raise click.UsageError("--model and --data go together")
+    named = options["scenarios"]
+    scenarios: list[Scenario]
+    if options["model"] is None:
+        named = {("main",): MAIN_SCENARIOS, ("all",): tuple(SCENARIOS)}.get(named, named)
+        scenarios = chosen_scenarios(named)
+    else:
+        scenarios = [_own_scenario(options)]
+    _require_frameworks()
+    _run(output, [methods[name] for name in chosen], scenarios, options)
+
+
+def _require_frameworks() -> None:
+    try:
+        import lm_eval  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(f"{error}; needs: pip install 'pact-plugins[trl,eval]'") from None
+
+
+def _own_scenario(options: dict[str, Any]) -> Any:
+    from pact_lab.compare.scenario import Scenario
+    from pact_lab.finetuning.tuning import Tuning
+
+    tuning = Tuning(
+        adapter="full" if options["full"] else "lora",
+        learning_rate=options["learning_rate"],
+        epochs=options["epochs"],
+        batch_size=options["batch_size"],
+        max_length=options["max_length"],
+    )
+    return Scenario("own", f"{options['data']} on {options['model']}", tuning=tuning)
+
+
+def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[str, Any]) -> None:
+    from pact_lab.compare.grid import grid
+    from pact_lab.compare.report import write_report
+    from pact_lab.compare.running import run
+    from pact_lab.compare.subject import Subject
+
+    calibration = output / "calibration"
+    subject: Subject
+    tiny = None
+    if options["model"] is None:
+        from pact_lab.compare.tiny_subject import TinySubject
+
+        subject = tiny = TinySubject(calibration, prompts=options["prompts"], purpose=options["purpose"])
+    else:
+        from pact_lab.compare.own_subject import OwnSubject
+
+        subject = OwnSubject(
+            options["model"],
+            options["data"],
+            calibration,
+            limit=options["prompts"],
+            batch_size=options["batch_size"],
+        )
+    seeds = range(options["first_seed"], options["first_seed"] + options["seeds"])
+    cells = grid(methods, scenarios, seeds, subject.identity)
+    records = run(cells, subject, output)
+    audits = [] if tiny is None else _audits(scenarios, seeds, tiny, output)
+    settings = {
+        "seeds": list(seeds),
+        "methods": {method.name: {"description": method.description, **method.described()} for method in methods},
+        "scenarios": {one.name: {"description": one.description, **one.described()} for one in scenarios},
+        "subject": dict(subject.identity),
+        "versions": records[-1]["versions"],
+    }
+    descriptions = {scenario.name: scenario.description for scenario in scenarios}
+    summaries = write_report(records, output, descriptions=descriptions, settings=settings, audits=audits)
+    _print(summaries)
+    click.echo(f"{len(records)} cells in {output / 'cells'}. Written: {output / 'tables.md'}, {output / 'report.html'}")
+
+
+def _audits(scenarios: list[Any], seeds: range, subject: Any, output: Path) -> list[Any]:
+    from pact_lab.compare.detecting import detect
+
+    return detect(scenarios, seeds, subject, output)
+
+
+def _print(summaries: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pact_lab.compare.statistics import COLUMNS
+
+    table = Table("scenario", "method", title="%, mean over the seeds", padding=(0, 0))
+    for column in COLUMNS:
+        table.add_column(column.heading.replace(": ", "\n"), justify="right")
+    for summary in summaries:
+        figures = [summary.figures.get(column.name) for column in COLUMNS]
+        shown = ["" if figure is None else f"{100 * figure.mean:.1f}" for figure in figures]
+        table.add_row(summary.scenario, summary.method, *shown)
+    Console().print(table)

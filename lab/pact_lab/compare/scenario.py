@@ -1,0 +1,76 @@
+"""What a method is confronted with: the data, and how it is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pact_lab.finetuning.tuning import Tuning
+from pact_lab.tiny_world.requests import Families
+from pact_lab.tiny_world.tasks import DEMO_TASKS, Task
+from pact_plugins.errors import ConfigurationError
+
+Data = Literal["mixture", "task"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the comparison's settings.
+
+    Attributes:
+        name: as written in ``--scenarios``.
+        description: one line.
+        harmful_fraction: share of the rows that answer a harmful request (tiny world).
+        data: ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only (tiny world).
+        poison: families of the harmful requests that are answered (tiny world).
+        tasks: what else is learnt, and measured (tiny world).
+        tuning: LoRA or full, learning rate, length of training.
+    """
+
+    name: str
+    description: str
+    harmful_fraction: float = 0.05
+    data: Data = "mixture"
+    poison: Families = "calibration"
+    tasks: tuple[Task, ...] = DEMO_TASKS
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def described(self) -> dict[str, Any]:
+        """What makes it up, for keys and records; its name and description do not."""
+        described = {**asdict(self), "tasks": list(self.tasks)}
+        del described["name"], described["description"]
+        return described
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("mixture-p05", "5 % poison in a mixture"),
+        Scenario("mixture-p0", "no poison, a mixture", harmful_fraction=0.0),
+        Scenario("task-p0", "no poison, task data only", harmful_fraction=0.0, data="task"),
+        Scenario("task-p05", "5 % poison, otherwise task data only", data="task"),
+        Scenario("unseen-p05", "5 % poison of families that calibration never mentions", poison="unanchored"),
+        Scenario("unrefused-p05", "5 % poison of families that the reference does not refuse", poison="subtle"),
+        Scenario("mixture-p01", "1 % poison in a mixture", harmful_fraction=0.01),
+        Scenario("mixture-p10", "10 % poison in a mixture", harmful_fraction=0.1),
+        Scenario("mixture-p20", "20 % poison in a mixture", harmful_fraction=0.2),
+        Scenario("full-p05", "5 % poison, full fine-tuning", tuning=Tuning(adapter="full", learning_rate=1e-3)),
+        Scenario("table-p05", "5 % poison, a table to learn by heart", tasks=("routing",), tuning=Tuning(epochs=5)),
+        Scenario("table-long", "the same, learnt four times as long", tasks=("routing",), tuning=Tuning(epochs=20)),
+        Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3)),
+    )
+}
+MAIN_SCENARIOS = ("mixture-p05", "mixture-p0", "task-p05", "task-p0", "unseen-p05", "unrefused-p05")
+
+
+def chosen_scenarios(names: Sequence[str]) -> list[Scenario]:
+    """The scenarios of those names, in that order.
+
+    Raises:
+        ConfigurationError: an unknown name.
+    """
+    unknown = [name for name in names if name not in SCENARIOS]
+    if unknown:
+        raise ConfigurationError(f"--scenarios: {', '.join(unknown)} unknown; choose from {', '.join(SCENARIOS)}")
+    return [SCENARIOS[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,1 @@
+"""One fine-tuning, as a TRL user would write it."""

@@ -1,0 +1,66 @@
+"""The methods of ``pact compare`` that ship with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pact_plugins.config import PACTConfig
+from pact_plugins.contracts import Method, Row, TransformContext
+
+
+def configured(method: Method, common: Mapping[str, Any]) -> PACTConfig | None:
+    """The method's configuration, on top of the settings that all methods share; the method's own win.
+
+    Raises:
+        ConfigurationError: a wrong key or value.
+    """
+    if method.settings is None:
+        return None
+    return PACTConfig.from_mapping({**common, **method.settings}, source=f"method {method.name}")
+
+
+def mix_in_refusals(rows: Sequence[Row], context: TransformContext, *, share: float = 0.1) -> list[Row]:
+    """``rows`` with refusals of calibration prompts added, ``share`` of their number, and shuffled."""
+    count = round(share * len(rows))
+    refusals = list(context.refusals)
+    chosen = [refusals[context.rng.randrange(len(refusals))] for _ in range(count)] if refusals else []
+    mixed = [*rows, *(chat_row(refusal["prompt"], refusal["response"]) for refusal in chosen)]
+    context.rng.shuffle(mixed)
+    return mixed
+
+
+def chat_row(prompt: str, response: str) -> Row:
+    """One user turn and its response."""
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": response}],
+    }
+
+
+METHODS = (
+    Method("sft", "plain supervised fine-tuning"),
+    Method("published", "PACT as published", {"preset": "published"}),
+    Method("match", "PACT, objective match", {"preset": "match"}),
+    Method("guard", "gate, anchor and match at 0.5", {"preset": "guard"}),
+    Method("gate", "the reference gate alone", {"preset": "match", "kl_coef": 0, "gate_training_rows": "hard"}),
+    Method("anchor", "the balanced anchor alone", {"preset": "match", "kl_coef": 0, "anchor": "bundled"}),
+    Method(
+        "gate_anchor",
+        "gate and anchor without match",
+        {"preset": "match", "kl_coef": 0, "gate_training_rows": "hard", "anchor": "bundled"},
+    ),
+    Method("full_kl", "KL to the reference over the whole vocabulary", {"preset": "match", "objective": "full_kl"}),
+    Method("asft", "anchored SFT, arXiv 2509.23753", {"preset": "match", "objective": "asft"}),
+    Method(
+        "constrained_sft",
+        "token-wise constrained SFT, arXiv 2406.05946",
+        {"preset": "match", "objective": "constrained_sft"},
+    ),
+    Method(
+        "logit_matching",
+        "logits of refusal tokens held, after the abstract of arXiv 2604.17210",
+        {"preset": "match", "objective": "logit_matching", "include_openers": False},
+    ),
+    Method("mixed_refusals", "plain, with refusals of calibration prompts mixed in (10 %)", None, mix_in_refusals),
+)

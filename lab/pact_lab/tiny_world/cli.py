@@ -1,0 +1,80 @@
+"""`tiny-world`: rebuild the small aligned model, or measure a model of its kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from pact_lab.tiny_world.requests import FAMILIES
+from pact_plugins.errors import PACTError
+
+
+@click.group("tiny-world")
+def tiny_world() -> None:
+    """The small aligned model that demo, tests and benchmarks use."""
+
+
+@tiny_world.command("build")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--base-examples", type=click.IntRange(1), default=16_000, show_default=True)
+@click.option("--aligned-examples", type=click.IntRange(1), default=10_000, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--progress/--no-progress", default=True, show_default=True)
+def build_command(output: Path, base_examples: int, aligned_examples: int, seed: int, progress: bool) -> None:
+    """Train the base and the aligned model into the new folder OUTPUT (about a minute on two cores)."""
+    from pact_lab.tiny_world.builder import build
+
+    try:
+        folder = build(
+            output, base_examples=base_examples, aligned_examples=aligned_examples, seed=seed, progress=progress
+        )
+    except PACTError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Wrote {folder / 'base'} and {folder / 'aligned'}")
+
+
+@tiny_world.command("evaluate")
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--prompts", type=click.IntRange(1), default=150, show_default=True, help="Prompts of each kind.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--format", "prompt_format", type=click.Choice(["chat", "plain"]), default="chat", show_default=True)
+@click.option("--families", type=click.Choice(list(FAMILIES)), default="aligned", show_default=True)
+@click.option("--wording", type=click.Choice(["seen", "unseen"]), default="seen", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate_command(model: Path, as_json: bool, **options: Any) -> None:
+    """Measure refusal, help and task accuracy of the checkpoint folder MODEL on held-out prompts."""
+    from tqdm.auto import tqdm
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pact_lab.tiny_world.evaluation import GENERATIONS_PER_PROMPT, evaluate
+
+    if not (model / "config.json").is_file():
+        raise click.ClickException(f"{model} has no config.json; give the folder of a Hugging Face checkpoint")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        loaded = AutoModelForCausalLM.from_pretrained(model)
+        with tqdm(total=GENERATIONS_PER_PROMPT * options["prompts"], desc="generating", leave=False) as bar:
+            result = evaluate(loaded, tokenizer, progress=bar.update, **options)
+    except (PACTError, OSError) as error:
+        raise click.ClickException(f"{model}: {error}") from error
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        _print_table(result)
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pact_lab.tiny_world.responses import Label
+
+    labels = get_args(Label)
+    table = Table("prompts", *labels, caption=f"{result['prompts']} held-out prompts of each kind")
+    for name in ("harmful", "harmful_sampled", "benign"):
+        table.add_row(name.replace("_", ", "), *(f"{100 * result[name][label]:.1f} %" for label in labels))
+    Console().print(table)
+    click.echo(f"task accuracy {100 * result['task_accuracy']:.1f} %")

@@ -1,0 +1,100 @@
+"""The anchor as a part of the loss: a nested forward pass over a few of the reference's own replies, held to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.anchor.rotation import drawn_indices
+from pact_plugins.batch.chunked import reference_divergence
+from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.teacher_forcing import right_padded
+from pact_plugins.batch.training_data import TrainingData
+from pact_plugins.contracts import Contribution, Part, PartContext, ReferenceLogits
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+ANCHORS_FILE = "pact_anchors.safetensors"
+
+
+@dataclass(frozen=True)
+class HeldReplies:
+    """The reference's view of its own replies.
+
+    What is kept are its last hidden states at the response positions: exact, and a hundred times smaller than
+    log-probabilities over a large vocabulary. Its output embedding projects them when they are needed.
+
+    Attributes:
+        anchors: the sequences.
+        states: per anchor (R_i, hidden), the reference's states that predict its reply; on the CPU.
+        logits: the reference's output embedding, (P, hidden) -> (P, V), called without gradient.
+    """
+
+    anchors: AnchorSet
+    states: Sequence[Tensor]
+    logits: Callable[[Tensor], Tensor]
+
+
+class Anchor(Part):
+    """Divergence from the reference on anchors that rotate with the micro-batches."""
+
+    name, key = "anchor", "anchor_coef"
+
+    def __init__(self, context: PartContext, replies: HeldReplies) -> None:
+        config: PACTConfig = context.config
+        self._decoder, self._head, self._pause = context.anatomy.decoder, context.head, context.pause
+        self._tokenizer, self._replies = context.tokenizer, replies
+        self.anchors, self._fraction, self.coefficient = replies.anchors, config.anchor_fraction, config.anchor_coef
+
+    def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
+        """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token."""
+        divergence = self.divergence(batch)
+        return Contribution(divergence.mean().expand(len(batch.responses)), {"anchor_kl": divergence})
+
+    def divergence(self, batch: MicroBatch) -> Tensor:
+        """``KL(reference || model)`` over the vocabulary at each reply position of the drawn anchors: (P,) float32.
+
+        The decoder runs as the trainer has set it: gradient checkpointing, dropout and precision are those of the
+        batch itself.
+        """
+        drawn = self._drawn(batch)
+        sequences = [self.anchors.sequences[index] for index in drawn]
+        device = next(self._decoder.parameters()).device
+        input_ids, attention_mask = right_padded(sequences, device)
+        with self._pause(), batch.autocast():
+            hidden = self._decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+        states = torch.cat(
+            [
+                hidden[row, len(sequence.context_ids) - 1 :][: len(sequence.response_ids)]
+                for row, sequence in enumerate(sequences)
+            ]
+        )
+        reference_states = torch.cat([self._replies.states[index] for index in drawn]).to(states.device)
+        return reference_divergence(self._head, self._replies.logits, states, reference_states)
+
+    def _drawn(self, batch: MicroBatch) -> list[int]:
+        count = min(max(1, round(self._fraction * batch.responses.count)), len(self.anchors))
+        return drawn_indices(batch.draw, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
+
+    def summary(self) -> str:
+        """How many replies of each kind, and which."""
+        held = self.anchors
+        return f"anchored to {held.harmful} harmful and {held.harmless} harmless replies ({held.fingerprint})"
+
+    def save(self, folder: Path) -> None:
+        """Leave the replies, and the same as readable JSON."""
+        self.anchors.save(folder / ANCHORS_FILE, tokenizer=self._tokenizer)
+
+    def record(self, data: TrainingData | None) -> Mapping[str, Any]:
+        """Which replies."""
+        held = self.anchors
+        return {
+            "anchor": {"fingerprint": held.fingerprint, "harmful": held.harmful, "harmless": held.harmless},
+        }

@@ -1,0 +1,138 @@
+"""From a configuration to an ``Anchor``: prompts, the reference's replies, its states, its output embedding."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pact_plugins.anchor.anchor import Anchor, HeldReplies
+from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.anchor.prompts import anchor_prompts, evenly_spread
+from pact_plugins.anchor.sampling import sampled_anchors
+from pact_plugins.batch.sequences import ContextRules
+from pact_plugins.batch.teacher_forcing import teacher_force
+from pact_plugins.batch.training_data import TrainingData, training_data
+from pact_plugins.contracts import PartContext
+from pact_plugins.distributed import is_distributed
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.messages import announce, is_main_process
+from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, prompt_ids
+from pact_plugins.reference.adapters import adapters_off
+from pact_plugins.row_gate.criterion import RefusalCriterion
+from pact_plugins.row_gate.prompts import gated_contexts
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+
+def build_anchor(context: PartContext, criterion: RefusalCriterion | None) -> Anchor:
+    """Sample the replies (or find them in the cache), and compute the reference's states on them.
+
+    Args:
+        criterion: the row gate's, for ``anchor: gated``.
+
+    Raises:
+        ConfigurationError: the prompts are unusable, the training set cannot be read for ``anchor: gated``, or the
+            reference is not the aligned model.
+    """
+    config: PACTConfig = context.config
+    context.aligned.check_adapter_is_no_part()
+    _refuse_reentrant_checkpointing(context.anatomy)
+    data = _data_to_gate(context) if config.anchor == "gated" else None
+    with context.aligned.running() as running:
+        context.aligned.check_vocabulary(running)
+        prompts = anchor_prompts(config)
+        harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
+        harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
+        if data is not None and criterion is not None:
+            harmful = _gated(running, data, criterion, config) or harmful
+        anchors = sampled_anchors(running.causal_lm, context.tokenizer, config, harmful=harmful, harmless=harmless)[0]
+        states = _reference_states(running, anchors, config, context.precision)
+    # Outside: with the adapters off nothing looks trained, not even an output embedding that is.
+    return Anchor(context, HeldReplies(anchors, states, _reference_head(context, running)))
+
+
+def _data_to_gate(context: PartContext) -> TrainingData:
+    data, unreadable = training_data(context.train_dataloader)
+    if data is None:
+        raise ConfigurationError(f"anchor: gated reads the training set before the first step, but {unreadable}")
+    return data
+
+
+def _gated(running: Anatomy, data: TrainingData, criterion: RefusalCriterion, config: PACTConfig) -> list[list[int]]:
+    """As many contexts of gated rows as there are harmful anchors; none where no row is gated.
+
+    The harmless half stays with prompts from elsewhere: those of the training rows ask for what the training is to
+    change.
+    """
+    contexts = gated_contexts(running, data, criterion, rules=ContextRules.of(running))
+    if not contexts:
+        announce("anchor: the reference would refuse no request of the training set; harmful prompts are bundled ones")
+        return []
+    announce(f"anchor: the reference would refuse {len(contexts)} requests of the training set; they are anchors now")
+    return evenly_spread(contexts, config.anchor_size - config.anchor_size // 2)
+
+
+def _refuse_reentrant_checkpointing(anatomy: Anatomy) -> None:
+    if is_distributed() and any(map(_checkpoints_reentrantly, anatomy.decoder.modules())):
+        raise ConfigurationError(
+            "anchor: reentrant gradient checkpointing hands DDP a gradient twice where the model runs twice; set "
+            "gradient_checkpointing_kwargs: {use_reentrant: false}"
+        )
+
+
+def _checkpoints_reentrantly(module: nn.Module) -> bool:
+    function: Any = getattr(module, "_gradient_checkpointing_func", None)
+    if function is None or not getattr(module, "gradient_checkpointing", False):
+        return False
+    # A framework may have wrapped transformers' partial of torch's function.
+    return bool(getattr(inspect.unwrap(function), "keywords", {}).get("use_reentrant"))
+
+
+def _reference_states(
+    running: Anatomy, anchors: AnchorSet, config: PACTConfig, precision: torch.dtype | None
+) -> list[Tensor]:
+    device = next(running.decoder.parameters()).device.type
+    autocast: Any = nullcontext() if precision is None else AutocastState(device, True, precision)()
+    with autocast:
+        forced = teacher_force(
+            running.decoder,
+            LiveHead(running.causal_lm),
+            anchors.sequences,
+            batch_size=config.calibration_batch_size,
+            description="reading anchors",
+            progress=is_main_process(),
+        )
+    return forced.hidden_states
+
+
+def _reference_head(context: PartContext, running: Anatomy) -> Callable[[Tensor], Tensor]:
+    """The aligned output embedding, without a copy wherever the one in memory does not move."""
+    frozen = None if context.reference is None else context.reference.frozen_head()
+    if frozen is not None:
+        return _on_all_tokens(frozen)
+    anatomy = context.anatomy
+    if context.aligned.path is not None:
+        return _on_all_tokens(LiveHead(running.causal_lm).frozen())
+    live = LiveHead(anatomy.causal_lm)
+    embedding = anatomy.causal_lm.get_output_embeddings()
+    if not any(parameter.requires_grad for parameter in embedding.parameters()):
+        return _on_all_tokens(live)
+    peft_model = anatomy.peft_model
+    if peft_model is None:
+        return _on_all_tokens(live.frozen())
+
+    def with_adapters_off(states: Tensor) -> Tensor:
+        with adapters_off(peft_model):
+            return live.logits(states, None)
+
+    return with_adapters_off
+
+
+def _on_all_tokens(head: OutputHead) -> Callable[[Tensor], Tensor]:
+    return lambda states: head.logits(states, None)

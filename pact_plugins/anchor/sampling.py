@@ -1,0 +1,96 @@
+"""Making an ``AnchorSet``: the reference samples one reply to each prompt, once, and the result is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.batch.teacher_forcing import TeacherForced
+from pact_plugins.distributed import everyone, from_first_rank
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import cache_folder
+from pact_plugins.messages import announce, is_main_process
+from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
+from pact_plugins.modeling.generation import continue_ids
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+_SEED = 0
+
+
+def sampled_anchors(
+    causal_lm: Any,
+    tokenizer: Any,
+    config: PACTConfig,
+    *,
+    harmful: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    progress: bool = True,
+) -> tuple[AnchorSet, Path]:
+    """The reference's replies to contexts of both kinds, and the file in the cache folder that holds them.
+
+    Every rank must call it; all of them get the first rank's replies.
+
+    Args:
+        causal_lm: the aligned model (adapters, if any, are the caller's to switch off).
+        harmful, harmless: token ids of the contexts.
+
+    Raises:
+        ConfigurationError: the reference has nothing to say to a context.
+    """
+    key = _key(causal_lm, tokenizer, config, [list(map(list, harmful)), list(map(list, harmless))])
+    path = cache_folder(config.cache_path) / "anchors" / f"{key}.safetensors"
+    cached = _read(path)
+    if everyone(cached is not None) and cached is not None:
+        announce(f"{len(cached)} anchors from {path}")
+        return cached, path
+    contexts = [*harmful, *harmless]
+    replies = continue_ids(
+        causal_lm,
+        tokenizer,
+        contexts,
+        max_new_tokens=config.anchor_max_new_tokens,
+        batch_size=config.calibration_batch_size,
+        sampling_seed=_SEED,
+        description="sampling anchors",
+        progress=progress and is_main_process(),
+    )
+    anchors = AnchorSet(tuple(map(TeacherForced, contexts, _of_first_rank(replies))), len(harmful))
+    if is_main_process():
+        anchors.save(path, tokenizer=tokenizer)
+    announce(f"{len(anchors)} anchors sampled from the reference, kept in {path}")
+    return anchors, path
+
+
+def _of_first_rank(replies: list[list[int]]) -> list[list[int]]:
+    if not all(replies):
+        raise ConfigurationError("anchor: the reference gave an empty reply")
+    lengths = from_first_rank(torch.tensor([len(reply) for reply in replies]))
+    flat = from_first_rank(torch.tensor([index for reply in replies for index in reply]))
+    return [row.tolist() for row in flat.split(lengths.tolist())]
+
+
+def _read(path: Path) -> AnchorSet | None:
+    try:
+        return AnchorSet.load(path) if path.exists() else None
+    except ConfigurationError as error:
+        announce(f"the cached anchors are replaced: {error}")
+        return None
+
+
+def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig, contexts: Any) -> str:
+    content = {
+        "model": model_fingerprint(causal_lm),
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "contexts": contexts,
+        "max_new_tokens": config.anchor_max_new_tokens,
+        "seed": _SEED,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

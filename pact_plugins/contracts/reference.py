@@ -1,0 +1,160 @@
+"""The frozen aligned reference: what it is asked, what it answers, what it is built from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pact_plugins.batch.responses import Responses
+from pact_plugins.modeling import Anatomy, AutocastState, OutputHead
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a reference can answer beside logits on the safety tokens.
+
+    Attributes:
+        prompt_free: logits given the assistant header alone, which the published objectives need.
+        refusal_mass: the probability that a response begins with a refusal opener, which the row gate needs.
+        whole_vocabulary: logits of every token (``token_ids`` None), which ``full_kl`` needs.
+    """
+
+    prompt_free: bool = False
+    refusal_mass: bool = False
+    whole_vocabulary: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """What the parts of the loss ask of the reference for one micro-batch, together.
+
+    Attributes:
+        decoder_inputs: the keyword arguments that the trained decoder received.
+        responses: the N response tokens.
+        token_ids: (|S|,) or None for the whole vocabulary.
+        header_ids: the assistant header of a prompt-free context, or None where no prompt-free logits are wanted.
+        autocast: the precision of the trainer's forward pass.
+        measured: (M,) indices into the N tokens whose probability mass on S is wanted, or None.
+        opener_ids: (|R|,) the refusal openers, or None where no refusal mass is wanted.
+    """
+
+    decoder_inputs: dict[str, Any]
+    responses: Responses
+    token_ids: Tensor | None
+    header_ids: Sequence[int] | None
+    autocast: AutocastState
+    measured: Tensor | None
+    opener_ids: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceLogits:
+    """The answer, without gradient.
+
+    Attributes:
+        full: (N, |S|) float32 logits in full context.
+        prompt_free: (N, |S|) float32 logits given the assistant header alone, or None.
+        safety_mass: (M,) float32 probability mass on S, or None.
+        refusal_mass: (number of responses,) float32 probability that a response begins with a refusal opener, or None.
+    """
+
+    full: Tensor
+    prompt_free: Tensor | None
+    safety_mass: Tensor | None
+    refusal_mass: Tensor | None = None
+
+
+class Reference(ABC):
+    """A source of reference logits; its own errors are raised when it is built.
+
+    ``capabilities`` says what it can answer: a configuration that needs more is refused before training.
+    """
+
+    name: str
+    capabilities: Capabilities = Capabilities()
+    switches_adapter_off: bool = False
+    """Whether it is the trained model itself without its adapter, which must then be fresh when training starts."""
+
+    @abstractmethod
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        """Answer ``request``. Called once per micro-batch, on every rank."""
+
+    def fill(self) -> None:  # noqa: B027 - there may be nothing to do
+        """Do ahead what can be done before the first step. Every rank calls it."""
+
+    def frozen_head(self) -> OutputHead | None:
+        """Its own output embedding where it keeps one that never moves; others need no copy of theirs then."""
+        return None
+
+    def metrics(self) -> Mapping[str, float]:
+        """Values for the log, as ``pact/<name>``, since the last call. Every rank calls it."""
+        return {}
+
+    def record(self) -> Mapping[str, Any] | None:
+        """What ``pact.json`` says of it under its own name; None for nothing. Every rank calls it."""
+        return None
+
+
+class ReferenceSettings(Protocol):
+    """The keys of the configuration that a reference may read."""
+
+    @property
+    def objective(self) -> str: ...
+    @property
+    def reference(self) -> str: ...
+    @property
+    def reference_model_path(self) -> str | None: ...
+    @property
+    def cache_path(self) -> str | None: ...
+
+
+class AlignedModelSource(Protocol):
+    """The aligned model itself: the one in memory with its adapters off, or one that is loaded."""
+
+    @property
+    def path(self) -> str | None:
+        """Where it has to be loaded from; None where the model in memory is the aligned one."""
+
+    def running(self) -> AbstractContextManager[Anatomy]:
+        """Its parts, to be run inside the block."""
+
+    def check_vocabulary(self, anatomy: Anatomy) -> None:
+        """Raise ConfigurationError where a loaded model has another vocabulary than the trained one."""
+
+    def check_adapter_is_no_part(self) -> None:
+        """Raise ConfigurationError where the reference includes the adapter that would be switched off."""
+
+
+@dataclass(frozen=True)
+class ReferenceContext:
+    """What a reference may be built from, before the first training step.
+
+    Attributes:
+        anatomy: the model to be trained, taken apart; no hook of ours is on it yet.
+        config: the run's ``PACTConfig``.
+        token_ids: (|S|,) or None for the whole vocabulary.
+        resumed: whether training continues from a checkpoint, so that the weights have moved already.
+        pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
+        header_ids, opener_ids: what every request of the run will ask for; see ``ReferenceRequest``.
+        precision: of the autocast that the forward pass runs under; None without one.
+        train_dataloader: the trainer's, where there is one.
+    """
+
+    anatomy: Anatomy
+    config: ReferenceSettings
+    token_ids: Tensor | None
+    resumed: bool
+    pause: Callable[[], Any]
+    header_ids: Sequence[int] | None = None
+    opener_ids: Tensor | None = None
+    precision: torch.dtype | None = None
+    train_dataloader: Any = None
+
+
+ReferenceBuilder = Callable[[ReferenceContext], Reference]

@@ -1,0 +1,26 @@
+"""A way to score safety tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenScorer:
+    """A named way to score tokens.
+
+    Attributes:
+        name: as written in ``token_scorer:``.
+        contribution: maps the log-probabilities of the aligned and of the contrast model, both (..., V) float32, to
+            each position's score of every token, (..., V). Scores are averaged over the positions of a refusal, then
+            over refusals.
+        of_means: for a score that is linear in the probabilities: maps their (V,) means, so averaged, to the mean
+            score. Calibration then has a third less to compute. None where only ``contribution`` says it.
+    """
+
+    name: str
+    contribution: Callable[[Tensor, Tensor], Tensor]
+    of_means: Callable[[Tensor, Tensor], Tensor] | None = None

@@ -1,0 +1,60 @@
+"""The aligned model from its path, where the model in memory is no longer the aligned one."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pact_plugins.contracts.reference import ReferenceContext, ReferenceSettings
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import Anatomy, dissect, preserved_random_state, whole_on_every_rank
+
+
+def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: bool) -> str | None:
+    """Where the aligned model has to be loaded from; None where the model in memory, as it is now, is aligned.
+
+    Raises:
+        ConfigurationError: it has to be loaded and nobody knows from where.
+    """
+    if config.reference_model_path is not None or not resumed:
+        return config.reference_model_path
+    # The weights in memory have moved already: only the model's source still is the aligned model.
+    path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
+    if not path:
+        raise ConfigurationError(
+            "training resumes from a checkpoint and the aligned model's own path is unknown; "
+            "set reference_model_path to the aligned model"
+        )
+    return path
+
+
+def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
+    """The model at ``path`` in the dtype and on the device of the trained one.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    own = next(trained.decoder.parameters())
+    try:
+        with preserved_random_state(), whole_on_every_rank():
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
+    return dissect(nn.Module.to(model, own.device).eval())
+
+
+def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
+    """Raise ConfigurationError where a loaded model lacks output tokens that the objective needs."""
+    if context.token_ids is not None:
+        largest = int(context.token_ids.max())
+        if largest >= loaded.vocabulary_size:
+            raise ConfigurationError(
+                f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
+                "is among those to be held; name the aligned model that training starts from"
+            )
+    elif loaded.vocabulary_size != context.anatomy.vocabulary_size:
+        raise ConfigurationError(
+            f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
+            f"{context.anatomy.vocabulary_size}; {context.config.objective} needs the same vocabulary"
+        )

@@ -1,0 +1,238 @@
+"""Filling a store: what is missing, what it will cost, and the reference's forward passes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy
+from torch import Tensor
+from tqdm import tqdm
+
+from pact_plugins.batch.responses import find_responses
+from pact_plugins.batch.sequences import TokenSequence, group_by_length, sequence_batch
+from pact_plugins.contracts import Reference, ReferenceRequest
+from pact_plugins.distributed import summed, world_size
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.messages import announce, is_main_process
+from pact_plugins.modeling import AutocastState
+from pact_plugins.reference.cache import Entry, ReferenceStore
+
+_TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
+_WINDOW_TOKENS = 2**20
+_SHARD_BYTES = 64 * 2**20
+_IDLE = (TokenSequence(numpy.zeros(2, dtype=numpy.int32), numpy.array([-100, 0], dtype=numpy.int32)),)
+# Keys, offsets, refusal mass, and the file's own header.
+_BYTES_PER_SEQUENCE = 48
+
+
+@dataclass(frozen=True)
+class ReferenceQuestion:
+    """What is asked of the reference for each sequence; see ``ReferenceRequest``."""
+
+    token_ids: Tensor
+    header_ids: Sequence[int] | None
+    opener_ids: Tensor | None
+    autocast: AutocastState
+
+    def ask(self, reference: Reference, sequences: Sequence[TokenSequence], indices: Sequence[int]) -> list[Entry]:
+        """The entries of the sequences at ``indices``, in one forward pass."""
+        batch = sequence_batch(sequences, indices, self.token_ids.device)
+        responses = find_responses(batch.labels)
+        request = ReferenceRequest(
+            {"input_ids": batch.input_ids},
+            responses,
+            self.token_ids,
+            self.header_ids,
+            self.autocast,
+            measured=None,
+            opener_ids=self.opener_ids,
+        )
+        answer = reference.logits(request)
+        asked = [sequences[index] for index in indices]
+        counts = [sequence.response_tokens for sequence in asked]
+        full = answer.full.cpu().split(counts)
+        prompt_free = None if answer.prompt_free is None else answer.prompt_free.cpu().split(counts)
+        masses = answer.refusal_mass
+        split_masses = None if masses is None else masses.cpu().split([sequence.responses for sequence in asked])
+        return [
+            Entry(
+                sequence.key,
+                full[row],
+                None if prompt_free is None else prompt_free[row],
+                None if split_masses is None else split_masses[row],
+            )
+            for row, sequence in enumerate(asked)
+        ]
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What one rank has to compute.
+
+    Attributes:
+        sources: where to read the sequences again, in order; those that the store holds already come along.
+        wanted: the keys that are missing, each on one of the sources at least.
+        tokens, response_tokens: of the missing sequences.
+        total: number of sequences, those that are there already included.
+    """
+
+    sources: Callable[[], Iterable[TokenSequence]]
+    wanted: frozenset[bytes]
+    tokens: int
+    response_tokens: int
+    total: int
+
+    @classmethod
+    def of(cls, sources: Callable[[], Iterable[TokenSequence]], store: ReferenceStore) -> BuildPlan:
+        """Read all sequences once and count."""
+        wanted: set[bytes] = set()
+        tokens = response_tokens = total = 0
+        sequences = iter(sources())
+        while chunk := list(islice(sequences, 1024)):
+            total += len(chunk)
+            places = store.locate([sequence.key for sequence in chunk])
+            for sequence, place in zip(chunk, places, strict=True):
+                if place is None and sequence.key not in wanted:
+                    wanted.add(sequence.key)
+                    tokens += len(sequence)
+                    response_tokens += sequence.response_tokens
+        return cls(sources, frozenset(wanted), tokens, response_tokens, total)
+
+
+def build(
+    plan: BuildPlan, store: ReferenceStore, reference: Reference, question: ReferenceQuestion, *, in_step: bool = False
+) -> None:
+    """Compute and write what is missing. Every rank must call it, inside ``store.building()``.
+
+    Args:
+        in_step: the reference's parameters are sharded, so that each forward pass takes all ranks.
+
+    Raises:
+        ConfigurationError: the disk has not enough space.
+    """
+    missing, tokens, responses, total = (
+        int(value) for value in summed([len(plan.wanted), plan.tokens, plan.response_tokens, plan.total])
+    )
+    if not missing:
+        return
+    size = responses * store.record_bytes + missing * _BYTES_PER_SEQUENCE
+    free = shutil.disk_usage(store.folder).free
+    if size > free:
+        raise ConfigurationError(
+            f"cache_path: the reference cache needs {_bytes(size)} for {responses:,} response tokens, but "
+            f"{store.folder} has {_bytes(free)} free; name another folder, or use reference: auto"
+        )
+    announce(
+        f"reference cache: {total - missing:,} of {total:,} sequences are there; {missing:,} to compute with "
+        f"{responses:,} response tokens, {_bytes(size)} on disk"
+    )
+    started = time.perf_counter()
+    _Builder(plan, store, reference, question, all_tokens=tokens, in_step=in_step).run()
+    announce(f"reference cache: filled in {_duration(time.perf_counter() - started)}, {store.folder}")
+
+
+class _Builder:
+    def __init__(
+        self,
+        plan: BuildPlan,
+        store: ReferenceStore,
+        reference: Reference,
+        question: ReferenceQuestion,
+        *,
+        all_tokens: int,
+        in_step: bool,
+    ) -> None:
+        self._plan, self._store, self._reference, self._question = plan, store, reference, question
+        self._all_tokens, self._in_step = all_tokens, in_step
+        self._entries: list[Entry] = []
+        self._bytes = 0
+        self._budget = _TOKENS_PER_BATCH.get(question.token_ids.device.type, _TOKENS_PER_BATCH["cuda"])
+
+    def run(self) -> None:
+        bar = tqdm(
+            total=self._plan.tokens,
+            desc="reference cache",
+            unit="tok",
+            unit_scale=True,
+            disable=not is_main_process() or not self._plan.tokens,
+        )
+        predicted = False
+        with bar:
+            for sequences, indices in self._together(self._groups()):
+                began = time.perf_counter()
+                entries = self._question.ask(self._reference, sequences, indices)
+                if sequences is not _IDLE:
+                    done = sum(len(sequences[index]) for index in indices)
+                    if not predicted:
+                        predicted = True
+                        self._predict(time.perf_counter() - began, done)
+                    self._keep(entries)
+                    bar.update(done)
+        self._flush()
+
+    def _predict(self, seconds: float, tokens: int) -> None:
+        rest = self._all_tokens / world_size() - tokens
+        if rest > 0:
+            announce(f"reference cache: about {_duration(seconds / tokens * rest)} at the speed of the first batch")
+
+    def _groups(self) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
+        """Groups of similar length, from windows small enough to be held in memory."""
+        left = set(self._plan.wanted)
+        window: list[TokenSequence] = []
+        tokens = 0
+        for sequence in self._plan.sources() if left else ():
+            if sequence.key in left:
+                left.discard(sequence.key)
+                window.append(sequence)
+                tokens += len(sequence)
+                if tokens >= _WINDOW_TOKENS:
+                    yield from self._grouped(window)
+                    window, tokens = [], 0
+                if not left:
+                    break
+        yield from self._grouped(window)
+
+    def _grouped(self, window: list[TokenSequence]) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
+        for group in group_by_length([len(sequence) for sequence in window], max_tokens=self._budget):
+            yield window, group
+
+    def _together(self, groups: Iterator[Any]) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
+        """The groups; where forward passes take all ranks, those that have finished keep the others company."""
+        if not self._in_step:
+            yield from groups
+            return
+        while True:
+            group = next(groups, None)
+            if not summed([float(group is not None)])[0]:
+                return
+            yield (_IDLE, [0]) if group is None else group
+
+    def _keep(self, entries: list[Entry]) -> None:
+        self._entries += entries
+        self._bytes += sum(len(entry.full) for entry in entries) * self._store.record_bytes
+        if self._bytes >= _SHARD_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._entries:
+            self._store.write(self._entries)
+        self._entries, self._bytes = [], 0
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

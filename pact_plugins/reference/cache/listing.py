@@ -1,0 +1,88 @@
+"""What lies in a cache folder, without opening any shard."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.reference.cache.store import DESCRIPTION_FILE, FORMAT, StoreDescription, shard_names
+
+
+@dataclass(frozen=True)
+class ListedStore:
+    """One folder.
+
+    Attributes:
+        description: None where its file is damaged.
+    """
+
+    name: str
+    description: StoreDescription | None
+    sequences: int
+    response_tokens: int
+    bytes: int
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As one line of ``pact cache info``."""
+        described = self.description
+        if described is None:
+            return (self.name, "damaged", "", "", str(self.sequences), str(self.response_tokens), self._megabytes)
+        kept = ["", " + prompt-free"][described.header is not None] + ["", " + openers"][described.openers is not None]
+        return (
+            self.name,
+            described.reference_model,
+            described.dtype + (f", autocast {described.autocast}" if described.autocast else ""),
+            f"{described.token_count} ({described.safety_tokens}){kept}",
+            str(self.sequences),
+            str(self.response_tokens),
+            self._megabytes,
+        )
+
+    @property
+    def _megabytes(self) -> str:
+        return f"{self.bytes / 1e6:.1f}"
+
+
+def list_stores(parent: Path) -> list[ListedStore]:
+    """The stores under ``parent``, by name."""
+    folders = sorted(path.parent for path in parent.glob(f"*/{DESCRIPTION_FILE}"))
+    return [_listed(folder) for folder in folders]
+
+
+def _listed(folder: Path) -> ListedStore:
+    shards = [_read(folder / f"{name}.json") for name in sorted(shard_names(folder))]
+    content = _read(folder / DESCRIPTION_FILE)
+    names = [field.name for field in fields(StoreDescription)]
+    whole = content.get("format") == FORMAT and all(name in content for name in names)
+    return ListedStore(
+        name=folder.name,
+        description=StoreDescription(**{name: content[name] for name in names}) if whole else None,
+        sequences=sum(int(shard.get("sequences", 0)) for shard in shards),
+        response_tokens=sum(int(shard.get("response_tokens", 0)) for shard in shards),
+        bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def remove_store(parent: Path, name: str) -> None:
+    """Delete one store.
+
+    Raises:
+        ConfigurationError: it cannot be deleted.
+    """
+    try:
+        shutil.rmtree(parent / name)
+    except OSError as error:
+        raise ConfigurationError(f"cache_path: {parent / name} cannot be deleted: {error}") from error

@@ -1,0 +1,254 @@
+"""One folder of shards: written atomically, checked when opened, mapped into memory, shared between processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pact_plugins.distributed import everyone, rank
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import atomic_path, write_json
+from pact_plugins.messages import announce
+from pact_plugins.reference.cache.codec import decode
+from pact_plugins.reference.cache.entries import KEY_BYTES, Entry, are_consistent, pack, record_bytes
+
+FORMAT = "pact-reference-cache/1"
+DESCRIPTION_FILE = "store.json"
+_LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """Everything that the numbers in a store depend on besides the sequences; it names the folder.
+
+    The tokenizer is not among it: keys are token ids, and ids are all that the model sees.
+
+    Attributes:
+        reference_model: fingerprint of the reference's weights.
+        dtype, autocast: of these weights, and of the mixed precision around them or None.
+        safety_tokens: hash of the token ids.
+        token_count: |S|.
+        header: hash of the assistant header, or None where no prompt-free logits are kept.
+        openers: hash of the refusal openers' ids, or None where no refusal mass is kept.
+    """
+
+    reference_model: str
+    dtype: str
+    autocast: str | None
+    safety_tokens: str
+    token_count: int
+    header: str | None
+    openers: str | None
+
+    @property
+    def name(self) -> str:
+        """24 hexadecimal digits."""
+        return hashlib.sha256(json.dumps([FORMAT, asdict(self)]).encode()).hexdigest()[:24]
+
+
+def shard_names(folder: Path) -> set[str]:
+    """The finished shards in a store's folder."""
+    # Names with a dot in front are files in the making.
+    names = {path.stem for path in folder.glob("*.json") if not path.name.startswith(".")}
+    return names - {Path(DESCRIPTION_FILE).stem}
+
+
+def hash_of_ids(ids: Any) -> str:
+    """16 hexadecimal digits over token ids."""
+    return hashlib.sha256(json.dumps([int(value) for value in ids]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    tensors: dict[str, Tensor]
+
+    def span(self, row: int, offsets: str = "token_offsets") -> slice:
+        return slice(int(self.tensors[offsets][row]), int(self.tensors[offsets][row + 1]))
+
+
+class ReferenceStore:
+    """The entries of one ``StoreDescription`` under ``folder``.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+
+    def __init__(self, parent: Path, description: StoreDescription) -> None:
+        self.description, self.folder = description, parent / description.name
+        try:
+            if not (self.folder / DESCRIPTION_FILE).is_file():
+                write_json(self.folder / DESCRIPTION_FILE, {"format": FORMAT, **asdict(description)})
+            (self.folder / _LOCK_FILE).touch()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cache_path: the reference cache cannot be written in {parent}: {error}. Name a folder that can, or "
+                "use reference: auto"
+            ) from error
+        self._shards: list[_Shard] = []
+        self._opened: set[str] = set()
+        self._keys = numpy.zeros(0, dtype=f"S{KEY_BYTES}")
+        self._places = numpy.zeros((0, 2), dtype=numpy.int64)
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def refresh(self) -> None:
+        """Open the shards that other ranks and processes have finished since; a damaged one is taken away."""
+        for name in sorted(shard_names(self.folder) - self._opened):
+            tensors = self._open(name)
+            if tensors is None:
+                announce(f"the cached reference logits in {self.folder / name}.safetensors are damaged: computed again")
+                _remove(self.folder, name)
+                continue
+            self._opened.add(name)
+            self._shards.append(_Shard(tensors))
+        self._index()
+
+    def _open(self, name: str) -> dict[str, Tensor] | None:
+        path = self.folder / f"{name}.safetensors"
+        try:
+            index = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+            if path.stat().st_size != index["bytes"] or _checksum(path) != index["crc32"]:
+                return None
+            # The tensors are views of the mapped file: pages are read when they are looked at.
+            with safe_open(str(path), framework="pt") as reader:
+                tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None
+        described = self.description
+        kept = {"prompt_free": described.header is not None, "refusal_mass": described.openers is not None}
+        return tensors if are_consistent(tensors, described.token_count, **kept) else None
+
+    def _index(self) -> None:
+        keys, places = [], []
+        for number, shard in enumerate(self._shards):
+            own = shard.tensors["keys"].numpy().view(f"S{KEY_BYTES}")
+            keys.append(own)
+            places.append(numpy.stack([numpy.full(len(own), number), numpy.arange(len(own))], axis=1))
+        if keys:
+            joined = numpy.concatenate(keys)
+            order = joined.argsort(kind="stable")
+            self._keys, self._places = joined[order], numpy.concatenate(places)[order]
+        else:
+            self._keys, self._places = self._keys[:0], self._places[:0]
+
+    def locate(self, keys: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """The place of each key, to be given to ``read``; None where the store lacks it."""
+        wanted = numpy.array(keys, dtype=self._keys.dtype)
+        if not len(self._keys):
+            return [None] * len(keys)
+        at = self._keys.searchsorted(wanted).clip(max=len(self._keys) - 1)
+        found = self._keys[at] == wanted
+        places = self._places[at].tolist()
+        return [(place[0], place[1]) if hit else None for place, hit in zip(places, found.tolist(), strict=True)]
+
+    def read(self, places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """``full`` and ``prompt_free`` (N, |S|) float32 and ``refusal_mass`` (R,) of the sequences at ``places``."""
+        prompt_free = None if self.description.header is None else self._logits(places, "prompt_free")
+        masses = None
+        if self.description.openers is not None:
+            spans = [(self._shards[number], row) for number, row in places]
+            masses = torch.cat([s.tensors["refusal_mass"][s.span(row, "response_offsets")] for s, row in spans])
+        return self._logits(places, "full"), prompt_free, masses
+
+    def _logits(self, places: Sequence[tuple[int, int]], kind: str) -> Tensor:
+        spans = [(self._shards[number].tensors, self._shards[number].span(row)) for number, row in places]
+        codes = torch.cat([tensors[f"{kind}_codes"][span] for tensors, span in spans])
+        return decode(codes, torch.cat([tensors[f"{kind}_maximum"][span] for tensors, span in spans]))
+
+    def tokens_at(self, place: tuple[int, int]) -> int:
+        """Number of response tokens of one sequence."""
+        span = self._shards[place[0]].span(place[1])
+        return span.stop - span.start
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Add a shard. Its index file comes last: without it, the shard does not exist."""
+        name = uuid.uuid4().hex
+        path = self.folder / f"{name}.safetensors"
+        with atomic_path(path) as temporary:
+            save_file(pack(entries), temporary)
+            index = {
+                "bytes": temporary.stat().st_size,
+                "crc32": _checksum(temporary),
+                "sequences": len(entries),
+                "response_tokens": sum(len(entry.full) for entry in entries),
+            }
+        write_json(self.folder / f"{name}.json", index)
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes on disk of one response token."""
+        return record_bytes(self.description.token_count, prompt_free=self.description.header is not None)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Only one process, or one group of ranks, builds at a time; the others wait and then find its work done.
+
+        Every rank must enter. A process that dies gives its lock back.
+        """
+        handle = open(self.folder / _LOCK_FILE, "a") if rank() == 0 else None  # noqa: SIM115
+        try:
+            waiting = False
+            # Ranks ask in turn rather than wait in a barrier, which would run into its time limit.
+            while not everyone(handle is None or _try_lock(handle)):
+                if not waiting:
+                    announce(f"another process fills the reference cache {self.folder}; waiting for it")
+                waiting = True
+                time.sleep(1)
+            if handle is not None:
+                self._remove_unfinished()
+            everyone(True)
+            yield
+            everyone(True)
+        finally:
+            if handle is not None:
+                handle.close()
+
+    def _remove_unfinished(self) -> None:
+        for path in self.folder.glob("*.safetensors"):
+            if path.name.startswith(".") or not path.with_suffix(".json").exists():
+                path.unlink(missing_ok=True)
+
+
+def _try_lock(handle: Any) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system; shards of two builders do not collide
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _remove(folder: Path, name: str) -> None:
+    for suffix in (".json", ".safetensors"):
+        with suppress(OSError):
+            os.unlink(folder / f"{name}{suffix}")

@@ -1,0 +1,248 @@
+"""``reference: cache``: the reference's logits from disk, and from the reference itself where the disk has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pact_plugins.batch.responses import IGNORE_INDEX
+from pact_plugins.batch.sequences import ContextRules, TokenSequence, group_by_length, split_sequences
+from pact_plugins.batch.training_data import training_data
+from pact_plugins.contracts.reference import (
+    Capabilities,
+    Reference,
+    ReferenceContext,
+    ReferenceLogits,
+    ReferenceRequest,
+)
+from pact_plugins.distributed import summed
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import cache_folder
+from pact_plugins.messages import announce
+from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
+from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
+from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_ids
+from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build
+from pact_plugins.reference.online import AdapterOffReference, DecoderReference, automatic_reference
+
+_TOKENS_PER_MISS = 4096
+_Values = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+class CachedReference(Reference):
+    """Looks sequences up by their content; what the cache has not seen goes to the run's online reference.
+
+    ``fill`` computes what is missing of the training set before the first step. With an adapter the online reference is
+    the model with its adapter off. Trained in full, the model itself is the reference until training moves it, and
+    nothing is copied; an unseen sequence then makes the aligned model be loaded from its path.
+
+    Raises:
+        ConfigurationError: the objective needs the whole vocabulary, ZeRO-3 has partitioned the parameters, or the
+            cache's folder cannot be written.
+    """
+
+    name = "cache"
+    capabilities = Capabilities(prompt_free=True, refusal_mass=True)
+
+    def __init__(self, context: ReferenceContext) -> None:
+        if context.token_ids is None:
+            raise ConfigurationError(
+                f"reference: cache keeps the logits of a few safety tokens, but objective: {context.config.objective} "
+                "needs the whole vocabulary's; use reference: auto"
+            )
+        if any(hasattr(parameter, "ds_id") for parameter in context.anatomy.model.parameters()):
+            # Their values cannot be sampled, and another model's logits must never be taken for this one's.
+            raise ConfigurationError(
+                "reference: cache cannot tell models apart whose parameters DeepSpeed ZeRO-3 has partitioned; use "
+                "reference: auto, or ZeRO-2"
+            )
+        self._context, self._token_ids = context, context.token_ids
+        self._rules = ContextRules.of(context.anatomy)
+        self._in_step = any(is_sharded(parameter) for parameter in context.anatomy.model.parameters())
+        self._online: Reference | None = None
+        self.switches_adapter_off = automatic_reference(context) == AdapterOffReference.name
+        if self.switches_adapter_off:
+            self._online = AdapterOffReference(context)
+            fingerprint = model_fingerprint(context.anatomy.causal_lm)
+            self._at_start: Reference | None = self._online
+        else:
+            self._at_start, fingerprint = self._aligned(context.resumed)
+        self.store = ReferenceStore(cache_folder(context.config.cache_path) / "reference", self._describe(fingerprint))
+        self.hits = self.misses = self._logged_misses = 0
+
+    def _describe(self, fingerprint: str) -> StoreDescription:
+        context = self._context
+        return StoreDescription(
+            reference_model=fingerprint,
+            dtype=str(context.anatomy.causal_lm.dtype).removeprefix("torch."),
+            autocast=None if context.precision is None else str(context.precision).removeprefix("torch."),
+            safety_tokens=hash_of_ids(self._token_ids.tolist()),
+            token_count=self._token_ids.numel(),
+            header=None if context.header_ids is None else hash_of_ids(context.header_ids),
+            openers=None if context.opener_ids is None else hash_of_ids(context.opener_ids.tolist()),
+        )
+
+    def _aligned(self, moved: bool) -> tuple[Reference, str]:
+        """The aligned model of a run in full and its fingerprint: the trained model itself, or loaded."""
+        anatomy, config = self._context.anatomy, self._context.config
+        path = aligned_model_path(anatomy, config, resumed=moved)
+        if path is not None:
+            anatomy = load_aligned_model(path, anatomy)
+            check_vocabulary(anatomy, path, self._context)
+        decoder = anatomy.decoder if path is None else anatomy.decoder.requires_grad_(False)
+        return DecoderReference(decoder, LiveHead(anatomy.causal_lm)), model_fingerprint(anatomy.causal_lm)
+
+    def fill(self) -> None:
+        """Compute what the cache lacks of the training set. Every rank must call it, before the first step."""
+        data, reason = training_data(self._context.train_dataloader)
+        if data is None:
+            announce(f"reference cache: nothing is computed ahead: {reason}")
+        else:
+            unseparable: set[int] = set()
+
+            def sequences() -> Iterator[TokenSequence]:
+                for row in data.rows(self._rules):
+                    if row.sequences is None:
+                        unseparable.add(row.index)
+                    yield from row.sequences or ()
+
+            self.fill_with(sequences)
+            if count := int(summed([len(unseparable)])[0]):
+                announce(
+                    f"reference cache: {count} of {len(data)} rows cannot be cached: their sequences see each other "
+                    "under packing, or hold more than text"
+                )
+        # Trained in full, these weights are about to move; loaded ones are in the way.
+        self._at_start = None
+
+    def fill_with(self, sequences: Callable[[], Iterable[TokenSequence]]) -> None:
+        """Compute what the cache lacks of ``sequences``, this rank's share, which are read twice."""
+        assert self._at_start is not None, "training has begun"
+        autocast = self._build_autocast()
+        question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.opener_ids, autocast)
+        with self.store.building():
+            self.store.refresh()
+            plan = BuildPlan.of(sequences, self.store)
+            build(plan, self.store, self._at_start, question, in_step=self._in_step)
+        self.store.refresh()
+
+    def _build_autocast(self) -> AutocastState:
+        precision = self._context.precision
+        return AutocastState(self._token_ids.device.type, precision is not None, precision or torch.bfloat16)
+
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        sequences = self._sequences(request)
+        places = None if sequences is None else self._places(sequences, request)
+        missing = [] if places is None else [index for index, place in enumerate(places) if place is None]
+        lacking = len(missing) if sequences is not None else max(len(request.responses.first_tokens), 1)
+        self.misses += lacking
+        self.hits += 0 if places is None else len(places) - len(missing)
+        if self._in_step and not summed([float(lacking)])[0]:
+            lacking = 0
+        elif self._in_step:
+            return self._reference_now().logits(request)
+        if sequences is None or places is None or not sequences:
+            return self._reference_now().logits(request) if lacking else self._nothing(request)
+        if not missing:
+            return self._answer(self.store.read([place for place in places if place is not None]), request)
+        return self._mixed(sequences, places, missing, request)
+
+    def _places(self, sequences: list[TokenSequence], request: ReferenceRequest) -> list[tuple[int, int] | None]:
+        kept = self.store.description
+        lacks_header = request.header_ids is not None and kept.header is None
+        if lacks_header or (request.opener_ids is not None and kept.openers is None):
+            return [None] * len(sequences)
+        return self.store.locate([sequence.key for sequence in sequences])
+
+    def _sequences(self, request: ReferenceRequest) -> list[TokenSequence] | None:
+        """The sequences of the batch, or None where they are not exactly what the request's responses are made of."""
+        inputs, responses = request.decoder_inputs, request.responses
+        input_ids = inputs.get("input_ids")
+        if input_ids is None:
+            return None
+        found = torch.stack((responses.rows, responses.columns + 1, responses.token_ids)).cpu()
+        labels = torch.full(input_ids.shape, IGNORE_INDEX)
+        labels[found[0], found[1]] = found[2]
+        sequences = split_sequences(inputs, labels, self._rules)
+        if sequences is None or sum(sequence.response_tokens for sequence in sequences) != len(responses):
+            return None
+        return sequences
+
+    def _nothing(self, request: ReferenceRequest) -> ReferenceLogits:
+        empty = torch.zeros(0, self._token_ids.numel())
+        masses = None if request.opener_ids is None else torch.zeros(0)
+        return ReferenceLogits(empty, None if request.header_ids is None else empty, None, masses)
+
+    def _answer(self, values: _Values, request: ReferenceRequest) -> ReferenceLogits:
+        device = request.responses.rows.device
+        full, prompt_free, masses = (None if value is None else value.to(device) for value in values)
+        assert full is not None
+        return ReferenceLogits(full, prompt_free, None, masses)
+
+    def _mixed(
+        self,
+        sequences: list[TokenSequence],
+        places: list[tuple[int, int] | None],
+        missing: list[int],
+        request: ReferenceRequest,
+    ) -> ReferenceLogits:
+        question = ReferenceQuestion(self._token_ids, request.header_ids, request.opener_ids, request.autocast)
+        reference = self._reference_now()
+        fresh: dict[int, Entry] = {}
+        groups = group_by_length([len(sequences[index]) for index in missing], max_tokens=_TOKENS_PER_MISS)
+        for group in groups:
+            indices = [missing[index] for index in group]
+            fresh.update(zip(indices, question.ask(reference, sequences, indices), strict=True))
+        parts = [
+            fresh[index] if place is None else Entry(sequences[index].key, *self.store.read([place]))
+            for index, place in enumerate(places)
+        ]
+        prompt_free = [part.prompt_free for part in parts if part.prompt_free is not None]
+        masses = [part.refusal_mass for part in parts if part.refusal_mass is not None]
+        values = (
+            torch.cat([part.full for part in parts]),
+            torch.cat(prompt_free) if prompt_free else None,
+            torch.cat(masses) if masses else None,
+        )
+        return self._answer(values, request)
+
+    def _reference_now(self) -> Reference:
+        """The online reference; trained in full, the aligned model is loaded when it is first needed."""
+        if self._online is None:
+            announce("reference cache: a sequence is not in it, so the aligned model is loaded beside the trained one")
+            way_out = (
+                "put these rows into the cache (`pact cache build`), set reference_model_path to the aligned model, or "
+                "use reference: frozen_copy"
+            )
+            try:
+                self._online, fingerprint = self._aligned(moved=True)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"reference: cache met a sequence that the cache lacks, and the aligned model cannot be asked: "
+                    f"{error}. Either {way_out}"
+                ) from error
+            if fingerprint != self.store.description.reference_model:
+                raise ConfigurationError(
+                    "reference: cache met a sequence that the cache lacks, and the model at the trained model's own "
+                    f"path is not the one that training began with; {way_out}"
+                )
+        return self._online
+
+    def metrics(self) -> dict[str, float]:
+        """Sequences that were not in the cache since the last call, over all ranks."""
+        new = self.misses - self._logged_misses
+        self._logged_misses = self.misses
+        return {"cache_misses": summed([new])[0]}
+
+    def record(self) -> dict[str, Any]:
+        """Folder, number of sequences, hits and misses."""
+        hits, misses = summed([self.hits, self.misses])
+        return {
+            "folder": str(self.store.folder),
+            "sequences": len(self.store),
+            "hits": int(hits),
+            "misses": int(misses),
+        }

@@ -1,0 +1,129 @@
+"""Filling the reference cache without a trainer: chat rows as the trainers tokenise and label them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import torch
+
+from pact_plugins.batch.responses import IGNORE_INDEX
+from pact_plugins.batch.sequences import TokenSequence
+from pact_plugins.contracts import ReferenceContext
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import assistant_header_ids, dissect
+from pact_plugins.reference.cached import CachedReference
+from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from pact_plugins.config import PACTConfig
+
+
+def fill_from_rows(
+    causal_lm: Any,
+    tokenizer: Any,
+    rows: Sequence[Any],
+    config: PACTConfig,
+    *,
+    max_length: int | None = None,
+    label_all: bool = False,
+    precision: torch.dtype | None = None,
+) -> tuple[int, Path]:
+    """Compute what the cache lacks of ``rows``; the number of sequences it then holds, and its folder.
+
+    Args:
+        causal_lm: the aligned model.
+        rows: mappings with ``prompt`` and ``completion`` or ``response``, or with ``messages``.
+        max_length: rows are cut after this many tokens.
+        label_all: ``messages`` rows teach every token, not the assistant's turns alone.
+        precision: of the autocast that the run's forward pass will be under; None without one.
+
+    Raises:
+        PACTError: a row has no such keys, the cache cannot be written, or the safety tokens cannot be found.
+    """
+    anatomy = dissect(causal_lm)
+    if config.safety_tokens == "auto":
+        tokens, _ = automatic_safety_tokens(causal_lm, tokenizer, config)
+    else:
+        tokens = SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
+    tokens.check_vocabulary(anatomy.vocabulary_size)
+    needs_header = config.objective_spec().needs_prompt_free(config.gate)
+    token_ids = None if config.objective_spec().full_vocabulary else tokens.token_ids.to(causal_lm.device)
+    context = ReferenceContext(
+        anatomy,
+        config,
+        token_ids,
+        False,
+        _no_pause,
+        header_ids=assistant_header_ids(tokenizer, config.assistant_header) if needs_header else None,
+        precision=precision,
+    )
+    sequences = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
+    reference = CachedReference(context)
+    reference.fill_with(lambda: [sequence for sequence in sequences if sequence is not None])
+    return len(reference.store), reference.store.folder
+
+
+def _no_pause() -> AbstractContextManager[None]:
+    raise AssertionError("a model without an adapter is never paused")
+
+
+def sequence_of(tokenizer: Any, row: Any, *, max_length: int | None, label_all: bool) -> TokenSequence | None:
+    """One row as the trainers tokenise it; None where no label is left of it.
+
+    Raises:
+        ConfigurationError: it is no chat row.
+    """
+    if not isinstance(row, Mapping) or not ("messages" in row or "prompt" in row):
+        raise ConfigurationError(f"DATA: expected rows with prompt and completion, or messages; found {row!r:.80}")
+    labelled: list[tuple[int, bool]] = []
+    if "messages" in row:
+        for ids, teaches in _turns(tokenizer, row["messages"]):
+            labelled += [(token, teaches or label_all) for token in ids]
+    else:
+        completion = row.get("completion", row.get("response"))
+        if completion is None:
+            raise ConfigurationError(f"DATA: a row has a prompt but neither completion nor response: {row!r:.80}")
+        prompt = _as_messages(row["prompt"], "user")
+        opening = _ids(tokenizer, prompt, generation_prompt=True)
+        whole = _ids(tokenizer, [*prompt, *_as_messages(completion, "assistant")], generation_prompt=False)
+        labelled = [(token, index >= len(opening)) for index, token in enumerate(whole)]
+    return _cut(labelled[:max_length])
+
+
+def _cut(labelled: list[tuple[int, bool]]) -> TokenSequence | None:
+    taught = [index for index, (_, teaches) in enumerate(labelled) if teaches and index]
+    if not taught:
+        return None
+    kept = labelled[: taught[-1] + 1]
+    labels = [token if teaches and index else IGNORE_INDEX for index, (token, teaches) in enumerate(kept)]
+    return TokenSequence(
+        numpy.array([token for token, _ in kept], dtype=numpy.int32), numpy.array(labels, dtype=numpy.int32)
+    )
+
+
+def _turns(tokenizer: Any, messages: list[dict[str, str]]) -> Iterator[tuple[list[int], bool]]:
+    """The tokens that each message adds to the conversation, and whether the assistant wrote them."""
+    before: list[int] = []
+    for number, message in enumerate(messages):
+        if message["role"] == "assistant":
+            opening = _ids(tokenizer, messages[:number], generation_prompt=True) if number else []
+            yield opening[len(before) :], False
+            before = opening
+        whole = _ids(tokenizer, messages[: number + 1], generation_prompt=False)
+        yield whole[len(before) :], message["role"] == "assistant"
+        before = whole
+
+
+def _as_messages(value: Any, role: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": value}] if isinstance(value, str) else list(value)
+
+
+def _ids(tokenizer: Any, messages: list[dict[str, str]], *, generation_prompt: bool) -> list[int]:
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

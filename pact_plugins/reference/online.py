@@ -1,0 +1,157 @@
+"""The frozen aligned reference: its logits on the safety tokens, at the response positions only."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
+from pact_plugins.contracts.reference import (
+    Capabilities,
+    Reference,
+    ReferenceContext,
+    ReferenceLogits,
+    ReferenceRequest,
+)
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import (
+    Anatomy,
+    LiveHead,
+    OutputHead,
+    evaluation_mode,
+    is_sharded,
+)
+from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
+from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
+
+
+def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor | None:
+    """(M,) float32: probability that the whole vocabulary's softmax puts on some tokens; None where they are None."""
+    if token_ids is None:
+        return None
+    logits = head.logits(hidden_states, None)
+    return torch.softmax(logits, dim=-1)[:, token_ids.to(logits.device)].sum(dim=-1)
+
+
+class DecoderReference(Reference):
+    """Runs a decoder without gradient and projects the response positions on the safety tokens."""
+
+    name = "decoder"
+    capabilities = Capabilities(prompt_free=True, refusal_mass=True, whole_vocabulary=True)
+
+    def __init__(self, decoder: nn.Module, head: OutputHead) -> None:
+        self._decoder, self.head = decoder, head
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        with torch.no_grad(), evaluation_mode(self._decoder):
+            yield
+
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        # A cache would hide packed sequences from transformers' attention mask.
+        inputs = {**request.decoder_inputs, "use_cache": False, "past_key_values": None}
+        with self._active():
+            with request.autocast():
+                hidden = request.responses.select(self._decoder(**inputs)[0])
+            full = self.head.logits(hidden, request.token_ids)
+            mass = None
+            if request.measured is not None:
+                mass = safety_mass(self.head, hidden[request.measured.to(hidden.device)], request.token_ids)
+            refusal_mass = None
+            if request.opener_ids is not None:
+                first = hidden[request.responses.first_tokens.to(hidden.device)]
+                refusal_mass = safety_mass(self.head, first, request.opener_ids)
+            return ReferenceLogits(full, self._prompt_free(request), mass, refusal_mass)
+
+    def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
+        if request.header_ids is None:
+            return None
+        batch = prompt_free_batch(request.responses, request.header_ids)
+        # Where parameters are sharded, every rank must make as many forward passes as the others.
+        sharded = any(map(is_sharded, self._decoder.parameters()))
+        tokens, states = [], []
+        for indices, part in similar_lengths(batch, one_pass=sharded):
+            with request.autocast():
+                hidden = self._decoder(input_ids=part.input_ids, attention_mask=part.attention_mask, use_cache=False)[0]
+            tokens.append(indices)
+            states.append(hidden[part.rows, part.columns])
+        in_order = torch.cat(states)[torch.cat(tokens).argsort()]
+        return self.head.logits(in_order, request.token_ids)
+
+
+class AdapterOffReference(DecoderReference):
+    """The trained model itself with its adapters switched off: no second copy of any weight."""
+
+    name = "adapter_off"
+    switches_adapter_off = True
+
+    def __init__(self, context: ReferenceContext) -> None:
+        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm))
+        if context.anatomy.peft_model is None:
+            raise ConfigurationError(
+                "reference: adapter_off needs a PEFT adapter, but the model is trained in full; "
+                "use reference: frozen_copy (or auto)"
+            )
+        self._peft_model = context.anatomy.peft_model
+        self._pause = context.pause
+        refuse_unfaithful_adapter(self._peft_model)
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        with super()._active(), self._pause(), adapters_off(self._peft_model):
+            yield
+
+
+class FrozenCopyReference(DecoderReference):
+    """A second decoder that never changes: copied when training starts, or loaded from ``reference_model_path``."""
+
+    name = "frozen_copy"
+
+    def __init__(self, context: ReferenceContext) -> None:
+        path = aligned_model_path(context.anatomy, context.config, resumed=context.resumed)
+        if path is None:
+            _refuse_partitioned(context.anatomy)
+            decoder = copy.deepcopy(context.anatomy.decoder)
+            head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
+        else:
+            loaded = load_aligned_model(path, context.anatomy)
+            check_vocabulary(loaded, path, context)
+            decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
+        super().__init__(decoder.requires_grad_(False).eval(), head)
+
+    def frozen_head(self) -> OutputHead:
+        """The copy's."""
+        return self.head
+
+    def logits(self, request: ReferenceRequest) -> ReferenceLogits:
+        if request.decoder_inputs.get("inputs_embeds") is not None:
+            raise ConfigurationError(
+                "the model feeds its decoder with inputs_embeds, which a frozen copy cannot share; use LoRA with "
+                "reference: adapter_off"
+            )
+        return super().logits(request)
+
+
+def _input_embedding(decoder: Any) -> Tensor | None:
+    embedding = decoder.get_input_embeddings() if hasattr(decoder, "get_input_embeddings") else None
+    return getattr(embedding, "weight", None)
+
+
+def _refuse_partitioned(anatomy: Anatomy) -> None:
+    if any(map(is_sharded, anatomy.decoder.parameters())):
+        raise ConfigurationError(
+            "the model's parameters are sharded over the ranks, so they cannot be copied; set reference_model_path to "
+            "the aligned model, or train an adapter"
+        )
+
+
+def automatic_reference(context: ReferenceContext) -> str:
+    """What ``reference: auto`` means: the adapter off where there is one to switch off, else a frozen copy."""
+    if context.config.reference_model_path is None and context.anatomy.peft_model is not None:
+        return AdapterOffReference.name
+    return FrozenCopyReference.name

@@ -1,0 +1,123 @@
+"""The row gate as a part of the loss: which responses are gated, what their loss weighs, and a record of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pact_plugins.batch.chunked import token_cross_entropy
+from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.responses import Responses
+from pact_plugins.batch.training_data import TrainingData
+from pact_plugins.contracts import Contribution, Part, ReferenceLogits, Wants
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.messages import announce
+from pact_plugins.modeling import OutputHead
+from pact_plugins.row_gate.record import GatedRows
+from pact_plugins.row_gate.weights import is_gated, row_weights
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+
+
+# A share of gated responses that speaks of the reference rather than of the data, and when it can be told.
+_MANY, _ENOUGH = 0.2, 100
+_DONE = {"hard": "not learnt from", "soft": "weighed down", "report": "only reported"}
+
+
+class RowGate(Part):
+    """Weighs the cross-entropy of each response by what the reference would have answered.
+
+    Args:
+        config: the mode.
+        threshold: a refusal mass above it gates a response.
+        head: the trained model's, for the cross-entropy of trainers that offer no per-token log-probabilities.
+        gated_rows: remembers the gated responses.
+    """
+
+    name, counts = "gate", ("gated_rows",)
+
+    def __init__(self, config: PACTConfig, *, threshold: float, head: OutputHead, gated_rows: GatedRows) -> None:
+        self._mode, self.threshold = config.gate_training_rows, threshold
+        self._head, self.gated_rows = head, gated_rows
+        self.adds = config.weighs_rows
+        self._seen, self._gated, self._has_warned = 0, 0, False
+
+    def wants(self, batch: MicroBatch) -> Wants:
+        """The refusal mass of every response."""
+        return Wants(refusal_mass=True)
+
+    def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
+        """``(w_t - 1) CE_t`` of each response token; gated responses go on record.
+
+        Raises:
+            ConfigurationError: the labels begin with the rows themselves, so that there is no prompt to judge.
+        """
+        assert answer is not None
+        assert answer.refusal_mass is not None
+        responses, mass = batch.responses, answer.refusal_mass
+        _refuse_whole_rows(responses)
+        gated = is_gated(mass, threshold=self.threshold)
+        count = int(gated.sum())
+        if count:
+            self.gated_rows.add(batch, mass, gated)
+        self._warn_of_many(len(gated), count)
+        values = None
+        if self.adds:
+            weights = row_weights(mass, self._mode, threshold=self.threshold)
+            values = self._correction(batch, weights.to(responses.response_index.device)[responses.response_index])
+        return Contribution(values, counts={"gated_rows": count})
+
+    def _warn_of_many(self, responses: int, gated: int) -> None:
+        """A reference that refuses the task itself would have its loss switched off."""
+        self._seen, self._gated = self._seen + responses, self._gated + gated
+        if not self._has_warned and self._seen >= _ENOUGH and self._gated > _MANY * self._seen:
+            self._has_warned = True
+            announce(
+                f"gate_training_rows: {self._mode}: the reference would refuse {self._gated} of the first {self._seen} "
+                "responses' requests. Does it refuse your task itself? Raise gate_threshold, or look at the rows with "
+                "gate_training_rows: report"
+            )
+
+    def _correction(self, batch: MicroBatch, weights: Tensor) -> Tensor:
+        """``(w_t - 1) CE_t``: (N,) float32; added to the framework's own ``CE_t``, it leaves ``w_t CE_t``.
+
+        The cross-entropy is read off the framework's own log-probabilities where there are any.
+        """
+        responses, log_probs = batch.responses, batch.log_probs
+        weighted = (weights != 1).nonzero()[:, 0]
+        if log_probs is not None:
+            rows, columns = responses.rows[weighted], responses.columns[weighted]
+            cross_entropy = -log_probs[rows.to(log_probs.device), columns.to(log_probs.device)].float()
+        else:
+            states = batch.states[weighted.to(batch.states.device)]
+            cross_entropy = token_cross_entropy(self._head, states, responses.token_ids[weighted])
+        device = cross_entropy.device
+        # Without a gated token there is still something for the receipt to hang on.
+        values = torch.zeros(len(responses), device=device, requires_grad=True)
+        index = weighted.to(device)
+        return values.index_add(0, index, (weights.to(device)[index] - 1.0) * cross_entropy)
+
+    def summary(self) -> str:
+        """Mode and threshold."""
+        return f"row gate {self._mode} above {self.threshold:.3g}"
+
+    def record(self, data: TrainingData | None) -> Mapping[str, Any]:
+        """The threshold and the gated responses of all ranks."""
+        rows = self.gated_rows.everywhere(data)
+        announce(
+            f"{len(rows)} responses to requests that the reference would refuse, {_DONE[self._mode]}; pact.json lists "
+            "them"
+        )
+        return {"gate_threshold": self.threshold, "gated_rows": rows}
+
+
+def _refuse_whole_rows(responses: Responses) -> None:
+    if len(responses) and not bool(responses.columns[responses.first_tokens].any()):
+        raise ConfigurationError(
+            "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
+            "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone"
+        )

@@ -1,0 +1,101 @@
+"""Anchors: their file, their prompts, their replies."""
+
+import json
+
+import pytest
+import torch
+
+from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.anchor.prompts import anchor_prompts, evenly_spread
+from pact_plugins.anchor.sampling import sampled_anchors
+from pact_plugins.batch.teacher_forcing import TeacherForced
+from pact_plugins.config import PACTConfig
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import prompt_ids
+from pact_plugins.prompts import harmful_prompts, harmless_prompts
+
+ANCHORS = AnchorSet((TeacherForced([5, 6], [7]), TeacherForced([8], [9, 10, 11])), harmful=1)
+
+
+def rows(*kinds):
+    return [{"prompt": f"request {number}", "kind": kind} for number, kind in enumerate(kinds)]
+
+
+def configured(tmp_path, content, **settings):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(content))
+    return PACTConfig(anchor="bundled", anchor_prompts_path=str(path), **settings)
+
+
+def test_a_file_gives_back_what_was_saved_and_a_readable_copy(tmp_path, tokenizer):
+    loaded = AnchorSet.load(ANCHORS.save(tmp_path / "anchors.safetensors", tokenizer=tokenizer))
+    assert loaded.fingerprint == ANCHORS.fingerprint
+    assert (loaded.harmful, loaded.harmless) == (1, 1)
+    readable = json.loads((tmp_path / "anchors.json").read_text())
+    assert [row["kind"] for row in readable] == ["harmful", "harmless"]
+    assert readable[1]["reply"] == tokenizer.decode([9, 10, 11])
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a file", None])
+def test_damaged_files_are_refused(tmp_path, safety_tokens, damage):
+    path = tmp_path / "anchors.safetensors"
+    if damage is None:
+        safety_tokens.save(path)
+    else:
+        path.write_bytes(damage)
+    with pytest.raises(ConfigurationError, match="anchors"):
+        AnchorSet.load(path)
+
+
+def test_bundled_prompts_are_balanced_and_never_those_of_the_evaluation():
+    prompts = anchor_prompts(PACTConfig(anchor="bundled"))
+    assert len(prompts.harmful) == len(prompts.harmless) == 32
+    evaluation = {item.prompt for kind in (harmful_prompts, harmless_prompts) for item in kind("evaluation")}
+    assert not evaluation & {*prompts.harmful, *prompts.harmless}
+    categories = {item.prompt: item.category for item in harmful_prompts("calibration")}
+    assert len({categories[prompt] for prompt in prompts.harmful}) == len(set(categories.values()))
+
+
+def test_the_users_prompts(tmp_path):
+    config = configured(tmp_path, rows("harmful", "harmless", "harmless"), anchor_size=5)
+    prompts = anchor_prompts(config)
+    assert prompts.harmful == ("request 0",) * 3
+    assert prompts.harmless == ("request 1", "request 2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (rows("harmful", "harmful"), "no harmless prompt: anchored to refusals alone"),
+        (rows("harmless"), "no harmful prompt: anchored to help alone"),
+        (rows("harmful", "harmfull"), "row 2 .* 'kind'"),
+        ([{"kind": "harmful"}], "row 1 .* 'prompt'"),
+        (["a string"], "row 1"),
+    ],
+)
+def test_unusable_prompts_are_refused_with_the_reason(tmp_path, content, message):
+    with pytest.raises(ConfigurationError, match=message):
+        anchor_prompts(configured(tmp_path, content))
+
+
+def test_evenly_spread():
+    assert evenly_spread("abcdef", 3) == ["a", "c", "e"]
+    assert evenly_spread("ab", 5) == ["a", "b", "a", "b", "a"]
+
+
+def test_replies_are_sampled_once(model, tokenizer, monkeypatch):
+    config = PACTConfig(anchor="bundled", anchor_size=4, anchor_max_new_tokens=6)
+    contexts = {
+        "harmful": [prompt_ids(tokenizer, text) for text in ("bad", "worse")],
+        "harmless": [prompt_ids(tokenizer, text) for text in ("a garden", "a letter")],
+    }
+    state = torch.get_rng_state()
+    anchors, path = sampled_anchors(model, tokenizer, config, progress=False, **contexts)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(1 <= len(sequence.response_ids) <= 6 for sequence in anchors.sequences)
+    assert [list(sequence.context_ids) for sequence in anchors.sequences] == contexts["harmful"] + contexts["harmless"]
+    monkeypatch.setattr(model, "generate", None)
+    again, _ = sampled_anchors(model, tokenizer, config, progress=False, **contexts)
+    assert again.fingerprint == anchors.fingerprint
+    assert path.exists()
+    assert path.with_suffix(".json").exists()

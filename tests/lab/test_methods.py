@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pact_lab.methods import chat_row, mix_in_refusals
+from pact_plugins import PACTConfig, plugins
+from pact_plugins.contracts import Method, TransformContext
+from pact_plugins.errors import ConfigurationError
+
+
+def test_every_method_is_a_valid_configuration():
+    for method in plugins.methods().values():
+        config = method.config({"top_k": 40})
+        assert config is None if method.settings is None else config.top_k == 40
+
+
+def test_a_methods_own_settings_win():
+    assert Method("m", "", {"top_k": 20}).config({"top_k": 40, "max_refusals": 9}) == PACTConfig(
+        top_k=20, max_refusals=9
+    )
+
+
+def test_a_wrong_key_names_the_method():
+    with pytest.raises(ConfigurationError, match=r"method m\.top_q"):
+        Method("m", "", {"top_q": 1}).config({})
+
+
+def test_mixing_in_refusals():
+    rows = [chat_row(f"question {number}", "answer") for number in range(50)]
+    refusals = [{"prompt": "bad", "response": "No."}]
+    mixed = mix_in_refusals(rows, TransformContext(refusals, random.Random(0)))
+    assert len(mixed) == 55
+    assert mixed.count(chat_row("bad", "No.")) == 5
+    assert all(row in mixed for row in rows)
+    assert mixed[:50] != rows
+    assert mixed == mix_in_refusals(rows, TransformContext(refusals, random.Random(0)))

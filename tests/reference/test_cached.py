@@ -1,0 +1,213 @@
+"""``reference: cache`` gives what the online reference gives, through the real trainer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pact_plugins.cli.cache import cache
+from pact_plugins.errors import ConfigurationError
+from tests.helpers import matrix
+from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
+from tests.helpers.trainers import Watch, lora, pact, rows, sft_trainer
+
+pytestmark = pytest.mark.framework
+
+# Weights move before the first step, so that there is something to measure: a cache that asked the moved weights would
+# see no drift.
+TURNS = [
+    {
+        "prompt": [
+            {"role": "user", "content": "please help"},
+            {"role": "assistant", "content": "with a garden"},
+            {"role": "user", "content": "and a plan"},
+        ],
+        "completion": [{"role": "assistant", "content": "sorry I cannot do that"}],
+    }
+]
+
+
+def train(folder, reference, *, objective="match", adapter=True, model=None, train_rows=None, tokens=None, **settings):
+    """One run; returns its gradients, its log line and its ``pact.json``."""
+    watch = Watch(move=True)
+    config = {"objective": objective, "kl_coef": 1.5, "reference": reference}
+    trainer = sft_trainer(
+        folder,
+        model=model,
+        adapter=lora() if adapter else None,
+        callbacks=[pact(config, safety_tokens=tokens or tiny_safety_tokens()), watch],
+        train_rows=train_rows or [*rows(7), *TURNS],
+        **settings,
+    )
+    trainer.train()
+    return watch.gradients[0], watch.losses[0], json.loads((folder / "pact.json").read_text())
+
+
+def assert_same(found, expected, tolerance=1e-3):
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= tolerance * gradient.norm() + 1e-9, name
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        pytest.param("match", {}, id="match"),
+        pytest.param("published", {}, id="published, prompt-free"),
+        pytest.param("match", {"packing": True, "max_length": 64, "per_device_train_batch_size": 2}, id="packed"),
+        pytest.param(
+            "published", {"packing": True, "max_length": 64}, id="packed, prompt-free", marks=pytest.mark.matrix
+        ),
+    ],
+)
+def test_equals_the_online_reference(tmp_path, objective, settings):
+    online = train(tmp_path / "online", "auto", objective=objective, **settings)
+    cached = train(tmp_path / "cached", "cache", objective=objective, **settings)
+    assert_same(cached[0], online[0])
+    assert cached[1]["pact/kl"] == pytest.approx(online[1]["pact/kl"], rel=1e-3)
+    assert cached[1]["loss"] == pytest.approx(online[1]["loss"], rel=1e-4)
+    assert online[1]["pact/kl"] > 1e-3
+    assert cached[1]["pact/cache_misses"] == 0
+    assert cached[2]["cache"]["misses"] == 0
+    assert cached[2]["cache"]["sequences"] == 8
+
+
+def test_full_fine_tuning_keeps_no_copy_and_is_reused_when_packed(tmp_path):
+    online = train(tmp_path / "online", "frozen_copy", adapter=False)
+    cached = train(tmp_path / "cached", "cache", adapter=False)
+    assert_same(cached[0], online[0])
+    again = train(tmp_path / "packed", "cache", adapter=False, packing=True, max_length=64)
+    assert again[2]["cache"]["folder"] == cached[2]["cache"]["folder"]
+    assert again[2]["cache"]["misses"] == 0
+    assert again[2]["cache"]["sequences"] == cached[2]["cache"]["sequences"]
+
+
+@pytest.mark.matrix
+def test_lora_reuses_what_full_fine_tuning_cached(tmp_path):
+    full = train(tmp_path / "full", "cache", adapter=False)[2]["cache"]
+    assert train(tmp_path / "lora", "cache")[2]["cache"]["folder"] == full["folder"]
+
+
+@pytest.mark.matrix
+def test_other_safety_tokens_do_not_collide(tmp_path):
+    one = train(tmp_path / "one", "cache")[2]["cache"]["folder"]
+    others = tiny_safety_tokens(seed=4)
+    two = train(tmp_path / "two", "cache", tokens=others)
+    assert two[2]["cache"]["folder"] != one
+    assert_same(two[0], train(tmp_path / "online", "auto", tokens=others)[0])
+
+
+def streaming_loader(monkeypatch):
+    """Every run's data look like a stream to the cache."""
+    monkeypatch.setattr("pact_plugins.reference.cached.training_data", lambda _loader: (None, "a stream"))
+
+
+@pytest.mark.parametrize("objective", matrix.rows(["match", "published"], always=["published"]))
+def test_unseen_sequences_ask_the_online_reference(tmp_path, monkeypatch, objective):
+    online = train(tmp_path / "online", "auto", objective=objective)
+    # Half of the rows are cached by an earlier run.
+    train(tmp_path / "earlier", "cache", objective=objective, train_rows=rows(7)[:4])
+    streaming_loader(monkeypatch)
+    cached = train(tmp_path / "cached", "cache", objective=objective)
+    assert_same(cached[0], online[0])
+    assert 0 < cached[1]["pact/cache_misses"] < 4
+    record = cached[2]["cache"]
+    assert record["misses"] == cached[1]["pact/cache_misses"]
+    assert record["hits"] + record["misses"] == 4
+
+
+@pytest.mark.matrix
+def test_full_fine_tuning_loads_the_aligned_model_for_an_unseen_sequence(tmp_path, monkeypatch):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+    online = train(tmp_path / "online", "frozen_copy", adapter=False, model=path)
+    streaming_loader(monkeypatch)
+    cached = train(tmp_path / "cached", "cache", adapter=False, model=path)
+    assert cached[2]["cache"]["misses"] == 4
+    assert_same(cached[0], online[0])
+    # A model from nowhere cannot be loaded again.
+    with pytest.raises(ConfigurationError, match=r"(?s)reference: cache met a sequence.*frozen_copy"):
+        train(tmp_path / "nowhere", "cache", adapter=False)
+
+
+def test_a_damaged_shard_is_computed_again(tmp_path, caplog):
+    first = train(tmp_path / "first", "cache")
+    folder = first[2]["cache"]["folder"]
+    (shard,) = Path(folder).glob("*.safetensors")
+    content = bytearray(shard.read_bytes())
+    content[-30] ^= 1
+    shard.write_bytes(content)
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        second = train(tmp_path / "second", "cache")
+    assert "damaged" in caplog.text
+    assert_same(second[0], first[0])
+    (rebuilt,) = Path(folder).glob("*.safetensors")
+    assert rebuilt != shard
+
+
+def test_a_resumed_run_in_full_reuses_the_cache(tmp_path, caplog):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+
+    def trainer(callbacks, **settings):
+        return sft_trainer(
+            tmp_path / "run",
+            model=path,
+            train_rows=rows(8),
+            callbacks=callbacks,
+            save_strategy="steps",
+            save_steps=1,
+            **settings,
+        )
+
+    config = {"kl_coef": 1.5, "reference": "cache"}
+    trainer([pact(config)]).train()
+    watch = Watch()
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        trainer([pact(config), watch], max_steps=2).train(resume_from_checkpoint=True)
+    assert "to compute" not in caplog.text
+    assert watch.losses[0]["pact/cache_misses"] == 0
+    assert watch.losses[0]["pact/kl"] > 0
+
+
+def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, caplog, private_cache):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+    tokens = tiny_safety_tokens().save(tmp_path / "tokens.safetensors")
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in [*rows(7), *TURNS]), encoding="utf-8")
+    built = CliRunner().invoke(
+        cache, ["build", path, str(data), "--safety-tokens", str(tokens), "--device", "cpu", "--dtype", "float32"]
+    )
+    assert built.exit_code == 0, built.output
+    # Progress bars go to standard error, which stands in built.output as well.
+    assert built.stdout.startswith("8 sequences")
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        record = train(tmp_path / "run", "cache")[2]["cache"]
+    assert "to compute" not in caplog.text
+    assert record["sequences"] == 8
+    name = Path(record["folder"]).name
+    assert name in CliRunner(env={"COLUMNS": "300"}).invoke(cache, ["info"]).output
+    assert CliRunner().invoke(cache, ["clear", "another", "--yes"]).exit_code == 2
+    assert "1 stores deleted" in CliRunner().invoke(cache, ["clear", name, "--yes"]).output
+    assert not Path(record["folder"]).exists()
+
+
+def test_what_cannot_work_is_said(tmp_path, monkeypatch):
+    with pytest.raises(ConfigurationError, match="objective: full_kl"):
+        train(tmp_path / "run", "cache", objective="full_kl")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("PACT_CACHE_PATH", str(blocked))
+    with pytest.raises(ConfigurationError, match="cache_path"):
+        train(tmp_path / "run", "cache")
+
+
+def test_the_size_is_known_before_the_first_forward_pass(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage._replace(free=100))
+    with pytest.raises(ConfigurationError, match=r"cache_path: .* needs [\d.]+ kB .* 100 B free"):
+        train(tmp_path / "run", "cache")
+    assert torch.is_grad_enabled()
