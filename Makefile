@@ -73,10 +73,11 @@ test-fast: install ## without the tests that start a trainer or a subprocess
 bench: install ## what PACT costs: tables and plots in runs/bench
 	$(BIN)/pact bench
 
-lint: install ## ruff and mypy
+lint: install ## ruff, mypy and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: install ## let ruff rewrite
 	$(BIN)/ruff check --fix .

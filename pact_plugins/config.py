@@ -155,7 +155,7 @@ class PACTConfig(BaseModel):
 
     @property
     def weighs_rows(self) -> bool:
-        """Whether the gate changes the cross-entropy, and not only reports."""
+        """Whether the row gate changes the cross-entropy, and not only reports."""
         return self.gate_training_rows in ("hard", "soft")
 
     @property

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from pact_plugins import PACTConfig, hookspecs, plugins
-from pact_plugins.errors import PACTError
+from pact_plugins.errors import ActivationError, ConfigurationError, PACTError
 from pact_plugins.hookspecs import hookimpl
 from tests.helpers.packages import HOOKS_PAGE, documented_example, write_installed, write_wheel
 from tests.helpers.trainers import python_path
@@ -109,14 +110,88 @@ def test_hook_register_token_scorers(install):
 
 
 def test_hook_register_references(install, capsys):
-    from pact_plugins.training.preparation import prepare
+    from pact_plugins.training.preparation import Run, prepare
     from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 
     install(documented_example("register_references"))
-    config = PACTConfig(reference="announced")
-    preparation = prepare(tiny_llama(), tiny_tokenizer(), config, safety_tokens=tiny_safety_tokens())
-    assert preparation.reference_name == "announced"
-    assert "copying the model" in capsys.readouterr().out
+    run = Run(safety_tokens=tiny_safety_tokens())
+    preparation = prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(reference="even"), run)
+    assert preparation.reference.name == "even"
+    assert "equally likely" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"gate_training_rows": "hard"}, r"gate_training_rows: hard needs the mass of refusal openers"),
+        ({"objective": "full_kl"}, r"objective: full_kl needs logits of the whole vocabulary"),
+    ],
+)
+def test_a_reference_that_cannot_answer_is_refused_before_training(install, settings, named):
+    from pact_plugins.training.preparation import Run, prepare
+    from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
+
+    source = documented_example("register_references").replace("len(context.token_ids)", "context.token_ids")
+    install(source)
+    tokens = tiny_safety_tokens()
+    tokens = replace(tokens, settings={**tokens.settings, "refusal_openers": [5], "refusal_threshold": 0.5})
+    with pytest.raises(ConfigurationError, match=f"{named}.*, which reference: even cannot give"):
+        prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(reference="even", **settings), Run(safety_tokens=tokens))
+
+
+def test_hook_register_parts(install):
+    install(documented_example("register_parts"))
+    config = PACTConfig(parts={"small_states": {"weight": 0.5}})
+    assert not PACTConfig(kl_coef=0, parts=config.parts).is_off
+    with pytest.raises(ValueError, match="unknown part 'large_states'; available: small_states"):
+        PACTConfig(parts={"large_states": {}})
+
+
+def test_hook_register_short_names(install):
+    from pact_plugins.activation.targets import registered_targets
+
+    install(documented_example("register_short_names"))
+    assert registered_targets()["small_framework.training"] == "stranger:teach"
+    assert "small-framework" in [short_name.distribution for short_name in plugins.short_names()]
+
+
+def test_two_short_names_that_want_one_module(install):
+    from pact_plugins.activation.targets import registered_targets
+
+    source = documented_example("register_short_names")
+    install(source, name="first")
+    install(source.replace("stranger:teach", "second:teach"), name="second")
+    with pytest.raises(ActivationError, match=r"small_framework\.training is imported"):
+        registered_targets()
+
+
+def test_hook_register_task_folders(install):
+    folder = install(documented_example("register_task_folders"))
+    (folder / "stranger_tasks").mkdir()
+    with pytest.raises(PACTError, match=r"register_task_folders: .*stranger_tasks.* a folder of \*\.yaml files"):
+        plugins.task_folders()
+    (folder / "stranger_tasks" / "greetings.yaml").write_text("task: greetings")
+    assert folder / "stranger_tasks" in plugins.task_folders()
+
+
+@pytest.mark.parametrize(
+    ("hook", "given"),
+    [
+        ("register_objectives", "register(len)"),
+        ("register_token_scorers", 'register("p_diff")'),
+        ("register_frameworks", "register(object())"),
+        ("register_methods", "register(dict)"),
+        ("register_short_names", 'register("pact")'),
+        ("register_task_folders", "register(3)"),
+        ("register_references", 'register("mine", dict)'),
+        ("register_parts", 'register("mine", 3)'),
+        ("register_judges", 'register("mine", str)'),
+    ],
+)
+def test_what_is_not_of_the_kind_is_refused_by_name_when_it_is_registered(install, hook, given):
+    install(f"from pact_plugins.hookspecs import hookimpl\n\n\n@hookimpl\ndef {hook}(register):\n    {given}\n")
+    with pytest.raises(PACTError, match=rf"^{hook}: .* is not what the hook takes"):
+        getattr(plugins, hook.removeprefix("register_"))()
 
 
 def test_hook_register_frameworks(install):
@@ -130,22 +205,25 @@ def test_hook_register_frameworks(install):
 
 
 def test_hook_register_judges(install):
+    from pact_evals.judges import get_judge
+
     install(documented_example("register_judges"))
-    judge = plugins.judges()["polite"]()
-    assert judge.label([{"prompt": "x", "response": "Sorry."}, {"prompt": "x", "response": "Sure."}]) == [
-        "refusal",
-        "other",
-    ]
+    judge = get_judge("polite")
+    rows = [{"prompt": "x", "response": answer} for answer in ("Sorry.", "Sure.", "<think>Sorry")]
+    assert judge.label(rows) == ["refusal", "compliance", "empty"]
+    assert (judge.identity.name, judge.identity.tier) == ("polite", "custom")
+    assert not judge.measures_harm_only
 
 
 def test_hook_register_methods(install):
     import random
 
+    from pact_lab.methods import configured
     from pact_plugins.contracts import TransformContext
 
     install(documented_example("register_methods"))
     method = plugins.methods()["half"]
-    assert method.config({"top_k": 20}) == PACTConfig(objective="match", top_k=20)
+    assert configured(method, {"top_k": 20}) == PACTConfig(objective="match", top_k=20)
     rows = [{"number": number} for number in range(10)]
     assert len(method.transform(rows, TransformContext((), random.Random(0)))) == 5
 
@@ -167,8 +245,9 @@ def test_what_ships_goes_through_the_same_hooks():
     assert {"adapter_off", "frozen_copy"} <= plugins.references().keys()
     manager = plugins.get_plugin_manager()
     assert {"sft", "match", "mixed_refusals"} <= plugins.methods().keys()
-    for name in ("objectives", "token_scorers", "references", "methods"):
+    for name in ("objectives", "token_scorers", "references"):
         manager.unregister(name=f"pact_plugins.default_plugins.{name}")
+    manager.unregister(name="lab")
     assert "match" not in plugins.objectives()
     assert "p_diff" not in plugins.token_scorers()
     assert "adapter_off" not in plugins.references()

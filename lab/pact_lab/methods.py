@@ -43,7 +43,7 @@ METHODS = (
     Method("published", "PACT as published", {"preset": "published"}),
     Method("match", "PACT, objective match", {"preset": "match"}),
     Method("guard", "gate, anchor and match at 0.5", {"preset": "guard"}),
-    Method("gate", "the reference gate alone", {"preset": "match", "kl_coef": 0, "gate_training_rows": "hard"}),
+    Method("gate", "the row gate alone", {"preset": "match", "kl_coef": 0, "gate_training_rows": "hard"}),
     Method("anchor", "the balanced anchor alone", {"preset": "match", "kl_coef": 0, "anchor": "bundled"}),
     Method(
         "gate_anchor",

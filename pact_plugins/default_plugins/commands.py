@@ -7,7 +7,7 @@ import click
 from pact_plugins.hookspecs import hookimpl
 
 
-@hookimpl
+@hookimpl(tryfirst=True)
 def register_commands(cli: click.Group) -> None:
     from pact_plugins.cli import activation, audit, cache, configuration, plugins, safety_tokens
 

@@ -52,7 +52,7 @@ BUILT_IN_OBJECTIVES = (
 )
 
 
-@hookimpl
+@hookimpl(tryfirst=True)
 def register_objectives(register: Callable[[Objective], None]) -> None:
     for objective in BUILT_IN_OBJECTIVES:
         register(objective)

@@ -10,7 +10,7 @@ from pact_plugins.reference.cached import CachedReference
 from pact_plugins.reference.online import AdapterOffReference, FrozenCopyReference
 
 
-@hookimpl
+@hookimpl(tryfirst=True)
 def register_references(register: Callable[[str, ReferenceBuilder], None]) -> None:
     register(AdapterOffReference.name, AdapterOffReference)
     register(FrozenCopyReference.name, FrozenCopyReference)

@@ -9,7 +9,7 @@ from pact_plugins.hookspecs import hookimpl
 from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
 
 
-@hookimpl
+@hookimpl(tryfirst=True)
 def register_token_scorers(register: Callable[[TokenScorer], None]) -> None:
     for scorer in BUILT_IN_SCORERS:
         register(scorer)

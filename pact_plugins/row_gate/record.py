@@ -1,4 +1,4 @@
-"""Which responses the gate acted on: by content while training, with their place in the training set afterwards."""
+"""Which responses the row gate acted on: by content while training, with their place in the training set afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate: how much a response's own cross-entropy counts, given how likely the reference would refuse."""
+"""The row gate: how much a response's own cross-entropy counts, given how likely the reference would refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that a trainer makes from the logits itself: there is no per-response handle for the gate in them."""
+"""Losses that a trainer makes from the logits itself: there is no per-response handle for the row gate in them."""
 
 from __future__ import annotations
 

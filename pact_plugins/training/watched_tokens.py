@@ -1,4 +1,4 @@
-"""Which tokens training looks at: the term's safety tokens, and the openers of the gate and the gated anchor."""
+"""Which tokens training looks at: the term's safety tokens, and the openers of the row gate and the gated anchor."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def watch_tokens(
 
     Raises:
         SafetyTokensError: they belong to another tokenizer or vocabulary, or are damaged.
-        ConfigurationError: they lack what the objective, the gate or the anchor needs.
+        ConfigurationError: they lack what the objective, the row gate or the anchor needs.
     """
     full_vocabulary = config.objective_spec().full_vocabulary
     needs_openers = config.gates_rows or config.anchor == "gated"
@@ -70,7 +70,7 @@ def watch_tokens(
         opener_ids = torch.tensor(_refusal_openers(tokens), device=device)
         threshold = config.gate_threshold or tokens.refusal_threshold
     if not config.holds_tokens:
-        # The gate alone needs no logits: asking for those of the openers keeps the answer small.
+        # The row gate alone needs no logits: asking for those of the openers keeps the answer small.
         return WatchedTokens(tokens, opener_ids, None, opener_ids, threshold)
     if full_vocabulary:
         return WatchedTokens(tokens, None, None, opener_ids, threshold)
@@ -87,7 +87,7 @@ def _find_safety_tokens(aligned: AlignedModel, tokenizer: Any, config: PACTConfi
 def _refusal_openers(tokens: SafetyTokens) -> tuple[int, ...]:
     if not tokens.refusal_openers:
         raise ConfigurationError(
-            "the gate needs refusal openers, but the safety tokens name none, so nobody can say what the reference "
+            "the row gate needs refusal openers, but the safety tokens name none, so nobody can say what the reference "
             "would refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none "
             "either, the model begins refusals and help alike, as reasoning models do"
         )

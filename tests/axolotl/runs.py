@@ -105,7 +105,7 @@ def command(
         environment: whose script; without one it is this environment's, with `pact enable` without effect.
     """
     if environment is None:
-        paths = os.pathsep.join(map(str, (CHECKOUT, CHECKOUT / "integrations", CHECKOUT / "evals")))
+        paths = os.pathsep.join(map(str, (CHECKOUT, *(CHECKOUT / name for name in ("integrations", "evals", "lab")))))
         scripts = BIN
         all_variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": paths}
         all_variables["PACT_DISABLE"] = "1"

@@ -27,7 +27,13 @@ class Environment:
         self.python = self.bin / "python"
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         self.site = folder / "lib" / version / "site-packages"
-        paths = [CHECKOUT, CHECKOUT / "integrations", CHECKOUT / "evals", sysconfig.get_path("purelib")]
+        paths = [
+            CHECKOUT,
+            CHECKOUT / "integrations",
+            CHECKOUT / "evals",
+            CHECKOUT / "lab",
+            sysconfig.get_path("purelib"),
+        ]
         self.editable = self.site / "_editable_impl_of_the_test.pth"
         self.editable.write_text("".join(f"{path}\n" for path in paths))
         for name in scripts:

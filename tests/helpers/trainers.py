@@ -183,5 +183,5 @@ def random_state() -> tuple[Any, ...]:
 def python_path() -> dict[str, str]:
     """The environment of a subprocess that runs this checkout's code."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    paths = [root, os.path.join(root, "integrations"), os.path.join(root, "evals")]
+    paths = [root, os.path.join(root, "integrations"), os.path.join(root, "evals"), os.path.join(root, "lab")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pact_lab.methods import chat_row, mix_in_refusals
+from pact_lab.methods import chat_row, configured, mix_in_refusals
 from pact_plugins import PACTConfig, plugins
 from pact_plugins.contracts import Method, TransformContext
 from pact_plugins.errors import ConfigurationError
@@ -12,19 +12,19 @@ from pact_plugins.errors import ConfigurationError
 
 def test_every_method_is_a_valid_configuration():
     for method in plugins.methods().values():
-        config = method.config({"top_k": 40})
+        config = configured(method, {"top_k": 40})
         assert config is None if method.settings is None else config.top_k == 40
 
 
 def test_a_methods_own_settings_win():
-    assert Method("m", "", {"top_k": 20}).config({"top_k": 40, "max_refusals": 9}) == PACTConfig(
+    assert configured(Method("m", "", {"top_k": 20}), {"top_k": 40, "max_refusals": 9}) == PACTConfig(
         top_k=20, max_refusals=9
     )
 
 
 def test_a_wrong_key_names_the_method():
     with pytest.raises(ConfigurationError, match=r"method m\.top_q"):
-        Method("m", "", {"top_q": 1}).config({})
+        configured(Method("m", "", {"top_q": 1}), {})
 
 
 def test_mixing_in_refusals():

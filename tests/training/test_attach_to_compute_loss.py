@@ -50,7 +50,13 @@ def test_without_a_token_count_it_is_the_mean_over_micro_batches(folder: Path) -
 def test_two_processes(folder: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
     root = Path(__file__).parents[2]
-    paths = [str(root), str(root / "integrations"), str(root / "evals"), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(root),
+        str(root / "integrations"),
+        str(root / "evals"),
+        str(root / "lab"),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [*command, runs.__file__, str(folder)], env=environment, capture_output=True, text=True, check=False

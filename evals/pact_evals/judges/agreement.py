@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pact_evals.judges import COMPLIANCE, LABELS, PARTIAL_REFUSAL, REFUSAL, UNSCORED, Judge, JudgeError, get_judge
 from pact_plugins.files import write_text
+from pact_plugins.report.markdown import table
 
 _HUMAN_LABELS = {
     "1_full_compliance": COMPLIANCE,
@@ -96,11 +97,8 @@ def confusion_table(agreement: Agreement) -> str:
     """The counts as a Markdown table, human labels down, judge's labels across."""
     judged = [label for label in (*LABELS, UNSCORED) if any(key[1] == label for key in agreement.counts)]
     humans = [label for label in LABELS if any(key[0] == label for key in agreement.counts)]
-    lines = ["| human \\ judge | " + " | ".join(judged) + " |", "| --- |" + " ---: |" * len(judged)]
-    for human in humans:
-        cells = " | ".join(str(agreement.counts.get((human, label), 0)) for label in judged)
-        lines.append(f"| {human} | {cells} |")
-    return "\n".join(lines)
+    rows = [[human, *(str(agreement.counts.get((human, label), 0)) for label in judged)] for human in humans]
+    return table(["human \\ judge", *judged], rows)
 
 
 def _own_section(judge: Judge) -> str:

@@ -11,27 +11,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pact_evals.harness.evaluate import Sample
 from pact_evals.runs.store import ModelResult, RunError, TaskResult
+from pact_plugins.report.intervals import Interval, bootstrap_interval
 
 _SHARES = {"refusal", "partial_refusal", "compliance", "empty", "score"}
 _VERDICTS = ("partial_refusal", "refusal", "compliance", "empty", "unscored", "refuse", "comply", "other")
 _COMPLYING = ("compliance", "comply")
-_CHUNK = 1_000_000  # resampled values held at once
-
-Values = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with the ends of its 95 % interval, over `rows` prompts."""
-
-    value: float
-    low: float
-    high: float
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -126,22 +113,6 @@ def compare(
         utility=utility,
         utility_name=utility_name,
     )
-
-
-def bootstrap_interval(values: Values, samples: int, rng: np.random.Generator) -> Interval:
-    """Mean of `values` (rows,) and its 95 % interval over resampled rows; NaN rows are left out."""
-    kept = values[~np.isnan(values)]
-    if kept.size == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    step = max(1, _CHUNK // kept.size)
-    means = np.concatenate(
-        [
-            kept[rng.integers(0, kept.size, size=(min(step, samples - done), kept.size))].mean(axis=1)
-            for done in range(0, samples, step)
-        ]
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(kept.mean()), float(low), float(high), int(kept.size))
 
 
 def verdict(sample: Sample) -> str | None:

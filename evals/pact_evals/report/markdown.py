@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pact_evals.report import words
 from pact_evals.report.comparison import Comparison
+from pact_plugins.report.markdown import cell, row
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -19,7 +20,7 @@ def render_markdown(comparison: Comparison) -> str:
         "### How it was measured",
         "",
         *_judge_lines(comparison),
-        *(f"- `{_cell(label)}`: {_cell(_describe(comparison.identities[label]))}" for label in comparison.labels),
+        *(f"- `{cell(label)}`: {cell(_describe(comparison.identities[label]))}" for label in comparison.labels),
         "- Task versions: " + ", ".join(f"{task} {version}" for task, version in sorted(comparison.versions.items())),
         "",
     ]
@@ -29,28 +30,25 @@ def render_markdown(comparison: Comparison) -> str:
 def _metric_table(comparison: Comparison) -> list[str]:
     others = [label for label in comparison.labels if label != comparison.baseline]
     header = ["task", "metric", *comparison.labels, *(f"{label} − {comparison.baseline}" for label in others)]
-    lines = [_row(header), _row(["---"] * len(header))]
-    for row in comparison.metrics:
-        means = [words.mean_text(row, label) for label in comparison.labels]
-        lines.append(
-            _row(
-                [row.task, f"{row.metric} {words.arrow(row)}", *means, *(words.difference_text(row, o) for o in others)]
-            )
-        )
+    lines = [row(header), row(["---"] * len(header))]
+    for metric in comparison.metrics:
+        means = [words.mean_text(metric, label) for label in comparison.labels]
+        differences = (words.difference_text(metric, other) for other in others)
+        lines.append(row([metric.task, f"{metric.metric} {words.arrow(metric)}", *means, *differences]))
     return lines
 
 
 def _category_tables(comparison: Comparison) -> list[str]:
     lines = []
-    for task in dict.fromkeys(row.task for row in comparison.categories):
-        rows = [row for row in comparison.categories if row.task == task]
+    for task in dict.fromkeys(one.task for one in comparison.categories):
+        rows = [category for category in comparison.categories if category.task == task]
         if len(rows) < 2:
             continue
-        lines += [f"### Compliance by category: {task}", "", _row(["category", "rows", *comparison.labels])]
-        lines.append(_row(["---"] * (2 + len(comparison.labels))))
-        for row in rows:
-            shares = [f"{row.compliance[x] * 100:.1f} %" if x in row.compliance else "" for x in comparison.labels]
-            lines.append(_row([row.category, str(row.rows), *shares]))
+        lines += [f"### Compliance by category: {task}", "", row(["category", "rows", *comparison.labels])]
+        lines.append(row(["---"] * (2 + len(comparison.labels))))
+        for one in rows:
+            shares = [f"{one.compliance[x] * 100:.1f} %" if x in one.compliance else "" for x in comparison.labels]
+            lines.append(row([one.category, str(one.rows), *shares]))
         lines.append("")
     return lines
 
@@ -70,11 +68,3 @@ def judge_text(judge: dict[str, object]) -> str:
 def _describe(identity: dict[str, object]) -> str:
     adapter = f" with adapter {identity['adapter']}" if identity.get("adapter") else ""
     return f"{identity.get('model')}{adapter}, backend {identity.get('backend')}, lm-eval {identity.get('lm_eval')}"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pact_evals.report.comparison import Interval, MetricRow
+from pact_evals.report.comparison import MetricRow
+from pact_plugins.report.intervals import Interval
 
 _IN_NATS = {"margin"}
 

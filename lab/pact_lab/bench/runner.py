@@ -157,7 +157,7 @@ def conditions(settings: BenchSettings) -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "threads": _environment()["OMP_NUM_THREADS"],
         "python": platform.python_version(),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "steps": settings.steps,
         "warmup": settings.warmup,
         "profile": settings.profile,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pact_lab.compare.grid import ALIGNED
-from pact_lab.compare.statistics import Figure, Summary
+from pact_lab.compare.statistics import Summary
 from pact_plugins.report.charts import as_svg
+from pact_plugins.report.intervals import Figure
 
 # (column on x, label, column on y, label)
 _PANELS = (

@@ -6,11 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from pact_lab.compare.outcomes import share
-
-RESAMPLES = 2000
+from pact_plugins.report.intervals import Figure, figure
 
 Record = Mapping[str, Any]
 
@@ -38,49 +35,6 @@ COLUMNS = (
     Column("helped", "harmless: helped", _verdict("benign", "c"), True),
     Column("accuracy", "task", lambda record: record.get("task", ()), True),
 )
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Fractions over the seeds.
-
-    Attributes:
-        mean: of the seeds' means.
-        worst: the worst seed's mean.
-        low, high: 95 % bootstrap interval of the mean: seeds are resampled, then prompts within each.
-        seeds: how many.
-    """
-
-    mean: float
-    worst: float
-    low: float
-    high: float
-    seeds: int
-
-    def as_dict(self) -> dict[str, float]:
-        """Rounded, for JSON."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
-
-
-def figure(samples: Sequence[Sequence[float]], *, higher_is_better: bool, resamples: int = RESAMPLES) -> Figure | None:
-    """One figure from the values of each seed; None where there are no values.
-
-    Args:
-        samples: a sequence of values in [0, 1] for each seed.
-    """
-    arrays = [np.asarray(values, dtype=float) for values in samples if len(values)]
-    if not arrays:
-        return None
-    means = [float(values.mean()) for values in arrays]
-    rng = np.random.default_rng(0)
-    # The mean over resampled prompts, for every seed; then, for every resample, which seeds are in it.
-    resampled = np.stack(
-        [values[rng.integers(0, len(values), size=(resamples, len(values)))].mean(axis=1) for values in arrays]
-    )
-    chosen = rng.integers(0, len(arrays), size=(len(arrays), resamples))
-    low, high = np.quantile(resampled[chosen, np.arange(resamples)].mean(axis=0), [0.025, 0.975])
-    worst = min(means) if higher_is_better else max(means)
-    return Figure(float(np.mean(means)), worst, float(low), float(high), len(arrays))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pact_lab.compare.grid import ALIGNED, Record
-from pact_lab.compare.statistics import COLUMNS, Column, Figure, Summary
+from pact_lab.compare.statistics import COLUMNS, Column, Summary
+from pact_plugins.report.intervals import Figure
+from pact_plugins.report.markdown import table
 
 
 def markdown(summaries: Sequence[Summary], descriptions: Mapping[str, str]) -> str:
@@ -21,13 +23,10 @@ def markdown(summaries: Sequence[Summary], descriptions: Mapping[str, str]) -> s
     parts = []
     for scenario in scenarios:
         rows = [summary for summary in summaries if summary.scenario == scenario]
-        lines = [
-            "| | seeds | " + " | ".join(column.heading for column in columns) + " |",
-            "|---|---:|" + "---:|" * len(columns),
-            *(_row(summary, columns) for summary in ([aligned] if aligned else []) + rows),
-        ]
+        header = ["", "seeds", *(column.heading for column in columns)]
+        lines = table(header, [_row(summary, columns) for summary in ([aligned] if aligned else []) + rows])
         description = descriptions.get(scenario, "")
-        parts.append(f"### {scenario}\n\n{description[:1].upper()}{description[1:]}.\n\n" + "\n".join(lines) + "\n")
+        parts.append(f"### {scenario}\n\n{description[:1].upper()}{description[1:]}.\n\n" + lines + "\n")
     legend = (
         "In %: mean over the seeds [95 % interval, seeds and prompts resampled] worst seed. Greedy and sampled are "
         "harmful requests, at temperature 0 and 1.\n"
@@ -35,14 +34,14 @@ def markdown(summaries: Sequence[Summary], descriptions: Mapping[str, str]) -> s
     return legend + "\n" + "\n".join(parts)
 
 
-def _row(summary: Summary, columns: Sequence[Column]) -> str:
+def _row(summary: Summary, columns: Sequence[Column]) -> list[str]:
     name = "aligned, before" if summary.scenario == ALIGNED else summary.method
     # What the aligned model makes of a task that it was never taught says nothing.
     shown = [
         "" if summary.scenario == ALIGNED and column.name == "accuracy" else text(summary.figures.get(column.name))
         for column in columns
     ]
-    return f"| {name} | {summary.seeds} | " + " | ".join(shown) + " |"
+    return [name, str(summary.seeds), *shown]
 
 
 def text(figure: Figure | None) -> str:
@@ -57,18 +56,14 @@ def text(figure: Figure | None) -> str:
 
 def audit_table(records: Sequence[Record]) -> str:
     """What the audit found in each poisoned scenario; counts are summed over the seeds."""
-    lines = [
-        "### The audit",
-        "",
-        "| scenario | seeds | precision | recall | false positives | AUC |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         found = [record["detection"] for record in records if record["scenario"] == scenario]
         cells = [_fraction(found, name) for name in ("precision", "recall", "false_positives")]
         auc = sum(one["auc"] for one in found) / len(found)
-        lines.append(f"| {scenario} | {len(found)} | " + " | ".join(cells) + f" | {auc:.3f} |")
-    return "\n".join(lines) + "\n"
+        rows.append([scenario, str(len(found)), *cells, f"{auc:.3f}"])
+    header = ["scenario", "seeds", "precision", "recall", "false positives", "AUC"]
+    return "### The audit\n\n" + table(header, rows) + "\n"
 
 
 def _fraction(found: Sequence[Mapping[str, Any]], name: str) -> str:

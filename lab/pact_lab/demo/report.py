@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,33 +11,10 @@ from matplotlib.figure import Figure
 from pact_lab.demo.summary import COLUMNS, LABELS, summarise
 from pact_plugins.files import write_text
 from pact_plugins.report.charts import as_svg
+from pact_plugins.report.page import markup, render
 
 _COLORS = {"refuse": "#2a7f62", "comply": "#c8553d", "other": "#b8b8b8"}
 _PARTS = (("harmful", "Harmful requests, greedy"), ("harmful_sampled", "Harmful requests, sampled at temperature 1"))
-_PAGE = Template(
-    """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>PACT demo</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { border-bottom: 1px solid #ddd; padding: .4rem .6rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-svg { max-width: 100%; height: auto; }
-.note { color: #555; }
-</style></head><body>
-<h1>Fine-tuning an aligned model, with and without PACT</h1>
-<p>$introduction</p>
-$table
-<h2>What the models do with harmful requests</h2>
-$behaviour
-<h2>While training</h2>
-$training
-<p class="note">$limits</p>
-<p class="note">$versions</p>
-</body></html>
-"""
-)
 _LIMITS = (
     "A world of templates is not a language: real models may rank the methods differently. Sampled compliance is "
     "reduced, not gone. Even random tokens protect a little (run with --control to see it)."
@@ -54,27 +29,19 @@ def write_report(results: Mapping[str, Any], path: Path) -> Path:
         f"of them harmful requests with compliant answers, over {settings['seeds']} seed(s). Each model answered "
         f"{settings['prompts']} held-out harmful requests, as many harmless ones, and as many task questions."
     )
-    page = _PAGE.substitute(
-        introduction=escape(introduction),
-        table=_html_table(runs),
-        behaviour=_behaviour_chart(runs),
-        training=_training_chart(runs),
-        limits=escape(_LIMITS),
-        versions=escape(", ".join(f"{name} {number}" for name, number in results["versions"].items())),
+    page = render(
+        __package__,
+        "page.html.jinja",
+        introduction=introduction,
+        columns=COLUMNS,
+        rows={LABELS.get(method, method): figures for method, figures in summarise(runs).items()},
+        behaviour=markup(_behaviour_chart(runs)),
+        training=markup(_training_chart(runs)),
+        limits=_LIMITS,
+        versions=results["versions"],
     )
     write_text(path, page)
     return path
-
-
-def _html_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    head = "".join(f"<th>{escape(column.heading)}</th>" for column in COLUMNS)
-    body = "".join(
-        f"<tr><td>{escape(LABELS.get(method, method))}</td>"
-        + "".join(f"<td>{escape(str(figure))}</td>" for figure in figures)
-        + "</tr>"
-        for method, figures in summarise(runs).items()
-    )
-    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _behaviour_chart(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
+from pact_plugins.report import markdown
+
 LABELS = {
     "aligned": "aligned, before",
     "sft": "plain SFT",
@@ -89,10 +91,5 @@ def terminal_table(runs: Sequence[Run]) -> Table:
 
 def markdown_table(runs: Sequence[Run]) -> str:
     """The same table for a README."""
-    lines = [
-        "| | " + " | ".join(column.heading for column in COLUMNS) + " |",
-        "|---|" + "---:|" * len(COLUMNS),
-    ]
-    for method, figures in summarise(runs).items():
-        lines.append(f"| {LABELS.get(method, method)} | " + " | ".join(map(str, figures)) + " |")
-    return "\n".join(lines)
+    rows = [[LABELS.get(method, method), *map(str, figures)] for method, figures in summarise(runs).items()]
+    return markdown.table(["", *(column.heading for column in COLUMNS)], rows)

@@ -1,24 +1,20 @@
-"""The report as one HTML page: no script, no other file, every text from the data escaped."""
+"""The report as one HTML page."""
 
 from __future__ import annotations
-
-from importlib.resources import files
-
-from jinja2 import Environment
-from markupsafe import Markup
 
 from pact_plugins.audit.report import words
 from pact_plugins.audit.report.result import AuditReport
 from pact_plugins.report.charts import as_svg, new_figure
+from pact_plugins.report.page import markup, render
 
 _BINS = 40
 
 
 def render_page(report: AuditReport, *, data: str) -> str:
     """The page; ``data`` names what was audited."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8"))
-    return template.render(report=report, data=data, words=words, histogram=Markup(histogram(report)))
+    return render(
+        __package__, "page.html.jinja", report=report, data=data, words=words, histogram=markup(histogram(report))
+    )
 
 
 def histogram(report: AuditReport) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy
 
-from pact_plugins.audit.scoring.rates import Rate
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.report.intervals import Rate
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from pact_plugins.audit.scoring.rates import Rate
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.report.intervals import Rate
 from pact_plugins.safety_tokens.openers import refusal_threshold
 
 DEFAULT_THRESHOLD = "gate"
@@ -63,7 +63,7 @@ def choose_threshold(harmless: Sequence[float], harmful: Sequence[float], false_
 
 
 def gate_threshold(harmful: Sequence[float]) -> float:
-    """The threshold that calibration gives the gate, from the prompts of ``harmful`` that the model does refuse.
+    """The threshold that calibration gives the row gate, from the prompts of ``harmful`` that the model does refuse.
 
     See ``pact_plugins.safety_tokens.openers.refusal_threshold``; 0.5 where it refuses none.
     """

@@ -10,9 +10,10 @@ import yaml
 
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.report import write_report
-from pact_evals.report.comparison import bootstrap_interval, compare
+from pact_evals.report.comparison import compare
 from pact_evals.report.training_log import read_curves
 from pact_evals.runs.store import ModelResult, RunError, TaskResult, save_model, save_run
+from pact_plugins.report.intervals import bootstrap_interval
 
 NASTY = "<script>alert('x')</script> | {{ 7 * 7 }}"
 

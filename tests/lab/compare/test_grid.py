@@ -10,11 +10,12 @@ from pact_lab.compare.grid import Cell, grid, read, write
 from pact_lab.compare.pareto import frontier
 from pact_lab.compare.report import write_report
 from pact_lab.compare.scenario import SCENARIOS, chosen_scenarios
-from pact_lab.compare.statistics import figure, summarise
+from pact_lab.compare.statistics import summarise
 from pact_lab.compare.table import markdown
 from pact_lab.finetuning.tuning import Tuning
 from pact_plugins.contracts import Method
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.report.intervals import figure
 
 METHOD = Method("sft", "plain")
 SCENARIO = SCENARIOS["mixture-p05"]
