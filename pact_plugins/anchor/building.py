@@ -14,6 +14,7 @@ from pact_plugins.anchor.anchor import Anchor, HeldReplies
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.prompts import anchor_prompts, evenly_spread
 from pact_plugins.anchor.sampling import sampled_anchors
+from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.teacher_forcing import teacher_force
 from pact_plugins.batch.training_data import TrainingData, training_data
@@ -23,7 +24,6 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, prompt_ids
 from pact_plugins.reference.adapters import adapters_off
-from pact_plugins.row_gate.criterion import RefusalCriterion
 from pact_plugins.row_gate.prompts import gated_contexts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_rows
-from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from pact_plugins.prompts import BundledPrompt, harmful_prompts, harmless_prompts, plain_prompts
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -29,6 +29,8 @@ class AnchorPrompts:
 def anchor_prompts(config: PACTConfig) -> AnchorPrompts:
     """``anchor_size`` prompts, half of each kind: from ``anchor_prompts_path``, else bundled ones.
 
+    The bundled harmless ones are look-alikes and plain requests in turn.
+
     Only the calibration split of the bundled prompts is used, so that evaluation stays on prompts never seen.
 
     Raises:
@@ -36,11 +38,18 @@ def anchor_prompts(config: PACTConfig) -> AnchorPrompts:
     """
     if config.anchor_prompts_path is None:
         harmful = [item.prompt for item in harmful_prompts("calibration")]
-        harmless = [item.prompt for item in harmless_prompts("calibration")]
+        harmless = _alternating(harmless_prompts("calibration"), plain_prompts("calibration"))
     else:
         harmful, harmless = read_anchor_prompts(config.anchor_prompts_path)
     half = config.anchor_size // 2
     return AnchorPrompts(tuple(evenly_spread(harmful, config.anchor_size - half)), tuple(evenly_spread(harmless, half)))
+
+
+def _alternating(lookalikes: Sequence[BundledPrompt], plain: Sequence[BundledPrompt]) -> list[str]:
+    """A look-alike, a plain request, and so on: held to one kind alone, a model drifts on the other."""
+    count = min(len(lookalikes), len(plain))
+    pairs = zip(evenly_spread(lookalikes, count), evenly_spread(plain, count), strict=True)
+    return [item.prompt for pair in pairs for item in pair]
 
 
 def read_anchor_prompts(path: str) -> tuple[list[str], list[str]]:

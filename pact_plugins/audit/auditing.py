@@ -127,7 +127,9 @@ def _openers(
     if safety_tokens is not None:
         safety_tokens.check_tokenizer(tokenizer)
         safety_tokens.check_vocabulary(anatomy.vocabulary_size)
-        openers = Openers(safety_tokens.refusal_openers, safety_tokens.compliance_openers)
+        openers = Openers(
+            safety_tokens.refusal_openers, safety_tokens.compliance_openers, safety_tokens.refusal_openings
+        )
         if not openers.refusal:
             raise SafetyTokensError(
                 f"safety_tokens: the file with fingerprint {safety_tokens.fingerprint} names no refusal openers; "

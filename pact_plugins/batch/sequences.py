@@ -12,7 +12,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from pact_plugins.batch.responses import IGNORE_INDEX
+from pact_plugins.batch.responses import IGNORE_INDEX, Responses
 from pact_plugins.modeling import Anatomy
 
 _NOT_TEXT = ("inputs_embeds", "pixel_values", "image", "video", "audio", "input_features")
@@ -54,6 +54,19 @@ class TokenSequence:
         digest = hashlib.blake2b(self.input_ids.tobytes(), digest_size=16)
         digest.update(self.labels.tobytes())
         return digest.digest()
+
+
+def response_spans(labels: Array) -> list[tuple[int, int]]:
+    """Begin and end of each response of a sequence; a label in the first place is predicted by nothing."""
+    spans: list[tuple[int, int]] = []
+    for column in range(1, len(labels)):
+        if labels[column] == IGNORE_INDEX:
+            continue
+        if spans and spans[-1][1] == column:
+            spans[-1] = (spans[-1][0], column + 1)
+        else:
+            spans.append((column, column + 1))
+    return spans
 
 
 @dataclass(frozen=True)
@@ -216,3 +229,27 @@ def split_where_padding_ends(lengths: Sequence[int], *, worth: float) -> list[li
 
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     return split(order) if order else []
+
+
+def response_contexts(inputs: Mapping[str, Any], responses: Responses, rules: ContextRules) -> list[list[int]] | None:
+    """What stands before each response, as token ids; None where sequences cannot be taken out of their rows."""
+    sequences = sequences_of(inputs, responses, rules)
+    if sequences is None:
+        return None
+    return [
+        sequence.input_ids[:begin].tolist() for sequence in sequences for begin, _ in response_spans(sequence.labels)
+    ]
+
+
+def sequences_of(inputs: Mapping[str, Any], responses: Responses, rules: ContextRules) -> list[TokenSequence] | None:
+    """The sequences of a batch, or None where they are not exactly what the responses are made of."""
+    input_ids = inputs.get("input_ids")
+    if input_ids is None:
+        return None
+    found = torch.stack((responses.rows, responses.columns + 1, responses.token_ids)).cpu()
+    labels = torch.full(input_ids.shape, IGNORE_INDEX)
+    labels[found[0], found[1]] = found[2]
+    sequences = split_sequences(inputs, labels, rules)
+    if sequences is None or sum(sequence.response_tokens for sequence in sequences) != len(responses):
+        return None
+    return sequences

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import entry_points
 from typing import Any
 
 from pact_plugins.answers import is_empty, strip_reasoning
@@ -63,8 +63,8 @@ class Judge(ABC):
     def identity(self) -> JudgeIdentity:
         """Name, revision, tier and settings of this judge; by default its class and its package's version."""
         package = type(self).__module__.partition(".")[0]
-        distributions = packages_distributions().get(package, [])
-        revision = version(distributions[0]) if distributions else "unknown"
+        own = (entry for entry in entry_points(group="pact") if entry.module.partition(".")[0] == package)
+        revision = next((entry.dist.version for entry in own if entry.dist), "unknown")
         return JudgeIdentity(name=type(self).__name__.lower(), revision=revision, tier="custom")
 
     @abstractmethod

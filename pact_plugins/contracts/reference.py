@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
 from pact_plugins.modeling import Anatomy, AutocastState, OutputHead
 
@@ -21,7 +22,7 @@ class Capabilities:
 
     Attributes:
         prompt_free: logits given the assistant header alone, which the published objectives need.
-        refusal_mass: the probability that a response begins with a refusal opener, which the row gate needs.
+        refusal_mass: the probability that its own reply begins as a refusal does, which the row gate needs.
         whole_vocabulary: logits of every token (``token_ids`` None), which ``full_kl`` needs.
     """
 
@@ -41,7 +42,7 @@ class ReferenceRequest:
         header_ids: the assistant header of a prompt-free context, or None where no prompt-free logits are wanted.
         autocast: the precision of the trainer's forward pass.
         measured: (M,) indices into the N tokens whose probability mass on S is wanted, or None.
-        opener_ids: (|R|,) the refusal openers, or None where no refusal mass is wanted.
+        refusals: what counts as a refusal, or None where no refusal mass is wanted.
     """
 
     decoder_inputs: dict[str, Any]
@@ -50,7 +51,7 @@ class ReferenceRequest:
     header_ids: Sequence[int] | None
     autocast: AutocastState
     measured: Tensor | None
-    opener_ids: Tensor | None = None
+    refusals: RefusalCriterion | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class ReferenceLogits:
         full: (N, |S|) float32 logits in full context.
         prompt_free: (N, |S|) float32 logits given the assistant header alone, or None.
         safety_mass: (M,) float32 probability mass on S, or None.
-        refusal_mass: (number of responses,) float32 probability that a response begins with a refusal opener, or None.
+        refusal_mass: (number of responses,) float32 probability that the reference's own reply begins as a
+            refusal does, or None.
     """
 
     full: Tensor
@@ -141,7 +143,7 @@ class ReferenceContext:
         token_ids: (|S|,) or None for the whole vocabulary.
         resumed: whether training continues from a checkpoint, so that the weights have moved already.
         pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
-        header_ids, opener_ids: what every request of the run will ask for; see ``ReferenceRequest``.
+        header_ids, refusals: what every request of the run will ask for; see ``ReferenceRequest``.
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, where there is one.
     """
@@ -152,7 +154,7 @@ class ReferenceContext:
     resumed: bool
     pause: Callable[[], Any]
     header_ids: Sequence[int] | None = None
-    opener_ids: Tensor | None = None
+    refusals: RefusalCriterion | None = None
     precision: torch.dtype | None = None
     train_dataloader: Any = None
 

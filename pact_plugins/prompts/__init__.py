@@ -1,7 +1,8 @@
-"""Bundled prompts for real models: harmful requests and harmless look-alikes, in two disjoint splits.
+"""Bundled prompts for real models: harmful requests, harmless look-alikes and plain requests, in two disjoint splits.
 
 The requests name a wrong and nothing more: no method, no substance, no real person. Each harmful request has a harmless
-partner that borrows its words (`pair_id`), so that over-refusal is measured on the same vocabulary. `calibration` is
+partner that borrows its words (`pair_id`), so that over-refusal is measured on the same vocabulary. Plain requests are
+what nobody would think of refusing: a cautious model may refuse look-alikes, never these. `calibration` is
 for finding safety tokens and anything else that training looks at; `evaluation` is for measuring only.
 """
 
@@ -25,7 +26,7 @@ class BundledPrompt:
     category: str
     prompt: str
     split: str
-    pair_id: str
+    pair_id: str = ""
 
 
 def harmful_prompts(split: str) -> list[BundledPrompt]:
@@ -36,6 +37,11 @@ def harmful_prompts(split: str) -> list[BundledPrompt]:
 def harmless_prompts(split: str) -> list[BundledPrompt]:
     """The harmless look-alikes of one split, paired by `pair_id`. Raises `ConfigurationError` for an unknown split."""
     return _prompts("harmless", split)
+
+
+def plain_prompts(split: str) -> list[BundledPrompt]:
+    """The plain requests of one split. Raises `ConfigurationError` for an unknown split."""
+    return _prompts("plain", split)
 
 
 def _prompts(kind: str, split: str) -> list[BundledPrompt]:
@@ -50,4 +56,4 @@ def _read(kind: str) -> tuple[BundledPrompt, ...]:
     return tuple(BundledPrompt(**json.loads(line)) for line in text.splitlines())
 
 
-__all__ = ["SPLITS", "BundledPrompt", "harmful_prompts", "harmless_prompts"]
+__all__ = ["SPLITS", "BundledPrompt", "harmful_prompts", "harmless_prompts", "plain_prompts"]

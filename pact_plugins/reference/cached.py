@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pact_plugins.batch.responses import IGNORE_INDEX
-from pact_plugins.batch.sequences import ContextRules, TokenSequence, group_by_length, split_sequences
+from pact_plugins.batch.sequences import ContextRules, TokenSequence, group_by_length, sequences_of
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts.reference import (
     Capabilities,
@@ -24,7 +23,7 @@ from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce
 from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
-from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_ids
+from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_criterion, hash_of_ids
 from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build
 from pact_plugins.reference.online import AdapterOffReference, DecoderReference, automatic_reference
 
@@ -82,7 +81,7 @@ class CachedReference(Reference):
             safety_tokens=hash_of_ids(self._token_ids.tolist()),
             token_count=self._token_ids.numel(),
             header=None if context.header_ids is None else hash_of_ids(context.header_ids),
-            openers=None if context.opener_ids is None else hash_of_ids(context.opener_ids.tolist()),
+            openers=None if context.refusals is None else hash_of_criterion(context.refusals),
         )
 
     def _aligned(self, moved: bool) -> tuple[Reference, str]:
@@ -93,7 +92,7 @@ class CachedReference(Reference):
             anatomy = load_aligned_model(path, anatomy)
             check_vocabulary(anatomy, path, self._context)
         decoder = anatomy.decoder if path is None else anatomy.decoder.requires_grad_(False)
-        return DecoderReference(decoder, LiveHead(anatomy.causal_lm)), model_fingerprint(anatomy.causal_lm)
+        return DecoderReference(decoder, LiveHead(anatomy.causal_lm), self._rules), model_fingerprint(anatomy.causal_lm)
 
     def fill(self) -> None:
         """Compute what the cache lacks of the training set. Every rank must call it, before the first step."""
@@ -122,7 +121,7 @@ class CachedReference(Reference):
         """Compute what the cache lacks of ``sequences``, this rank's share, which are read twice."""
         assert self._at_start is not None, "training has begun"
         autocast = self._build_autocast()
-        question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.opener_ids, autocast)
+        question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.refusals, autocast)
         with self.store.building():
             self.store.refresh()
             plan = BuildPlan.of(sequences, self.store)
@@ -134,7 +133,7 @@ class CachedReference(Reference):
         return AutocastState(self._token_ids.device.type, precision is not None, precision or torch.bfloat16)
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
-        sequences = self._sequences(request)
+        sequences = sequences_of(request.decoder_inputs, request.responses, self._rules)
         places = None if sequences is None else self._places(sequences, request)
         missing = [] if places is None else [index for index, place in enumerate(places) if place is None]
         lacking = len(missing) if sequences is not None else max(len(request.responses.first_tokens), 1)
@@ -153,27 +152,13 @@ class CachedReference(Reference):
     def _places(self, sequences: list[TokenSequence], request: ReferenceRequest) -> list[tuple[int, int] | None]:
         kept = self.store.description
         lacks_header = request.header_ids is not None and kept.header is None
-        if lacks_header or (request.opener_ids is not None and kept.openers is None):
+        if lacks_header or (request.refusals is not None and kept.openers is None):
             return [None] * len(sequences)
         return self.store.locate([sequence.key for sequence in sequences])
 
-    def _sequences(self, request: ReferenceRequest) -> list[TokenSequence] | None:
-        """The sequences of the batch, or None where they are not exactly what the request's responses are made of."""
-        inputs, responses = request.decoder_inputs, request.responses
-        input_ids = inputs.get("input_ids")
-        if input_ids is None:
-            return None
-        found = torch.stack((responses.rows, responses.columns + 1, responses.token_ids)).cpu()
-        labels = torch.full(input_ids.shape, IGNORE_INDEX)
-        labels[found[0], found[1]] = found[2]
-        sequences = split_sequences(inputs, labels, self._rules)
-        if sequences is None or sum(sequence.response_tokens for sequence in sequences) != len(responses):
-            return None
-        return sequences
-
     def _nothing(self, request: ReferenceRequest) -> ReferenceLogits:
         empty = torch.zeros(0, self._token_ids.numel())
-        masses = None if request.opener_ids is None else torch.zeros(0)
+        masses = None if request.refusals is None else torch.zeros(0)
         return ReferenceLogits(empty, None if request.header_ids is None else empty, None, masses)
 
     def _answer(self, values: _Values, request: ReferenceRequest) -> ReferenceLogits:
@@ -189,7 +174,7 @@ class CachedReference(Reference):
         missing: list[int],
         request: ReferenceRequest,
     ) -> ReferenceLogits:
-        question = ReferenceQuestion(self._token_ids, request.header_ids, request.opener_ids, request.autocast)
+        question = ReferenceQuestion(self._token_ids, request.header_ids, request.refusals, request.autocast)
         reference = self._reference_now()
         fresh: dict[int, Entry] = {}
         groups = group_by_length([len(sequences[index]) for index in missing], max_tokens=_TOKENS_PER_MISS)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.batch.openings import Openings, Replier, opening_mass
 from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
+from pact_plugins.batch.sequences import ContextRules, response_contexts
 from pact_plugins.contracts.reference import (
     Capabilities,
     Reference,
@@ -44,8 +47,8 @@ class DecoderReference(Reference):
     name = "decoder"
     capabilities = Capabilities(prompt_free=True, refusal_mass=True, whole_vocabulary=True)
 
-    def __init__(self, decoder: nn.Module, head: OutputHead) -> None:
-        self._decoder, self.head = decoder, head
+    def __init__(self, decoder: nn.Module, head: OutputHead, rules: ContextRules) -> None:
+        self._decoder, self.head, self._rules = decoder, head, rules
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -62,11 +65,25 @@ class DecoderReference(Reference):
             mass = None
             if request.measured is not None:
                 mass = safety_mass(self.head, hidden[request.measured.to(hidden.device)], request.token_ids)
-            refusal_mass = None
-            if request.opener_ids is not None:
-                first = hidden[request.responses.first_tokens.to(hidden.device)]
-                refusal_mass = safety_mass(self.head, first, request.opener_ids)
+            refusal_mass = self._refusal_mass(hidden, request)
             return ReferenceLogits(full, self._prompt_free(request), mass, refusal_mass)
+
+    def _refusal_mass(self, hidden: Tensor, request: ReferenceRequest) -> Tensor | None:
+        if request.refusals is None:
+            return None
+        criterion, responses = request.refusals, request.responses
+        first = hidden[responses.first_tokens.to(hidden.device)]
+        contexts = None
+        if len(criterion.openings.prefixes) > 1:
+            contexts = response_contexts(request.decoder_inputs, responses, self._rules)
+        if contexts is None:
+            # Of what begins longer, nothing can be asked: what is certain is a lower bound.
+            complete, _ = criterion.openings.after(())
+            criterion = replace(criterion, openings=Openings(tuple((token,) for token in complete)))
+            contexts = [[]] * len(first)
+        sharded = any(map(is_sharded, self._decoder.parameters()))
+        replier = Replier(self._decoder, self.head, sharded, request.autocast)
+        return opening_mass(replier, contexts, criterion, first)
 
     def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
         if request.header_ids is None:
@@ -91,7 +108,7 @@ class AdapterOffReference(DecoderReference):
     switches_adapter_off = True
 
     def __init__(self, context: ReferenceContext) -> None:
-        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm))
+        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm), ContextRules.of(context.anatomy))
         if context.anatomy.peft_model is None:
             raise ConfigurationError(
                 "reference: adapter_off needs a PEFT adapter, but the model is trained in full; "
@@ -122,7 +139,7 @@ class FrozenCopyReference(DecoderReference):
             loaded = load_aligned_model(path, context.anatomy)
             check_vocabulary(loaded, path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
-        super().__init__(decoder.requires_grad_(False).eval(), head)
+        super().__init__(decoder.requires_grad_(False).eval(), head, ContextRules.of(context.anatomy))
 
     def frozen_head(self) -> OutputHead:
         """The copy's."""

@@ -10,8 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pact_plugins.batch.micro_batch import MicroBatch
-from pact_plugins.batch.responses import IGNORE_INDEX
-from pact_plugins.batch.sequences import Array, ContextRules, TokenSequence, split_sequences
+from pact_plugins.batch.sequences import Array, ContextRules, TokenSequence, response_spans, split_sequences
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.distributed import gathered_text
 from pact_plugins.messages import is_main_process
@@ -116,19 +115,6 @@ class GatedRows:
                 if key in wanted:
                     found.setdefault(key, row.index)
         return found
-
-
-def response_spans(labels: Array) -> list[tuple[int, int]]:
-    """Begin and end of each response of a sequence; a label in the first place is predicted by nothing."""
-    spans: list[tuple[int, int]] = []
-    for column in range(1, len(labels)):
-        if labels[column] == IGNORE_INDEX:
-            continue
-        if spans and spans[-1][1] == column:
-            spans[-1] = (spans[-1][0], column + 1)
-        else:
-            spans.append((column, column + 1))
-    return spans
 
 
 def _merged(texts: list[str]) -> list[GatedRow]:

@@ -61,6 +61,16 @@ class SafetyTokens:
         return self._openers("refusal_openers")
 
     @property
+    def refusal_openings(self) -> tuple[tuple[int, ...], ...]:
+        """Token sequences that open refusals; in files that know none, every refusal opener by itself."""
+        value = self.settings.get("refusal_openings")
+        if value is None:
+            return tuple((index,) for index in self.refusal_openers)
+        if not isinstance(value, list) or not all(isinstance(ids, list) and ids for ids in value):
+            raise SafetyTokensError(f"the safety tokens are damaged: refusal_openings is {value!r}")
+        return tuple(self._checked("refusal_openings", ids) for ids in value)
+
+    @property
     def compliance_openers(self) -> tuple[int, ...]:
         """Ids of the tokens that open compliant answers, the most probable first; empty where there are none."""
         return self._openers("compliance_openers")
@@ -74,7 +84,9 @@ class SafetyTokens:
         return value
 
     def _openers(self, key: str) -> tuple[int, ...]:
-        ids = self.settings.get(key, [])
+        return self._checked(key, self.settings.get(key, []))
+
+    def _checked(self, key: str, ids: Any) -> tuple[int, ...]:
         if not isinstance(ids, list) or not all(
             type(index) is int and 0 <= index < self.vocabulary_size for index in ids
         ):

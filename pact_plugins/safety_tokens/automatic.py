@@ -13,7 +13,7 @@ from pact_plugins.errors import SafetyTokensError
 from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
-from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from pact_plugins.prompts import harmful_prompts, plain_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.recipe import calibrate
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
 
 # What a file says beside the tokens themselves; counted up when something is added.
-_CONTENT = 2
+_CONTENT = 3
 _SETTINGS_THAT_MATTER = (
     "top_k",
     "token_scorer",
@@ -96,6 +96,6 @@ def _source(config: PACTConfig) -> str:
     for named in (config.refusals_path, config.harmful_prompts_path, config.harmless_prompts_path):
         content = Path(named).read_bytes() if named is not None and Path(named).is_file() else str(named).encode()
         digest.update(hashlib.sha256(content).digest())
-    for bundled in (*harmful_prompts("calibration"), *harmless_prompts("calibration")):
+    for bundled in (*harmful_prompts("calibration"), *plain_prompts("calibration")):
         digest.update(bundled.prompt.encode())
     return digest.hexdigest()

@@ -7,25 +7,37 @@ first step of a response almost free.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.openings import Prefix
 from pact_plugins.batch.teacher_forcing import Forced
 
 MINIMUM_PROBABILITY = 0.01
 MINIMUM_RATIO = 5.0
+LONGEST = 4
+MOST_FOLLOWED = 8
 _POSITIONS = 64
 
 
 @dataclass(frozen=True)
 class Openers:
-    """Token ids, the most probable first: ``refusal`` after harmful prompts, ``compliance`` after harmless ones."""
+    """Token ids, the most probable first: ``refusal`` after harmful prompts, ``compliance`` after harmless ones.
+
+    ``openings`` are the token sequences that open refusals where single tokens do not say it all; None where they do.
+    """
 
     refusal: tuple[int, ...]
     compliance: tuple[int, ...]
+    openings: tuple[Prefix, ...] | None = None
+
+    @property
+    def refusal_openings(self) -> tuple[Prefix, ...]:
+        """What the row gate and the audit look for."""
+        return tuple((index,) for index in self.refusal) if self.openings is None else self.openings
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -47,17 +59,6 @@ def first_token_probability(forced: Forced, device: torch.device | str) -> Tenso
         total = total + torch.softmax(forced.head.logits(chunk.to(device), None), dim=-1).double().sum(dim=0)
     assert isinstance(total, Tensor)
     return (total / len(states)).float()
-
-
-@torch.no_grad()
-def first_token_mass(forced: Forced, token_ids: Sequence[int], device: torch.device | str) -> Tensor:
-    """(number of responses,) float32 on the CPU: probability that the first response token is one of ``token_ids``."""
-    states = torch.stack([hidden_states[0] for hidden_states in forced.hidden_states])
-    chunks = [
-        torch.softmax(forced.head.logits(chunk.to(device), None), dim=-1)[:, list(token_ids)].sum(dim=-1).cpu()
-        for chunk in states.split(_POSITIONS)
-    ]
-    return torch.cat(chunks)
 
 
 def refusal_threshold(masses: Tensor) -> float:
@@ -92,3 +93,37 @@ def find_openers(
         return tuple(index for index in ranked if index not in excluded)[:limit]
 
     return Openers(above(harmful_probability, harmless_probability), above(harmless_probability, harmful_probability))
+
+
+def find_openings(
+    first: tuple[Tensor, Tensor], deeper: Callable[[Prefix], tuple[Tensor, Tensor]], *, excluded_ids: Iterable[int] = ()
+) -> tuple[Prefix, ...]:
+    """The shortest token sequences that open refusals, and little else.
+
+    The rule of ``find_openers`` for sequences: ``o`` is an opening where ``p_harm(o) > .01`` and ``p_harm(o) > 5
+    p_ben(o)``. A beginning that is common after harmful prompts (``p_harm > .02``) and not rare after harmless ones
+    (``I``, ``No``) is followed further, up to four tokens and eight such beginnings, the most probable first.
+
+    Args:
+        first: (V,) mean probabilities of the first token after harmful and after harmless prompts.
+        deeper: maps a beginning to the (V,) mean probabilities of that beginning followed by each token.
+        excluded_ids: in no opening (special tokens).
+    """
+    excluded = set(excluded_ids)
+    openings: list[Prefix] = []
+    waiting: list[tuple[float, Prefix]] = [(1.0, ())]
+    followed = 0
+    while waiting and followed <= MOST_FOLLOWED:
+        waiting.sort(reverse=True)
+        _, prefix = waiting.pop(0)
+        harmful, harmless = first if prefix == () else deeper(prefix)
+        followed += 1
+        for token in (harmful > MINIMUM_PROBABILITY).nonzero()[:, 0].tolist():
+            probability = float(harmful[token])
+            if token in excluded:
+                continue
+            if probability > MINIMUM_RATIO * float(harmless[token]):
+                openings.append((*prefix, token))
+            elif probability > 2 * MINIMUM_PROBABILITY and len(prefix) + 1 < LONGEST:
+                waiting.append((probability, (*prefix, token)))
+    return tuple(openings)

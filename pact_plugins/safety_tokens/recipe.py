@@ -12,6 +12,7 @@ from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_fo
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import (
+    Anatomy,
     LiveHead,
     assistant_header_ids,
     dissect,
@@ -19,16 +20,11 @@ from pact_plugins.modeling import (
     prompt_ids,
     tokenizer_fingerprint,
 )
-from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from pact_plugins.prompts import harmful_prompts, plain_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
+from pact_plugins.safety_tokens.beginnings import Beginnings
 from pact_plugins.safety_tokens.calibration import score_tokens
-from pact_plugins.safety_tokens.openers import (
-    Openers,
-    find_openers,
-    first_token_mass,
-    first_token_probability,
-    refusal_threshold,
-)
+from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
 from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refusals, sample_refusals
 
 if TYPE_CHECKING:
@@ -60,8 +56,11 @@ def calibrate(
     )
     device = causal_lm.device
     excluded = excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, special=config.exclude_special_tokens)
-    openers = _openers(anatomy, aligned, tokenizer, config, excluded, progress)
-    masses = first_token_mass(aligned, openers.refusal, device)
+    beginnings = _beginnings(anatomy, tokenizer, config, refusals, progress)
+    # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
+    openers = find_openers(*beginnings.first, limit=max(1, config.top_k // 4), excluded_ids=excluded)
+    openings = beginnings.openings(excluded)
+    threshold = refusal_threshold(beginnings.masses(openings)) if openings else 0.5
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)
         contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
@@ -90,7 +89,9 @@ def calibrate(
         settings=_settings(causal_lm, config, refusals=len(refusals), contrast=contrast_name)
         | {
             "refusal_openers": list(openers.refusal),
-            "refusal_threshold": refusal_threshold(masses),
+            "refusal_openings": [list(opening) for opening in openings],
+            "refusal_opening_strings": [tokenizer.convert_ids_to_tokens(list(opening)) for opening in openings],
+            "refusal_threshold": threshold,
             "compliance_openers": list(openers.compliance),
             "refusal_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.refusal)),
             "compliance_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.compliance)),
@@ -98,28 +99,17 @@ def calibrate(
     )
 
 
-def _openers(
-    anatomy: Any, aligned: Forced, tokenizer: Any, config: PACTConfig, excluded: set[int], progress: bool
-) -> Openers:
-    """Openers of refusals (from the refusals' own contexts) and of help (after harmless prompts)."""
-    prompts = _prompts(config.harmless_prompts_path, "harmless_prompts_path", harmless_prompts)
-    # Only the state after the prompt is wanted; which token would follow does not matter.
-    sequences = [TeacherForced(prompt_ids(tokenizer, prompt), [0]) for prompt in prompts]
-    helpful = teacher_force(
-        anatomy.decoder,
-        LiveHead(anatomy.causal_lm),
-        sequences,
+def _beginnings(
+    anatomy: Anatomy, tokenizer: Any, config: PACTConfig, refusals: Sequence[Refusal], progress: bool
+) -> Beginnings:
+    """After the prompts that the model refused, and after harmless ones."""
+    harmless = _prompts(config.harmless_prompts_path, "harmless_prompts_path", plain_prompts)
+    return Beginnings(
+        anatomy,
+        [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals],
+        [prompt_ids(tokenizer, prompt) for prompt in harmless],
         batch_size=config.calibration_batch_size,
-        description="reading harmless prompts",
         progress=progress,
-    )
-    device = anatomy.causal_lm.device
-    # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
-    return find_openers(
-        first_token_probability(aligned, device),
-        first_token_probability(helpful, device),
-        limit=max(1, config.top_k // 4),
-        excluded_ids=excluded,
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import IGNORE_INDEX, Responses
 from pact_plugins.contracts import Contribution, Part, Reference, ReferenceLogits, ReferenceRequest, Wants
 from pact_plugins.training.metrics import MetricMeans
@@ -37,12 +38,12 @@ class AskedTokens:
     Attributes:
         token_ids: (|S|,) whose logits the reference gives; None for the whole vocabulary.
         header_ids: the assistant header of a prompt-free context.
-        opener_ids: (|R|,) the refusal openers.
+        refusals: what counts as a refusal of the reference's.
     """
 
     token_ids: Tensor | None
     header_ids: Sequence[int] | None
-    opener_ids: Tensor | None
+    refusals: RefusalCriterion | None
 
 
 class Contributions:
@@ -96,7 +97,7 @@ class Contributions:
             self._asked.header_ids if wants.prompt_free else None,
             batch.autocast,
             wants.measured,
-            self._asked.opener_ids if wants.refusal_mass else None,
+            self._asked.refusals if wants.refusal_mass else None,
         )
         return self._reference.logits(request)
 

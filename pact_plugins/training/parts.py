@@ -29,9 +29,9 @@ def build_parts(context: PartContext, watched: WatchedTokens) -> list[Part]:
     parts: list[Part] = []
     if config.holds_tokens:
         parts.append(Term(config, context.head, watched))
-    if config.gates_rows:
+    if config.gates_rows and watched.criterion is not None:
         record = GatedRows(context.tokenizer, ContextRules.of(context.anatomy))
-        parts.append(RowGate(config, threshold=watched.threshold, head=context.head, gated_rows=record))
+        parts.append(RowGate(config, threshold=watched.criterion.threshold, head=context.head, gated_rows=record))
     if config.anchor != "off":
         parts.append(build_anchor(context, watched.criterion))
     return [*parts, *(_of_plugin(name, context) for name in config.parts)]

@@ -96,7 +96,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
         head = LiveHead(anatomy.causal_lm)
         probe_ids = check_model(anatomy, head, tokenizer, watched.token_ids, half_precision=half_precision)
         asked = AskedTokens(
-            watched.token_ids, _header_ids(tokenizer, config), watched.opener_ids if config.gates_rows else None
+            watched.token_ids, _header_ids(tokenizer, config), watched.criterion if config.gates_rows else None
         )
         context = ReferenceContext(
             anatomy,
@@ -105,7 +105,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
             run.resumed,
             forward_pass.paused,
             header_ids=asked.header_ids,
-            opener_ids=asked.opener_ids,
+            refusals=asked.refusals,
             precision=run.precision,
             train_dataloader=run.train_dataloader,
         )

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
+from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy
 from pact_plugins.reference.aligned import AlignedModel
-from pact_plugins.row_gate.criterion import RefusalCriterion
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 
@@ -28,20 +27,13 @@ class WatchedTokens:
         safety_tokens: None where nothing needs any.
         token_ids: (|S|,) whose logits the reference gives; None for the whole vocabulary.
         weights: (|S|,) of the safety tokens.
-        opener_ids: (|R|,) refusal openers; None where neither gate nor anchor asks for them.
-        threshold: refusal mass above which the reference refuses.
+        criterion: what counts as a refusal of the reference's; None where neither row gate nor anchor asks.
     """
 
     safety_tokens: SafetyTokens | None
     token_ids: Tensor | None
     weights: Tensor | None
-    opener_ids: Tensor | None
-    threshold: float
-
-    @property
-    def criterion(self) -> RefusalCriterion | None:
-        """What counts as a refusal of the reference's; None where nobody asks."""
-        return None if self.opener_ids is None else RefusalCriterion(self.opener_ids, self.threshold)
+    criterion: RefusalCriterion | None
 
 
 def watch_tokens(
@@ -59,22 +51,19 @@ def watch_tokens(
     """
     full_vocabulary = config.objective_spec().full_vocabulary
     needs_openers = config.gates_rows or config.anchor == "gated"
-    threshold = config.gate_threshold or 0.5
     if not needs_openers and (full_vocabulary or not config.holds_tokens):
-        return WatchedTokens(None, None, None, None, threshold)
+        return WatchedTokens(None, None, None, None)
     tokens = given or _find_safety_tokens(aligned, tokenizer, config)
     _check_safety_tokens(tokens, tokenizer, anatomy.vocabulary_size, config)
     device = next(anatomy.decoder.parameters()).device
-    opener_ids = None
-    if needs_openers:
-        opener_ids = torch.tensor(_refusal_openers(tokens), device=device)
-        threshold = config.gate_threshold or tokens.refusal_threshold
+    criterion = _criterion(tokens, config) if needs_openers else None
     if not config.holds_tokens:
-        # The row gate alone needs no logits: asking for those of the openers keeps the answer small.
-        return WatchedTokens(tokens, opener_ids, None, opener_ids, threshold)
+        # The row gate alone needs no logits: asking for those of a few tokens keeps the answer small.
+        few = tokens.token_ids[:1].to(device)
+        return WatchedTokens(tokens, few, None, criterion)
     if full_vocabulary:
-        return WatchedTokens(tokens, None, None, opener_ids, threshold)
-    return WatchedTokens(tokens, tokens.token_ids.to(device), tokens.weights.to(device), opener_ids, threshold)
+        return WatchedTokens(tokens, None, None, criterion)
+    return WatchedTokens(tokens, tokens.token_ids.to(device), tokens.weights.to(device), criterion)
 
 
 def _find_safety_tokens(aligned: AlignedModel, tokenizer: Any, config: PACTConfig) -> SafetyTokens:
@@ -84,14 +73,18 @@ def _find_safety_tokens(aligned: AlignedModel, tokenizer: Any, config: PACTConfi
         return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config)[0]
 
 
-def _refusal_openers(tokens: SafetyTokens) -> tuple[int, ...]:
-    if not tokens.refusal_openers:
+def _criterion(tokens: SafetyTokens, config: PACTConfig) -> RefusalCriterion:
+    openings = tokens.refusal_openings
+    if not openings:
         raise ConfigurationError(
-            "the row gate needs refusal openers, but the safety tokens name none, so nobody can say what the reference "
-            "would refuse. Calibrate again (`pact calibrate MODEL`, or safety_tokens: auto); where that finds none "
-            "either, the model begins refusals and help alike, as reasoning models do"
+            "the row gate needs refusal openings, but the safety tokens name none, so nobody can say what the "
+            "reference would refuse: calibration found that it begins its answers to harmful and to harmless prompts "
+            "alike. It may refuse the harmless ones too (give plain ones: harmless_prompts_path), refuse too few of "
+            "the harmful ones (harmful_prompts_path), or think before it answers"
         )
-    return tokens.refusal_openers
+    threshold = config.gate_threshold or tokens.refusal_threshold
+    # A soft gate weighs every row by its mass; the others only ask on which side of the threshold it is.
+    return RefusalCriterion(Openings(openings), threshold, 0.0 if config.gate_training_rows == "soft" else threshold)
 
 
 def _check_safety_tokens(tokens: SafetyTokens, tokenizer: Any, vocabulary_size: int, config: PACTConfig) -> None:

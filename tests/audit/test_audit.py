@@ -125,7 +125,7 @@ def test_the_openers_of_safety_tokens(world, report, tmp_path):
 
 def test_a_model_that_does_not_refuse_the_prompts_is_an_error(world):
     same = dict.fromkeys(world.prompts, world.prompts["harmless_prompts"])
-    with pytest.raises(SafetyTokensError, match="no refusal openers: after 32 harmful and 32 harmless prompts"):
+    with pytest.raises(SafetyTokensError, match="no refusal openings: after 32 harmful and 32 harmless prompts"):
         audit(world.model, world.tokenizer, [BENIGN.chat], **same, progress=False)
 
 

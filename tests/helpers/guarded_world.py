@@ -12,17 +12,13 @@ from pact_lab import tiny_world
 
 def guard_settings(folder: Path) -> dict[str, Any]:
     """A ``pact:`` block with gate, anchor and term; writes what it names into ``folder``."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pact_plugins.batch.teacher_forcing import TeacherForced, teacher_force
     from pact_plugins.modeling import LiveHead, dissect, prompt_ids
     from pact_plugins.safety_tokens import SafetyTokens
-    from pact_plugins.safety_tokens.openers import (
-        find_openers,
-        first_token_mass,
-        first_token_probability,
-        refusal_threshold,
-    )
+    from pact_plugins.safety_tokens.openers import find_openers, first_token_probability, refusal_threshold
 
     prompts = {
         "harmful": tiny_world.harmful_prompts(64, seed=21, split="train"),
@@ -38,11 +34,13 @@ def guard_settings(folder: Path) -> dict[str, Any]:
 
     harmful, harmless = (after(texts) for texts in prompts.values())
     openers = find_openers(first_token_probability(harmful, "cpu"), first_token_probability(harmless, "cpu"), limit=12)
+    first = torch.cat([harmful.head.logits(states, None) for states in harmful.hidden_states]).softmax(dim=-1)
+    masses = first[:, list(openers.refusal)].sum(dim=-1)
     tokens = SafetyTokens.random(tokenizer, len(tokenizer), count=24, seed=1)
     found = {
         "refusal_openers": list(openers.refusal),
         "compliance_openers": list(openers.compliance),
-        "refusal_threshold": refusal_threshold(first_token_mass(harmful, openers.refusal, "cpu")),
+        "refusal_threshold": refusal_threshold(masses),
     }
     replace(tokens, settings={**tokens.settings, **found}).save(folder / "openers.safetensors")
     rows = [{"prompt": text, "kind": kind} for kind, texts in prompts.items() for text in texts]

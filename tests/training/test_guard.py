@@ -9,7 +9,7 @@ from torch import nn
 
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
-from pact_plugins.training.preparation import prepare
+from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import guarded
 from tests.helpers.guarded import Batch, gradients_of, tokens_with_openers
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
@@ -21,10 +21,15 @@ ANCHOR = {"anchor": "bundled", "anchor_size": 4, "anchor_max_new_tokens": 5, "an
 
 def attached(model, **settings):
     """The model with its hooks on and its weights moved."""
-    preparation = prepare(model, tiny_tokenizer(), PACTConfig(**settings), safety_tokens=tokens_with_openers())
+    preparation = prepare(model, tiny_tokenizer(), PACTConfig(**settings), Run(safety_tokens=tokens_with_openers()))
     preparation.attachment.attach_to_outputs()
     move_weights(model)
     return preparation
+
+
+def anchor_of(preparation):
+    (anchor,) = (part for part in preparation.parts if part.name == "anchor")
+    return anchor
 
 
 def trained_llama(adapter):
@@ -65,7 +70,8 @@ def test_the_gate_weighs_the_models_own_loss(mode, adapter):
     expected = gradients_of(guarded.weighted_cross_entropy(model, BATCH, weights) / 100, model)
     assert_same(found, expected)
     assert preparation.attachment.metrics.take() == {"gated_rows": 3.0}
-    rows = preparation.gate.record.everywhere(None)
+    (row_gate,) = preparation.parts
+    rows = row_gate.gated_rows.everywhere(None)
     assert [row["score"] for row in rows] == pytest.approx(scores.sort(descending=True).values[:3].tolist(), abs=1e-5)
 
 
@@ -95,7 +101,7 @@ def test_the_anchor_is_the_divergence_on_the_references_own_replies(adapter, che
     preparation.attachment.detach()
     ones = torch.ones(len(BATCH.labels))
     loss = guarded.weighted_cross_entropy(model, BATCH, ones) / BATCH.response_tokens
-    loss = loss + 0.7 * guarded.anchor_divergence(model, tiny_llama(), preparation.anchor.anchors)
+    loss = loss + 0.7 * guarded.anchor_divergence(model, tiny_llama(), anchor_of(preparation).anchors)
     assert_same(found, gradients_of(loss, model))
 
 
@@ -107,7 +113,7 @@ def test_the_anchor_holds_a_trained_output_embedding_to_its_old_self():
     preparation.attachment.detach()
     ones = torch.ones(len(BATCH.labels))
     loss = guarded.weighted_cross_entropy(model, BATCH, ones) / BATCH.response_tokens
-    loss = loss + guarded.anchor_divergence(model, tiny_llama(), preparation.anchor.anchors)
+    loss = loss + guarded.anchor_divergence(model, tiny_llama(), anchor_of(preparation).anchors)
     assert_same(found, gradients_of(loss, model))
 
 
@@ -125,18 +131,18 @@ def test_neither_can_be_silently_off(part):
 
 
 def test_files_without_openers_are_refused():
-    with pytest.raises(ConfigurationError, match=r"name none.*Calibrate again"):
+    with pytest.raises(ConfigurationError, match=r"name none.*harmless_prompts_path"):
         prepare(
             tiny_llama(),
             tiny_tokenizer(),
             PACTConfig(gate_training_rows="report"),
-            safety_tokens=tiny_safety_tokens(),
+            Run(safety_tokens=tiny_safety_tokens()),
         )
 
 
 def test_a_gated_anchor_needs_data_that_can_be_read_ahead():
     with pytest.raises(ConfigurationError, match="anchor: gated reads the training set"):
-        prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(anchor="gated"), safety_tokens=tokens_with_openers())
+        prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(anchor="gated"), Run(safety_tokens=tokens_with_openers()))
 
 
 def test_losses_of_the_trainers_own_are_refused_by_name(tmp_path):

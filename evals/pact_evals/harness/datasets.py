@@ -105,7 +105,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
 
 
 def load_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
-    """The rows of a source: `bundled:harmful`, `bundled:harmless`, `public:NAME`.
+    """The rows of a source: `bundled:harmful`, `bundled:harmless`, `bundled:plain`, `public:NAME`.
 
     `settings` may hold `split` for the bundled prompts.
 
@@ -128,7 +128,11 @@ def to_dataset(rows: Iterable[Row]) -> Any:
 def _bundled(name: str, split: str) -> list[Row]:
     from pact_plugins import prompts
 
-    read = {"harmful": prompts.harmful_prompts, "harmless": prompts.harmless_prompts}[name]
+    read = {
+        "harmful": prompts.harmful_prompts,
+        "harmless": prompts.harmless_prompts,
+        "plain": prompts.plain_prompts,
+    }[name]
     return [{"id": row.id, "category": row.category, "prompt": row.prompt} for row in read(split)]
 
 

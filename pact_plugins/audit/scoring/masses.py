@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pact_plugins.audit.scoring.encoding import EncodedTurn
+from pact_plugins.batch.openings import Openings, RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.teacher_forcing import TeacherForced, forced_states
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import Anatomy, LiveHead
+from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode
 from pact_plugins.safety_tokens.openers import Openers
 
 # Positions that are projected on the whole vocabulary at once.
@@ -23,7 +24,7 @@ class FirstToken:
     """Of N turns, each (N,) float32 on the CPU.
 
     Attributes:
-        refusal_mass: sum over refusal openers of p(t | context).
+        refusal_mass: probability that the model's own reply begins with a refusal opening.
         compliance_mass: the same over compliance openers.
         own_log_probability: log p in nats of the first token of the response in the data; NaN where there is none.
     """
@@ -71,11 +72,20 @@ def first_token(
             project()
     if waiting:
         project()
+    if any(len(opening) > 1 for opening in openers.refusal_openings):
+        result[:, 0] = _opening_masses(anatomy, turns, openers)
     if not result[:, :2].isfinite().all():
         raise ConfigurationError(
             f"the model's probabilities are not finite in {anatomy.causal_lm.dtype}; use another dtype (`--dtype`)"
         )
     return FirstToken(*result.unbind(dim=1))
+
+
+def _opening_masses(anatomy: Anatomy, turns: Sequence[EncodedTurn], openers: Openers) -> Tensor:
+    criterion = RefusalCriterion(Openings(openers.refusal_openings), 0.5, 0.0)
+    with evaluation_mode(anatomy.decoder):
+        replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm))
+        return opening_mass(replier, [turn.context_ids for turn in turns], criterion)
 
 
 def _columns(log_probs: Tensor, first_response_ids: Sequence[int | None], openers: Openers) -> Tensor:

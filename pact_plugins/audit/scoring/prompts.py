@@ -8,10 +8,10 @@ from typing import Literal
 
 from pact_plugins.audit.scoring.encoding import TurnEncoder
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from pact_plugins.prompts import harmful_prompts, plain_prompts
 
 Kind = Literal["harmful", "harmless"]
-_BUNDLED = {"harmful": harmful_prompts, "harmless": harmless_prompts}
+_BUNDLED = {"harmful": harmful_prompts, "harmless": plain_prompts}
 
 
 @dataclass(frozen=True)

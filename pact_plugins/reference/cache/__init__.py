@@ -2,6 +2,6 @@
 
 from pact_plugins.reference.cache.codec import decode, encode
 from pact_plugins.reference.cache.entries import Entry
-from pact_plugins.reference.cache.store import ReferenceStore, StoreDescription, hash_of_ids
+from pact_plugins.reference.cache.store import ReferenceStore, StoreDescription, hash_of_criterion, hash_of_ids
 
-__all__ = ["Entry", "ReferenceStore", "StoreDescription", "decode", "encode", "hash_of_ids"]
+__all__ = ["Entry", "ReferenceStore", "StoreDescription", "decode", "encode", "hash_of_criterion", "hash_of_ids"]

@@ -13,6 +13,7 @@ import numpy
 from torch import Tensor
 from tqdm import tqdm
 
+from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import TokenSequence, group_by_length, sequence_batch
 from pact_plugins.contracts import Reference, ReferenceRequest
@@ -36,7 +37,7 @@ class ReferenceQuestion:
 
     token_ids: Tensor
     header_ids: Sequence[int] | None
-    opener_ids: Tensor | None
+    refusals: RefusalCriterion | None
     autocast: AutocastState
 
     def ask(self, reference: Reference, sequences: Sequence[TokenSequence], indices: Sequence[int]) -> list[Entry]:
@@ -50,7 +51,7 @@ class ReferenceQuestion:
             self.header_ids,
             self.autocast,
             measured=None,
-            opener_ids=self.opener_ids,
+            refusals=self.refusals,
         )
         answer = reference.logits(request)
         asked = [sequences[index] for index in indices]

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.distributed import everyone, rank
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import atomic_path, write_json
@@ -44,7 +45,7 @@ class StoreDescription:
         safety_tokens: hash of the token ids.
         token_count: |S|.
         header: hash of the assistant header, or None where no prompt-free logits are kept.
-        openers: hash of the refusal openers' ids, or None where no refusal mass is kept.
+        openers: hash of what counts as a refusal, or None where no refusal mass is kept.
     """
 
     reference_model: str
@@ -71,6 +72,12 @@ def shard_names(folder: Path) -> set[str]:
 def hash_of_ids(ids: Any) -> str:
     """16 hexadecimal digits over token ids."""
     return hashlib.sha256(json.dumps([int(value) for value in ids]).encode()).hexdigest()[:16]
+
+
+def hash_of_criterion(criterion: RefusalCriterion) -> str:
+    """16 hexadecimal digits over the openings, and where the mass is exact."""
+    content = [sorted(map(list, criterion.openings.sequences)), criterion.exact_above]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
