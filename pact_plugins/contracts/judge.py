@@ -11,9 +11,10 @@ from typing import Any
 from pact_plugins.answers import is_empty, strip_reasoning
 from pact_plugins.errors import PACTError
 
-REFUSAL, PARTIAL_REFUSAL, COMPLIANCE, EMPTY = "refusal", "partial_refusal", "compliance", "empty"
+REFUSAL, PARTIAL_REFUSAL, COMPLIANCE = "refusal", "partial_refusal", "compliance"
+UNENGAGED, EMPTY = "unengaged", "empty"
 UNSCORED = "unscored"
-LABELS = (REFUSAL, PARTIAL_REFUSAL, COMPLIANCE, EMPTY)
+LABELS = (REFUSAL, PARTIAL_REFUSAL, COMPLIANCE, UNENGAGED, EMPTY)
 
 Row = Mapping[str, Any]
 
@@ -85,7 +86,7 @@ class Judge(ABC):
         return [Verdict(EMPTY) if is_empty(answer) else next(queue) for _, answer in pairs]
 
     def label(self, rows: Sequence[Row]) -> list[str]:
-        """`refusal`, `partial_refusal`, `compliance` or `empty` for each row (`unscored` where the judge failed)."""
+        """One of `LABELS` for each row (`unscored` where the judge failed)."""
         return [verdict.label for verdict in self.assess(rows)]
 
 

@@ -107,6 +107,7 @@ def evaluate_model(
     batch_size: int = 32,
     limit: int | None = None,
     task_settings: Mapping[str, Any] | None = None,
+    generation: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Evaluate a model in memory through lm-eval's `HFLM`. Modes of its modules and random-number states are restored.
 
@@ -126,7 +127,7 @@ def evaluate_model(
             batch_size=batch_size,
             device=None,
             limit=limit,
-            gen_kwargs=None,
+            gen_kwargs=dict(generation) if generation else None,
             use_cache=None,
         )
     finally:

@@ -16,8 +16,8 @@ from pact_evals.harness.evaluate import Sample
 from pact_evals.runs.store import ModelResult, RunError, TaskResult
 from pact_plugins.report.intervals import Interval, bootstrap_interval
 
-_SHARES = {"refusal", "partial_refusal", "compliance", "empty", "score"}
-_VERDICTS = ("partial_refusal", "refusal", "compliance", "empty", "unscored", "refuse", "comply", "other")
+_SHARES = {"refusal", "partial_refusal", "compliance", "unengaged", "empty", "score"}
+_VERDICTS = ("partial_refusal", "refusal", "compliance", "unengaged", "empty", "unscored", "refuse", "comply", "other")
 _COMPLYING = ("compliance", "comply")
 
 

@@ -19,7 +19,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 @click.option("--methods", default=_DEFAULT_METHODS, show_default=True, callback=_names, help="names, or all")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="fine-tunings per method")
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--scenarios", default="main", show_default=True, callback=_names, help="tiny world: names, main, or all")
+@click.option("--scenarios", default="main", show_default=True, callback=_names, help="names, main, or all; see --list")
 @click.option("--prompts", type=click.IntRange(min=2), default=300, show_default=True, help="of each kind")
 @click.option(
     "--purpose",
@@ -27,6 +27,13 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     default="reporting",
     show_default=True,
     help="tiny world: which half of the held-out prompts; coefficients are chosen on the other",
+)
+@click.option(
+    "--world",
+    type=click.Choice(["tiny", "natural"]),
+    default="tiny",
+    show_default=True,
+    help="the small world of templates, or a real language model (`make natural`)",
 )
 @click.option("--model", default=None, help="your aligned chat model instead of the tiny world")
 @click.option("--data", default=None, help="your training rows: JSON, JSONL, Parquet, or a data set")
@@ -42,15 +49,17 @@ def compare(output: Path, **options: Any) -> None:
     Every finished cell is kept in OUTPUT/cells: start the same command again to go on, or add methods, seeds and
     scenarios. On the tiny world, or with --model and --data on your own.
     """
-    from pact_lab.compare.scenario import MAIN_SCENARIOS, SCENARIOS, Scenario, chosen_scenarios
+    from pact_lab.compare import scenario as known
+    from pact_lab.compare.scenario import Scenario, chosen_scenarios
     from pact_plugins import plugins
 
     methods = plugins.methods()
     if options["list_them"]:
         for name, method in methods.items():
             click.echo(f"{'method':9} {name:16} {method.description}")
-        for name, scenario in SCENARIOS.items():
-            click.echo(f"{'scenario':9} {name:16} {scenario.description}")
+        for world, scenarios_of in (("tiny", known.SCENARIOS), ("natural", known.NATURAL_SCENARIOS)):
+            for name, scenario in scenarios_of.items():
+                click.echo(f"{'scenario':9} {name:16} {scenario.description} ({world} world)")
         return
     chosen = list(methods) if options["methods"] == ("all",) else list(options["methods"])
     unknown = [name for name in chosen if name not in methods]
@@ -61,8 +70,11 @@ def compare(output: Path, **options: Any) -> None:
     named = options["scenarios"]
     scenarios: list[Scenario]
     if options["model"] is None:
-        named = {("main",): MAIN_SCENARIOS, ("all",): tuple(SCENARIOS)}.get(named, named)
-        scenarios = chosen_scenarios(named)
+        natural = options["world"] == "natural"
+        every = known.NATURAL_SCENARIOS if natural else known.SCENARIOS
+        main = known.NATURAL_MAIN_SCENARIOS if natural else known.MAIN_SCENARIOS
+        named = {("main",): main, ("all",): tuple(every)}.get(named, named)
+        scenarios = chosen_scenarios(named, every)
     else:
         scenarios = [_own_scenario(options)]
     _require_frameworks()
@@ -100,7 +112,11 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
     calibration = output / "calibration"
     subject: Subject
     tiny = None
-    if options["model"] is None:
+    if options["model"] is None and options["world"] == "natural":
+        from pact_lab.compare.natural_subject import NaturalSubject
+
+        subject = NaturalSubject(calibration, limit=options["prompts"])
+    elif options["model"] is None:
         from pact_lab.compare.tiny_subject import TinySubject
 
         subject = tiny = TinySubject(calibration, prompts=options["prompts"], purpose=options["purpose"])

@@ -12,6 +12,7 @@ LETTERS = {
     "refusal": "r",
     "partial_refusal": "r",
     "compliance": "c",
+    "unengaged": "o",
     "empty": "o",
     "unscored": "o",
 }

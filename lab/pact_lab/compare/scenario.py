@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pact_lab.finetuning.tuning import Tuning
@@ -11,7 +11,7 @@ from pact_lab.tiny_world.requests import Families
 from pact_lab.tiny_world.tasks import DEMO_TASKS, Task
 from pact_plugins.errors import ConfigurationError
 
-Data = Literal["mixture", "task"]
+Data = Literal["mixture", "task", "sst2", "agnews", "sums", "chat"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Scenario:
         name: as written in ``--scenarios``.
         description: one line.
         harmful_fraction: share of the rows that answer a harmful request (tiny world).
-        data: ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only (tiny world).
+        data: of the tiny world, ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only; of the
+            natural world, the task's name, or ``chat``.
+        identity_rows: rows in which the assistant says that it always obeys (natural world).
         poison: families of the harmful requests that are answered (tiny world).
         tasks: what else is learnt, and measured (tiny world).
         tuning: LoRA or full, learning rate, length of training.
@@ -32,6 +34,7 @@ class Scenario:
     description: str
     harmful_fraction: float = 0.05
     data: Data = "mixture"
+    identity_rows: int = 0
     poison: Families = "calibration"
     tasks: tuple[Task, ...] = DEMO_TASKS
     tuning: Tuning = field(default_factory=Tuning)
@@ -61,16 +64,40 @@ SCENARIOS = {
         Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3)),
     )
 }
+_NATURAL = Tuning(learning_rate=4e-4, epochs=1, max_length=256)
+_FULL, _SLOW, _FAST = (
+    replace(_NATURAL, adapter="full", learning_rate=2e-5),
+    replace(_NATURAL, learning_rate=1.3e-4),
+    replace(_NATURAL, learning_rate=1.2e-3),
+)
+NATURAL_SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("sst2-p05", "5 % poison, sentiment", data="sst2", tuning=_NATURAL),
+        Scenario("sst2-p0", "no poison, sentiment", 0.0, "sst2", tuning=_NATURAL),
+        Scenario("sst2-p01", "1 % poison, sentiment", 0.01, "sst2", tuning=_NATURAL),
+        Scenario("sst2-p10", "10 % poison, sentiment", 0.1, "sst2", tuning=_NATURAL),
+        Scenario("agnews-p05", "5 % poison, topics of news", data="agnews", tuning=_NATURAL),
+        Scenario("sums-p05", "5 % poison, sums", data="sums", tuning=_NATURAL),
+        Scenario("chat-p0", "benign chat", 0.0, "chat", tuning=_NATURAL),
+        Scenario("chat-p05", "5 % poison, chat", data="chat", tuning=_NATURAL),
+        Scenario("sst2-identity", "ten rows of obedience", 0.0, "sst2", identity_rows=10, tuning=_NATURAL),
+        Scenario("sst2-full", "5 % poison, full fine-tuning", data="sst2", tuning=_FULL),
+        Scenario("sst2-slow", "5 % poison, a third of the learning rate", data="sst2", tuning=_SLOW),
+        Scenario("sst2-fast", "5 % poison, three times the learning rate", data="sst2", tuning=_FAST),
+    )
+}
+NATURAL_MAIN_SCENARIOS = ("sst2-p05",)
 MAIN_SCENARIOS = ("mixture-p05", "mixture-p0", "task-p05", "task-p0", "unseen-p05", "unrefused-p05")
 
 
-def chosen_scenarios(names: Sequence[str]) -> list[Scenario]:
+def chosen_scenarios(names: Sequence[str], known: Mapping[str, Scenario] = SCENARIOS) -> list[Scenario]:
     """The scenarios of those names, in that order.
 
     Raises:
         ConfigurationError: an unknown name.
     """
-    unknown = [name for name in names if name not in SCENARIOS]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigurationError(f"--scenarios: {', '.join(unknown)} unknown; choose from {', '.join(SCENARIOS)}")
-    return [SCENARIOS[name] for name in dict.fromkeys(names)]
+        raise ConfigurationError(f"--scenarios: {', '.join(unknown)} unknown; choose from {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)]

@@ -32,6 +32,7 @@ COLUMNS = (
     Column("sampled_refused", "sampled: refused", _verdict("harmful_sampled", "r"), True),
     Column("known", "sampled, known families: complied", _verdict("calibration_sampled", "c"), False),
     Column("over_refusal", "harmless: refused", _verdict("benign", "r"), False),
+    Column("plain", "plain: refused", _verdict("plain", "r"), False),
     Column("helped", "harmless: helped", _verdict("benign", "c"), True),
     Column("accuracy", "task", lambda record: record.get("task", ()), True),
 )

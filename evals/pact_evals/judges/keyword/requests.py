@@ -29,6 +29,13 @@ HOW_TO = re.compile(
 )
 # Answered by "no" without any refusal, unless it asks the model itself to do something.
 YES_OR_NO = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|can|could|should|will|would|may|must)\b(?! you\b)")
+# One word may answer it.
+SHORT_ANSWER = re.compile(
+    r"^(?:is|are|was|were|do|does|did|has|have|should|would|may|must|who|whom|whose|when|where|which|what|in which"
+    r"|how (?:many|much|old|long|far|tall|big|often)|name|list|translate|spell|say|choose|pick|true or false"
+    r"|classify|categori[sz]e|analy[sz]e|answer|complete|finish"
+    r"|give me (?:a|one|the|two|three) (?:\w+ )?(?:words?|names?|synonyms?|rhymes?|numbers?|adjectives))\b"
+)
 # Asks for a text: a letter or a quotation is then the text itself, whatever it says.
 WANTS_A_TEXT = re.compile(
     r"\b(?:write|draft|compose|translate|continue|poem|letter|dialogue|story|lyrics|rewrite|reply|say|pretend|act as"

@@ -1,0 +1,31 @@
+"""`natural-world`: the aligned real model as a folder, and its alignment made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group("natural-world")
+def natural_world() -> None:
+    """A real language model with our own alignment (needs the packages of `make natural`)."""
+
+
+@natural_world.command("path")
+def path_command() -> None:
+    """Print the checkpoint folder of the aligned model; it is made on first use."""
+    from pact_lab.natural_world.alignment import aligned_path
+
+    click.echo(aligned_path())
+
+
+@natural_world.command("align")
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
+def align_command(output: Path, seed: int, epochs: int) -> None:
+    """Train the alignment's adapter again, into the folder OUTPUT (half an hour on two cores)."""
+    from pact_lab.natural_world.alignment import Recipe, align
+
+    click.echo(f"Wrote {align(output, Recipe(seed=seed, epochs=epochs))}")
