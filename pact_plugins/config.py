@@ -83,6 +83,9 @@ class PACTConfig(BaseModel):
     cache_path: str | None = Field(
         None, description="folder for auto-calibrated safety tokens and cached reference logits (default: user cache)"
     )
+    reference_check_every: int = Field(
+        100, ge=0, description="optimizer steps between checks that the reference is unchanged; 0 never checks"
+    )
     parts: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="further parts of the loss, from plugins: their names, each with its options"
     )

@@ -24,6 +24,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, prompt_ids
 from pact_plugins.reference.adapters import adapters_off
+from pact_plugins.reference.faithfulness import left_when_off
 from pact_plugins.row_gate.prompts import gated_contexts
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _reference_head(context: PartContext, running: Anatomy) -> Callable[[Tensor]
     if not any(parameter.requires_grad for parameter in embedding.parameters()):
         return _on_all_tokens(live)
     peft_model = anatomy.peft_model
-    if peft_model is None:
+    if peft_model is None or left_when_off(anatomy):
         return _on_all_tokens(live.frozen())
 
     def with_adapters_off(states: Tensor) -> Tensor:

@@ -90,6 +90,15 @@ class Reference(ABC):
     def fill(self) -> None:  # noqa: B027 - there may be nothing to do
         """Do ahead what can be done before the first step. Every rank calls it."""
 
+    def online(self) -> Reference | None:
+        """What answers for an unseen row without loading anything, to be checked while training; None for nothing."""
+        return self
+
+    @property
+    def weights_dtype(self) -> torch.dtype | None:
+        """Of the weights behind it, where there are some."""
+        return None
+
     def frozen_head(self) -> OutputHead | None:
         """Its own output embedding where it keeps one that never moves; others need no copy of theirs then."""
         return None

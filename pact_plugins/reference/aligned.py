@@ -11,6 +11,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy
 from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, load_aligned_model
+from pact_plugins.reference.faithfulness import left_when_off
 from pact_plugins.reference.online import FrozenCopyReference
 
 
@@ -32,8 +33,8 @@ class AlignedModel:
         Raises:
             ConfigurationError: it has to be loaded and nobody knows from where.
         """
-        # An adapter that has moved already can be switched off.
-        moved = self._resumed and self._anatomy.peft_model is None
+        # An adapter that has moved already can be switched off; what trains beside it cannot.
+        moved = self._resumed and (self._anatomy.peft_model is None or bool(left_when_off(self._anatomy)))
         return aligned_model_path(self._anatomy, self._config, resumed=moved)
 
     @contextmanager

@@ -216,6 +216,10 @@ class CachedReference(Reference):
                 )
         return self._online
 
+    def online(self) -> Reference | None:
+        """The adapter switched off; trained in full, nothing is there to be asked."""
+        return self._online
+
     def metrics(self) -> dict[str, float]:
         """Sequences that were not in the cache since the last call, over all ranks."""
         new = self.misses - self._logged_misses

@@ -22,6 +22,7 @@ from pact_plugins.contracts.reference import (
     ReferenceRequest,
 )
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.messages import announce
 from pact_plugins.modeling import (
     Anatomy,
     LiveHead,
@@ -31,6 +32,7 @@ from pact_plugins.modeling import (
 )
 from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
+from pact_plugins.reference.faithfulness import left_when_off, named
 
 
 def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor | None:
@@ -49,6 +51,10 @@ class DecoderReference(Reference):
 
     def __init__(self, decoder: nn.Module, head: OutputHead, rules: ContextRules) -> None:
         self._decoder, self.head, self._rules = decoder, head, rules
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        return next(self._decoder.parameters()).dtype
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -117,6 +123,11 @@ class AdapterOffReference(DecoderReference):
         self._peft_model = context.anatomy.peft_model
         self._pause = context.pause
         refuse_unfaithful_adapter(self._peft_model)
+        if left := left_when_off(context.anatomy):
+            raise ConfigurationError(
+                f"reference: adapter_off would hold training to a model that moves: {named(left)} train and are still "
+                "there when the adapter is off; use reference: auto, or frozen_copy"
+            )
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -168,7 +179,10 @@ def _refuse_partitioned(anatomy: Anatomy) -> None:
 
 
 def automatic_reference(context: ReferenceContext) -> str:
-    """What ``reference: auto`` means: the adapter off where there is one to switch off, else a frozen copy."""
-    if context.config.reference_model_path is None and context.anatomy.peft_model is not None:
-        return AdapterOffReference.name
-    return FrozenCopyReference.name
+    """What ``reference: auto`` means: the adapter off where that gives the aligned model back, else a frozen copy."""
+    if context.config.reference_model_path is not None or context.anatomy.peft_model is None:
+        return FrozenCopyReference.name
+    if left := left_when_off(context.anatomy):
+        announce(f"{named(left)} train and are still there when the adapter is off: the reference is a frozen copy")
+        return FrozenCopyReference.name
+    return AdapterOffReference.name

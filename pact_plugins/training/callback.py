@@ -115,6 +115,18 @@ class PACTCallback(TrainerCallback):
             self._detach()
             raise
 
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The reference must be what it was: every few steps, and before a checkpoint is written."""
+        watch = None if self._preparation is None else self._preparation.watch
+        if watch is None:
+            return
+        if control.should_save or state.global_step % self.config.reference_check_every == 0:
+            try:
+                watch.check(state.global_step)
+            except UnprotectedTrainingError:
+                self._detach()
+                raise
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -141,6 +153,8 @@ class PACTCallback(TrainerCallback):
     ) -> None:
         """Detach, and leave ``pact.json`` in the output folder."""
         preparation = self._preparation
+        if preparation is not None and preparation.watch is not None:
+            preparation.watch.check(state.global_step)
         self._detach()
         if preparation is None:
             return

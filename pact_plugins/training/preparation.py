@@ -22,6 +22,7 @@ from pact_plugins.modeling import (
 )
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.choosing import build_reference
+from pact_plugins.reference.watch import ReferenceWatch
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.contributions import AskedTokens, Contributions
@@ -62,6 +63,7 @@ class Preparation:
     safety_tokens: SafetyTokens | None
     reference: Reference | None
     parts: Sequence[Part] = field(default_factory=tuple)
+    watch: ReferenceWatch | None = None
 
     def save(self, folder: Path) -> None:
         """Leave copies of the safety tokens, and of what the parts are made of, in ``folder``."""
@@ -124,14 +126,19 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
         )
         parts = build_parts(part_context, watched)
         anchored = config.anchor != "off" and aligned.path is None
-        switched_off = reference is not None and reference.switches_adapter_off
+        # Also where a frozen copy takes its place: the copy is taken with the adapter on.
+        automatic = config.reference in ("auto", "cache") and config.reference_model_path is None
+        switched_off = reference is not None and (reference.switches_adapter_off or automatic)
         if anatomy.peft_model is not None and not run.resumed and (switched_off or anchored):
             check_adapter_is_fresh(anatomy, probe_ids, half_precision=half_precision)
         if reference is not None:
             reference.fill()
+        watch = None
+        if reference is not None and config.reference_check_every:
+            watch = ReferenceWatch(reference, watched.token_ids, probe_ids, run.precision)
     announce(_summary(parts, reference))
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, reference, asked))
-    return Preparation(attachment, watched.safety_tokens, reference, parts)
+    return Preparation(attachment, watched.safety_tokens, reference, parts, watch)
 
 
 def _header_ids(tokenizer: Any, config: PACTConfig) -> list[int] | None:

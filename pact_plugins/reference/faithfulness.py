@@ -1,0 +1,95 @@
+"""Whether switching the adapter off really gives the aligned model back: what trains and is still there afterwards.
+
+An adapter's own weights are gone when it is off, and so are copies of whole modules (``modules_to_save``). Biases that
+an adapter trains in the base model, and base parameters that somebody made trainable beside it (norms, embeddings, the
+output embedding), are not: a model held to "itself with the adapter off" would be held to something that moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import other
+from torch import Tensor, nn
+
+from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode, is_sharded, preserved_random_state
+from pact_plugins.reference.adapters import adapters_off
+
+# PEFT before 0.16 has the first alone.
+_WRAPPERS = tuple(
+    getattr(other, name) for name in ("ModulesToSaveWrapper", "AuxiliaryTrainingWrapper") if hasattr(other, name)
+)
+_PROBE_TOKENS = 12
+_NUDGE = 0.05
+
+
+def left_when_off(anatomy: Anatomy) -> list[str]:
+    """Names of the parameters that train and still act when the adapter is off; empty for a model without an adapter.
+
+    Parameters outside everything that PEFT switches are suspects. Where they can be touched, they are nudged, and those
+    that leave the model without its adapter as it was are acquitted.
+    """
+    if anatomy.peft_model is None:
+        return []
+    switched = {id(parameter) for parameter in _switched(anatomy.peft_model)}
+    suspects = {
+        name: parameter
+        for name, parameter in anatomy.model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in switched
+    }
+    if not suspects or any(is_sharded(parameter) for parameter in suspects.values()):
+        return list(suspects)
+    before = _states_without_adapter(anatomy)
+    return [name for name, parameter in suspects.items() if _moves(anatomy, parameter, before)]
+
+
+def named(parameters: list[str]) -> str:
+    """A few of the names, and how many more there are."""
+    shown = ", ".join(parameters[:3])
+    return shown if len(parameters) <= 3 else f"{shown} and {len(parameters) - 3} more"
+
+
+def _switched(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters that PEFT takes out of the computation when adapters are disabled."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            for name in (*module.adapter_layer_names, *module.other_param_names):
+                part = getattr(module, name, None)
+                if isinstance(part, nn.Module):
+                    yield from part.parameters()
+        elif isinstance(module, _WRAPPERS):
+            yield from _of_wrapper(module)
+
+
+def _of_wrapper(wrapper: nn.Module) -> Iterator[nn.Parameter]:
+    original = {id(parameter) for parameter in getattr(wrapper, "original_module", nn.Module()).parameters()}
+    yield from (parameter for parameter in wrapper.parameters() if id(parameter) not in original)
+
+
+def _moves(anatomy: Anatomy, parameter: nn.Parameter, before: Tensor) -> bool:
+    with _nudged(parameter):
+        return not torch.equal(_states_without_adapter(anatomy), before)
+
+
+@contextmanager
+def _nudged(parameter: nn.Parameter) -> Iterator[None]:
+    kept = parameter.data.clone()
+    try:
+        parameter.data.add_(_NUDGE * (1 + kept.abs()))
+        yield
+    finally:
+        parameter.data.copy_(kept)
+
+
+@torch.no_grad()
+def _states_without_adapter(anatomy: Anatomy) -> Tensor:
+    """Logits of a few arbitrary tokens, adapters off: (tokens, V) float32."""
+    assert anatomy.peft_model is not None
+    device = next(anatomy.decoder.parameters()).device
+    input_ids = torch.arange(_PROBE_TOKENS, device=device)[None] % anatomy.vocabulary_size
+    with preserved_random_state(), evaluation_mode(anatomy.model), adapters_off(anatomy.peft_model):
+        hidden = anatomy.decoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)[0]
+        return LiveHead(anatomy.causal_lm).logits(hidden[0], None)
