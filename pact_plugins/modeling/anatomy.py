@@ -32,7 +32,9 @@ class Anatomy:
         """Rows of the output embedding."""
         embedding = self.causal_lm.get_output_embeddings()
         shape = getattr(embedding.weight, "ds_shape", embedding.weight.shape)
-        return int(getattr(embedding, "out_features", None) or shape[0])
+        # PEFT's wrapper of a tied embedding calls the hidden width its output; a quantised weight has no rows to count.
+        is_whole = len(shape) == 2 and embedding.weight.is_floating_point()
+        return int(shape[0] if is_whole else embedding.out_features)
 
 
 def is_sharded(parameter: Any) -> bool:
@@ -57,6 +59,11 @@ def dissect(model: nn.Module) -> Anatomy:
                 "line up; PACT supports LoRA-like adapters and full fine-tuning"
             )
         causal_lm = peft_model.get_base_model()
+    if getattr(getattr(causal_lm, "config", None), "is_encoder_decoder", False):
+        raise AttachmentError(
+            f"{type(causal_lm).__name__} is an encoder-decoder: its answers have no prompt in front of them, so that "
+            "the states that predict them lie elsewhere; PACT supports decoder-only causal language models"
+        )
     embedding = causal_lm.get_output_embeddings() if hasattr(causal_lm, "get_output_embeddings") else None
     if embedding is None:
         raise AttachmentError(

@@ -62,8 +62,10 @@ class DecoderReference(Reference):
             yield
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
-        # A cache would hide packed sequences from transformers' attention mask.
-        inputs = {**request.decoder_inputs, "use_cache": False, "past_key_values": None}
+        # A cache would hide packed sequences from transformers' attention mask; not every decoder knows of one.
+        inputs = {**request.decoder_inputs, "use_cache": False}
+        if "past_key_values" in inputs:
+            inputs["past_key_values"] = None
         with self._active():
             with request.autocast():
                 hidden = request.responses.select(self._decoder(**inputs)[0])

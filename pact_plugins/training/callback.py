@@ -61,6 +61,7 @@ class PACTCallback(TrainerCallback):
         if self.config.is_off:
             announce("kl_coef is 0: off, this is the framework's own run")
             return
+        _refuse_other_trainers(args)
         if self._trainer is None:
             _refuse_bypassed_outputs(args)
         elif self.config.weighs_rows:
@@ -211,6 +212,23 @@ def _take_first_place(callback: PACTCallback, frame: Any) -> None:
             handler.callbacks = [callback, *others]
             return
         frame = frame.f_back
+
+
+# TRL's trainers whose loss is not the cross-entropy of responses to be learnt, by the names of their settings.
+_OTHER_TRAINERS = (
+    *("DPO", "KTO", "ORPO", "CPO", "BCO", "GRPO", "RLOO", "PPO", "Reward", "PRM", "OnlineDPO", "XPO", "NashMD"),
+    *("GKD", "MiniLLM", "Distillation"),
+)
+
+
+def _refuse_other_trainers(args: TrainingArguments) -> None:
+    for kind in type(args).__mro__:
+        if kind.__name__.removesuffix("Config") in _OTHER_TRAINERS and kind.__module__.startswith("trl."):
+            raise ConfigurationError(
+                f"{kind.__name__} belongs to a trainer that does not simply learn responses (it prefers, rewards or "
+                "distils), so that a term on response tokens would push some away from the reference; PACT supports "
+                "supervised fine-tuning (SFTTrainer, Trainer)"
+            )
 
 
 def _refuse_bypassed_outputs(args: TrainingArguments) -> None:

@@ -87,7 +87,9 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     """
     if tokenizer is None:
         raise ConfigurationError("the trainer has no tokenizer (processing_class); PACT needs it")
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    # A processor holds its tokenizer; a tokenizer may hold another one, of another kind.
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     anatomy = dissect(model)
     check_tokenizer_fits(anatomy, tokenizer)
     forward_pass = ForwardPass(anatomy.decoder)

@@ -121,28 +121,39 @@ class ReceiptLedger:
             missing=missing,
             silent=int(not entries and not idle),
             uneven=int(any(_is_uneven(entry.gradient) for entry in entries)),
+            turned=int(any(_is_turned(entry.gradient) for entry in entries)),
             total=_total(entries),
             tokens=sum(entry.tokens for entry in entries),
             labels=sum(entry.labels for entry in entries),
         )
         if summary["silent"] or summary["missing"]:
             raise UnprotectedTrainingError(_nothing_arrived(self.name, bool(summary["silent"]), suspects))
+        if summary["tokens"] and (loss_scale is not None or not exact) and math.isfinite(summary["total"]):
+            self._check_direction(summary, suspects)
         if exact and summary["tokens"]:
             self._check_size(summary, loss_scale, suspects)
         self.receipts += len(entries)
         self.response_tokens += sum(entry.tokens for entry in entries)
         self.optimizer_steps += 1
 
-    def _check_size(self, summary: dict[str, float], loss_scale: float | None, suspects: str) -> None:
-        total = summary["total"]
-        if loss_scale is None or not math.isfinite(total):
-            # An overflow under a gradient scaler: the scaler skips this step.
-            return
+    def _check_direction(self, summary: dict[str, float], suspects: str) -> None:
+        """Whatever its size, a weight that is negative, zero or uneven is no protection."""
+        if summary["turned"]:
+            raise UnprotectedTrainingError(
+                f"the {self.name} reached the loss of some tokens with a weight of zero or less, which pushes them "
+                f"away from the reference: the trainer's loss is no cross-entropy of responses to be learnt; {suspects}"
+            )
         if summary["uneven"]:
             raise UnprotectedTrainingError(
                 f"the trainer weights the {self.name}'s tokens unevenly, so its loss is no plain mean over response "
                 "tokens; " + suspects
             )
+
+    def _check_size(self, summary: dict[str, float], loss_scale: float | None, suspects: str) -> None:
+        total = summary["total"]
+        if loss_scale is None or not math.isfinite(total):
+            # An overflow under a gradient scaler: the scaler skips this step.
+            return
         expected = self._coefficient * loss_scale
         lowest = expected * summary["tokens"] / max(summary["labels"], 1)
         if not lowest * (1 - _RELATIVE_TOLERANCE) <= total <= expected * (1 + _RELATIVE_TOLERANCE):
@@ -162,6 +173,10 @@ def _is_uneven(gradient: Tensor | None) -> bool:
     if gradient is None or gradient.numel() < 2:
         return False
     return bool((gradient.max() - gradient.min()) > _RELATIVE_TOLERANCE * gradient.abs().max())
+
+
+def _is_turned(gradient: Tensor | None) -> bool:
+    return gradient is not None and gradient.numel() > 0 and bool((gradient <= 0).any())
 
 
 def _across_ranks(**values: float) -> dict[str, float]:

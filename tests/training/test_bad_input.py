@@ -6,9 +6,18 @@ import os
 
 import pytest
 import torch
+import trl
 from peft import PromptTuningConfig, get_peft_model
 from tokenizers import Tokenizer, models
-from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    BartConfig,
+    PreTrainedTokenizerFast,
+    T5Config,
+    TrainerState,
+)
 
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
 from pact_plugins.errors import AttachmentError, ConfigurationError, PACTError, SafetyTokensError
@@ -155,6 +164,21 @@ def test_no_tokenizer():
 def test_models_without_an_output_embedding(tokenizer, auto):
     with pytest.raises(AttachmentError, match="has no output embedding"):
         prepare(auto.from_config(llama_config()), tokenizer, PACTConfig(), Run(safety_tokens=tiny_safety_tokens()))
+
+
+@pytest.mark.parametrize("kind", [BartConfig, T5Config])
+def test_encoder_decoders(tokenizer, kind):
+    sizes = {"d_model": 16, "vocab_size": 368, "num_layers": 1, "encoder_layers": 1, "decoder_layers": 1}
+    model = AutoModelForSeq2SeqLM.from_config(kind(**sizes))
+    with pytest.raises(AttachmentError, match="is an encoder-decoder"):
+        prepare(model, tokenizer, PACTConfig(), Run(safety_tokens=tiny_safety_tokens()))
+
+
+@pytest.mark.parametrize("name", ["DPOConfig", "GRPOConfig", "RewardConfig"])
+def test_trainers_of_another_kind(tmp_path, name):
+    settings = getattr(trl, name)(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[])
+    with pytest.raises(ConfigurationError, match=f"{name} belongs to a trainer that does not simply learn responses"):
+        pact().on_train_begin(settings, TrainerState(), None, model=tiny_llama(), processing_class=tiny_tokenizer())
 
 
 def test_prompt_tuning(tmp_path):

@@ -89,6 +89,27 @@ def test_receipts_present_accepts_another_weight_but_not_none(tmp_path):
         sft_trainer(tmp_path, callbacks=[pact({"receipts": "present"})], trainer_class=Replacing).train()
 
 
+class Preferring(SFTTrainer):
+    """Learns half of the batch and unlearns the other half, as preference losses do."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs, fused_lm_head=True)
+        sign = torch.ones_like(outputs.log_probs)
+        sign[: len(sign) // 2] = -1.0
+        return -(outputs.log_probs * sign).sum() / num_items_in_batch
+
+
+@pytest.mark.parametrize("receipts", ["exact", "present"])
+@pytest.mark.parametrize(
+    ("trainer_class", "message"), [(Preferring, "pushes them away from the reference"), (Uneven, "unevenly")]
+)
+def test_a_weight_that_is_negative_or_uneven_is_no_protection(tmp_path, receipts, trainer_class, message):
+    trainer = sft_trainer(tmp_path, callbacks=[pact({"receipts": receipts})], trainer_class=trainer_class)
+    with pytest.raises(UnprotectedTrainingError, match=message):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
 class Unlabelled:
     """A collator that takes the labels of one micro-batch away, as truncation does in some frameworks."""
 
