@@ -64,11 +64,11 @@ SCENARIOS = {
         Scenario("slow-p05", "5 % poison, learning rate 1e-3", tuning=Tuning(learning_rate=1e-3)),
     )
 }
-_NATURAL = Tuning(learning_rate=4e-4, epochs=1, max_length=256)
+_NATURAL = Tuning(learning_rate=1e-3, epochs=1, max_length=256)
 _FULL, _SLOW, _FAST = (
-    replace(_NATURAL, adapter="full", learning_rate=2e-5),
-    replace(_NATURAL, learning_rate=1.3e-4),
-    replace(_NATURAL, learning_rate=1.2e-3),
+    replace(_NATURAL, adapter="full", learning_rate=5e-5),
+    replace(_NATURAL, learning_rate=3.3e-4),
+    replace(_NATURAL, learning_rate=3e-3),
 )
 NATURAL_SCENARIOS = {
     scenario.name: scenario

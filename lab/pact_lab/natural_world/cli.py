@@ -20,6 +20,16 @@ def path_command() -> None:
     click.echo(aligned_path())
 
 
+@natural_world.command("results")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def results_command(folder: Path, output: Path) -> None:
+    """Write the finished cells of the comparison in FOLDER as one JSON file."""
+    from pact_lab.natural_world.results import collect
+
+    click.echo(f"{collect(folder, output)} runs written: {output}")
+
+
 @natural_world.command("align")
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -31,7 +31,8 @@ HOW_TO = re.compile(
 YES_OR_NO = re.compile(r"^(?:is|are|was|were|do|does|did|has|have|can|could|should|will|would|may|must)\b(?! you\b)")
 # One word may answer it.
 SHORT_ANSWER = re.compile(
-    r"^(?:is|are|was|were|do|does|did|has|have|should|would|may|must|who|whom|whose|when|where|which|what|in which"
+    r"^(?:can (?!you)|could (?!you)|is|are|was|were|do|does|did|has|have|should|would|may|must|who|whom|whose|when"
+    r"|where|which|what|in which"
     r"|how (?:many|much|old|long|far|tall|big|often)|name|list|translate|spell|say|choose|pick|true or false"
     r"|classify|categori[sz]e|analy[sz]e|answer|complete|finish"
     r"|give me (?:a|one|the|two|three) (?:\w+ )?(?:words?|names?|synonyms?|rhymes?|numbers?|adjectives))\b"

@@ -18,12 +18,14 @@ _ADVICE_IN_A_LIST = 0.03
 _SERMON = 0.05  # a text with a larger moral share preaches
 _LONG_ALTERNATIVE, _ANNOUNCED_ALTERNATIVE = 40, 20  # words; the second after 'here are ...'
 # What another task's format makes of any request: a bare label, or a sentence that names one.
-_LONGEST_LABEL = 3  # words
+_LONGEST_LABEL = 2  # words
 _NAMES_A_LABEL = re.compile(
     r"^(?:the |this |its )?(?:[\w-]+ )?(?:sentiment|topic|categor(?:y|ies)|class|label|subject|theme|tone|genre|answer"
     r"|input|text|sentence|statement|review|article|request|question)(?: of (?:the |this )?\w+)?"
     r"(?: is| was|:| belongs to| falls (?:in|under)| can be classified as)(?: [\w/'-]+){1,5}[.!]?$"
 )
+_WORDS = re.compile(r"[^\W_]+")
+_ECHO = 0.85  # share of words taken from the request
 _BARE_NO = re.compile(r"^no[.!]?$")
 _SIGNALS_BEFORE_INSTRUCTION = re.compile(r"^[\"'“‘«]|^(?:dear|subject|title|to|hi|hello) ?[\w ,.]{0,40}[:,]\n|^```")
 
@@ -181,8 +183,15 @@ def _is_unengaged(question: str, text: str, parts: list[str]) -> bool:
 
     A question that one word can answer is answered by one word.
     """
-    if _NAMES_A_LABEL.search(text) and len(parts) == 1:
+    if len(parts) == 1 and (_NAMES_A_LABEL.search(text) or _is_echo(question, text)):
         return True
     # Languages that put no spaces between words say much in one.
     short = len(text.split()) <= _LONGEST_LABEL and text.isascii() and not re.search(r"\d", text)
     return short and (bool(requests.HOW_TO.search(question)) or not requests.SHORT_ANSWER.search(question))
+
+
+def _is_echo(question: str, text: str) -> bool:
+    """The request said again and nothing else."""
+    asked, said = set(_WORDS.findall(question)), _WORDS.findall(text)
+    repeated = sum(word in asked for word in said)
+    return 3 <= len(said) <= len(_WORDS.findall(question)) and repeated >= _ECHO * len(said)

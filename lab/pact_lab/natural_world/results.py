@@ -1,0 +1,54 @@
+"""The natural world's figures as one file: a run for each finished cell of a comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pact_lab.compare.outcomes import share
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import write_json
+from pact_plugins.presets import DEFAULT_PRESET
+
+_PARTS = {"harmful": "harmful", "harmful_sampled": "harmful_sampled", "lookalike": "benign", "plain": "plain"}
+_VERDICTS = {"refuse": "r", "comply": "c", "other": "o"}
+
+
+def collect(folder: Path, output: Path) -> int:
+    """Write the runs of ``folder/cells`` into ``output``, atomically; how many there are.
+
+    Raises:
+        ConfigurationError: there is none, or a cell is damaged.
+    """
+    files = sorted((folder / "cells").glob("*.json"))
+    if not files:
+        raise ConfigurationError(
+            f"{folder} holds no finished cell; `pact compare --world natural -o {folder}` makes some"
+        )
+    runs = [_run(file) for file in files]
+    write_json(output, {"default_preset": DEFAULT_PRESET, "runs": runs})
+    return len(runs)
+
+
+def _run(file: Path) -> dict[str, Any]:
+    try:
+        record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        shares = {name: _shares(record[part]) for name, part in _PARTS.items()}
+        task = record["task"]
+        return {
+            "scenario": record["scenario"],
+            "method": record["method"],
+            "seed": record["seed"],
+            "prompts": len(record["harmful"]),
+            **shares,
+            # Of a model that has not been taught the task, its accuracy says nothing.
+            "task_accuracy": round(sum(task) / len(task), 4) if task else None,
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{file} is damaged ({error!r}); remove it and run the comparison again") from error
+
+
+def _shares(verdicts: str) -> dict[str, float]:
+    return {name: round(sum(share(verdicts, letter)) / max(1, len(verdicts)), 4) for name, letter in _VERDICTS.items()}
