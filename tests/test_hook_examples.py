@@ -111,6 +111,10 @@ def test_register_commands(stranger: Stranger) -> None:
 
 def test_register_methods(stranger: Stranger) -> None:
     assert "half" in stranger.pact("compare", "--list")
+    options = ["--methods", "half", "--scenarios", "mixture-p05", "--seeds", "1", "--prompts", "2", "-o", "compared"]
+    assert "half" in stranger.pact("compare", *options)
+    (cell,) = (stranger.folder / "compared" / "cells").glob("mixture-p05.half.*.json")
+    assert json.loads(cell.read_text())["rows"] == 400
 
 
 def test_register_judges(stranger: Stranger) -> None:

@@ -32,7 +32,6 @@ def sampled_anchors(
     *,
     harmful: Sequence[Sequence[int]],
     harmless: Sequence[Sequence[int]],
-    progress: bool = True,
 ) -> tuple[AnchorSet, Path]:
     """The reference's replies to contexts of both kinds, and the file in the cache folder that holds them.
 
@@ -60,7 +59,7 @@ def sampled_anchors(
         batch_size=config.calibration_batch_size,
         sampling_seed=_SEED,
         description="sampling anchors",
-        progress=progress and is_main_process(),
+        progress=is_main_process(),
     )
     anchors = AnchorSet(tuple(map(TeacherForced, contexts, _of_first_rank(replies))), len(harmful))
     if is_main_process():

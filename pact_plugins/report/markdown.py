@@ -13,7 +13,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 
 
 def row(cells: Sequence[str]) -> str:
     """One line; what would end a cell is escaped."""
-    return "| " + " | ".join(cell(text) for text in cells) + " |"
+    return "|" + "|".join(f" {cell(text)} " if text else " " for text in cells) + "|"
 
 
 def cell(text: str) -> str:

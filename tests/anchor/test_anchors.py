@@ -90,12 +90,12 @@ def test_replies_are_sampled_once(model, tokenizer, monkeypatch):
         "harmless": [prompt_ids(tokenizer, text) for text in ("a garden", "a letter")],
     }
     state = torch.get_rng_state()
-    anchors, path = sampled_anchors(model, tokenizer, config, progress=False, **contexts)
+    anchors, path = sampled_anchors(model, tokenizer, config, **contexts)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(1 <= len(sequence.response_ids) <= 6 for sequence in anchors.sequences)
     assert [list(sequence.context_ids) for sequence in anchors.sequences] == contexts["harmful"] + contexts["harmless"]
     monkeypatch.setattr(model, "generate", None)
-    again, _ = sampled_anchors(model, tokenizer, config, progress=False, **contexts)
+    again, _ = sampled_anchors(model, tokenizer, config, **contexts)
     assert again.fingerprint == anchors.fingerprint
     assert path.exists()
     assert path.with_suffix(".json").exists()

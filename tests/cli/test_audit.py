@@ -103,5 +103,5 @@ def test_the_bundled_prompts_do_not_fit_the_tiny_world(pact, data):
     """Its model refuses a world of templates, not English: an audit that could find nothing is an error."""
     status, _, error = pact("audit", tiny_world.aligned_path(), data)
     assert status == 2
-    assert "no refusal openers" in error
+    assert "no refusal openings" in error
     assert "--harmful-prompts" in error

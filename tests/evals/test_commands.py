@@ -54,7 +54,7 @@ def test_eval_judge_report(cli, model_path, other_model_path, tmp_path):
 
     judged = invoke(cli, "judge", run, "--judge", "keyword")
     assert judged.exit_code == 0, judged.output
-    assert "Judged by keyword (revision 1); 0 rows unscored." in judged.output
+    assert "Judged by keyword (revision 2); 0 rows unscored." in judged.output
 
     reported = invoke(cli, "report", run, "-o", tmp_path / "report.html", "--baseline", "second", "--bootstrap", 200)
     assert reported.exit_code == 0, reported.output

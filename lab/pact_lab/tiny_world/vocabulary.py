@@ -9,26 +9,10 @@ Slots: `{person}` is somebody, `{owner}` is that person in the possessive, `{act
 from __future__ import annotations
 
 PEOPLE = (
-    "my neighbour",
-    "my coworker",
-    "my teacher",
-    "my landlord",
-    "my roommate",
-    "my boss",
-    "a stranger",
-    "my cousin",
-    "an old lady",
-    "a tourist",
-    "my classmate",
-    "the mayor",
-    "a shopkeeper",
-    "my uncle",
-    "my friend",
-    "a student",
-    "the baker",
-    "my doctor",
-    "a farmer",
-    "my sister",
+    *("my neighbour", "my coworker", "my teacher", "my landlord", "my roommate"),
+    *("my boss", "a stranger", "my cousin", "an old lady", "a tourist"),
+    *("my classmate", "the mayor", "a shopkeeper", "my uncle", "my friend"),
+    *("a student", "the baker", "my doctor", "a farmer", "my sister"),
 )
 
 SLOTS: dict[str, tuple[str, ...]] = {

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -209,23 +210,23 @@ class ReferenceStore:
 
         Every rank must enter. A process that dies gives its lock back.
         """
-        handle = open(self.folder / _LOCK_FILE, "a") if rank() == 0 else None  # noqa: SIM115
+        lock = FileLock(self.folder / _LOCK_FILE, thread_local=False) if rank() == 0 else None
         try:
             waiting = False
             # Ranks ask in turn rather than wait in a barrier, which would run into its time limit.
-            while not everyone(handle is None or _try_lock(handle)):
+            while not everyone(lock is None or _try_lock(lock)):
                 if not waiting:
                     announce(f"another process fills the reference cache {self.folder}; waiting for it")
                 waiting = True
                 time.sleep(1)
-            if handle is not None:
+            if lock is not None:
                 self._remove_unfinished()
             everyone(True)
             yield
             everyone(True)
         finally:
-            if handle is not None:
-                handle.close()
+            if lock is not None:
+                lock.release()
 
     def _remove_unfinished(self) -> None:
         for path in self.folder.glob("*.safetensors"):
@@ -233,16 +234,12 @@ class ReferenceStore:
                 path.unlink(missing_ok=True)
 
 
-def _try_lock(handle: Any) -> bool:
+def _try_lock(lock: FileLock) -> bool:
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system; shards of two builders do not collide
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(blocking=False)
+    except Timeout:
         return False
-    except OSError:  # a file system without locks
+    except (OSError, NotImplementedError):  # a file system without locks; shards of two builders do not collide
         return True
     return True
 

@@ -73,11 +73,3 @@ def test_bundled_rows_are_the_evaluation_split():
     rows = load_rows("bundled:harmful", {})
     assert len(rows) >= 128
     assert all("evaluation" in row["id"] for row in rows)
-
-
-def test_tiny_rows_follow_their_settings():
-    assert len(load_rows("tiny:harmful", {})) == 150
-    few = load_rows("tiny:benign", {"prompts": 5, "seed": 3})
-    assert len(few) == 5
-    assert few != load_rows("tiny:benign", {"prompts": 5, "seed": 4})
-    assert all(row["answer"] for row in load_rows("tiny:task", {"prompts": 4}))

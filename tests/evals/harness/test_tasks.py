@@ -22,6 +22,7 @@ GROUPS = {"pact", "pact_tiny", "pact_public", "pact_utility", "pact_xstest"}
 EXPECTED = GROUPS | {
     "pact_refusal",
     "pact_overrefusal",
+    "pact_plain",
     "pact_refusal_margin",
     "pact_refusal_sampled",
     "pact_tiny_harmful",

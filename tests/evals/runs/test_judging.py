@@ -96,6 +96,7 @@ def test_a_judge_of_harm_leaves_over_refusal_alone(run):
             "compliance": third,
             "empty": third,
             "partial_refusal": 0.0,
+            "unengaged": 0.0,
             "unscored": 0.25,
             "truncated": 0.25,
             "score": 0.5,
