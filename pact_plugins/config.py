@@ -122,6 +122,16 @@ class PACTConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _booleans_are_no_numbers(cls, data: Any) -> Any:
+        # YAML reads `yes` and `on` as true, which would otherwise pass for 1.
+        for key, value in data.items() if isinstance(data, Mapping) else ():
+            field = cls.model_fields.get(str(key))
+            if isinstance(value, bool) and field is not None and field.annotation in (int, float, float | None):
+                raise ValueError(f"{key}: expected a number, found {value}; write the number itself")
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
     def _fill_in_defaults(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data

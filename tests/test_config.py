@@ -104,3 +104,10 @@ def test_every_key_is_described(name):
 @pytest.mark.parametrize("name", GateConfig.model_fields)
 def test_every_gate_key_is_described(name):
     assert GateConfig.model_fields[name].description
+
+
+@pytest.mark.parametrize("key", ["kl_coef", "anchor_size", "gate_threshold", "kl_temperature"])
+@pytest.mark.parametrize("value", [True, False])
+def test_a_yes_of_yaml_is_no_number(key, value):
+    with pytest.raises(ConfigurationError, match=rf"{key}: expected a number, found {value}"):
+        PACTConfig.from_mapping({key: value})

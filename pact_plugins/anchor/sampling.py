@@ -62,9 +62,13 @@ def sampled_anchors(
         progress=is_main_process(),
     )
     anchors = AnchorSet(tuple(map(TeacherForced, contexts, _of_first_rank(replies))), len(harmful))
+    kept = "kept in"
     if is_main_process():
-        anchors.save(path, tokenizer=tokenizer)
-    announce(f"{len(anchors)} anchors sampled from the reference, kept in {path}")
+        try:
+            anchors.save(path, tokenizer=tokenizer)
+        except OSError as error:
+            kept = f"but they cannot be kept ({error.strerror}; set cache_path to a folder that can be written):"
+    announce(f"{len(anchors)} anchors sampled from the reference, {kept} {path}")
     return anchors, path
 
 

@@ -109,6 +109,7 @@ class SafetyTokens:
             "settings": dict(self.settings),
         }
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        metadata["checksum"] = _checksum(tensors, metadata)
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
         return Path(path)
@@ -148,6 +149,9 @@ class SafetyTokens:
         )
         if tokenizer is not None:
             tokens.check_tokenizer(tokenizer, source=str(file))
+        # Files from before there was one still load.
+        if metadata.get("checksum", _checksum(tensors, metadata)) != _checksum(tensors, metadata):
+            raise SafetyTokensError(f"{file} is damaged: its content is not what was written; calibrate again")
         return tokens
 
     def check_tokenizer(self, tokenizer: Any, *, source: str = "the safety tokens") -> None:
@@ -217,6 +221,15 @@ class SafetyTokens:
             tokenizer=tokenizer,
             settings={"scorer": "random", "seed": seed, "top_k": count},
         )
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """SHA-256 over everything that a file says."""
+    described = {key: value for key, value in metadata.items() if key != "checksum"}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in _TENSORS:
+        digest.update(f"{name} {tensors[name].dtype}".encode() + tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_consistency(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

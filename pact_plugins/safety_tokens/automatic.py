@@ -49,9 +49,14 @@ def automatic_safety_tokens(
         return cached, path
     tokens = calibrate(causal_lm, tokenizer, config, progress=progress and is_main_process())
     tokens = _of_first_rank(tokens, tokenizer)
+    kept = "kept in"
     if is_main_process():
-        tokens.save(path)
-    announce(f"{len(tokens)} safety tokens calibrated, kept in {path}")
+        try:
+            tokens.save(path)
+        except OSError as error:
+            # They are in memory, and the run leaves a copy in its output folder.
+            kept = f"but they cannot be kept ({error.strerror}; set cache_path to a folder that can be written):"
+    announce(f"{len(tokens)} safety tokens calibrated, {kept} {path}")
     return tokens, path
 
 

@@ -185,3 +185,32 @@ def test_damaged_openers_are_named(safety_tokens, key, value):
     damaged = replace(safety_tokens, settings={key: value})
     with pytest.raises(SafetyTokensError, match=key):
         getattr(damaged, key)
+
+
+def test_a_flipped_bit_is_not_taken_for_another_weight(tmp_path, safety_tokens):
+    file = safety_tokens.save(tmp_path / "tokens.safetensors")
+    content = bytearray(file.read_bytes())
+    refused = 0
+    # The tensors' own bytes: a lower bit of a weight leaves every shape and range as it was.
+    for place in range(len(content) - 4 * len(safety_tokens) * 3, len(content), 4):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(SafetyTokensError, match=r"damaged|cannot be read"):
+            SafetyTokens.load(file)
+        refused += 1
+    assert refused > 10
+    file.write_bytes(content)
+    assert SafetyTokens.load(file).fingerprint == safety_tokens.fingerprint
+
+
+def test_a_file_without_a_checksum_still_loads(tmp_path, safety_tokens):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    file = safety_tokens.save(tmp_path / "tokens.safetensors")
+    with safe_open(str(file), framework="pt") as reader:
+        metadata = {key: value for key, value in reader.metadata().items() if key != "checksum"}
+        tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+    save_file(tensors, tmp_path / "old.safetensors", metadata=metadata)
+    assert SafetyTokens.load(tmp_path / "old.safetensors").fingerprint == safety_tokens.fingerprint

@@ -103,3 +103,14 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     assert cache_folder(None) == tmp_path / "environment"
     monkeypatch.delenv("PACT_CACHE_PATH")
     assert cache_folder(None) == tmp_path / "xdg" / "pact"
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_the_next_time(
+    tmp_path, tokenizer, config, calibrations, caplog
+):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    settings = config.model_copy(update={"cache_path": str(blocked)})
+    tokens, _ = find(tiny_llama(), tokenizer, settings)
+    assert len(tokens) == 20
+    assert calibrations == [1]
