@@ -71,12 +71,14 @@ def stranger(tmp_path: Path, request: pytest.FixtureRequest) -> Stranger:
     return Stranger(tmp_path, hook)
 
 
+@pytest.mark.matrix
 def test_register_objectives(stranger: Stranger) -> None:
     _, record = stranger.train({"objective": "squared_distance", "objective_options": {"scale": 2.0}})
     assert record["optimizer_steps_protected"] == 2
     assert record["last_log"]["pact/gap"] >= 0
 
 
+@pytest.mark.matrix
 def test_register_references(stranger: Stranger) -> None:
     printed, record = stranger.train({"reference": "even"})
     assert "equally likely" in printed
@@ -109,6 +111,7 @@ def test_register_commands(stranger: Stranger) -> None:
     assert stranger.pact("hello") == "hello from a plugin\n"
 
 
+@pytest.mark.matrix
 def test_register_methods(stranger: Stranger) -> None:
     assert "half" in stranger.pact("compare", "--list")
     options = ["--methods", "half", "--scenarios", "mixture-p05", "--seeds", "1", "--prompts", "2", "-o", "compared"]
@@ -123,6 +126,7 @@ def test_register_judges(stranger: Stranger) -> None:
     assert "Judged by polite (revision 1.2.3)" in stranger.pact("judge", "run", "--judge", "polite")
 
 
+@pytest.mark.matrix
 def test_register_task_folders(stranger: Stranger) -> None:
     tasks = stranger.site / "stranger_tasks"
     tasks.mkdir()

@@ -71,7 +71,7 @@ def refusal_threshold(masses: Tensor) -> float:
     Args:
         masses: (number of responses,) refusal masses after harmful prompts that the model did refuse.
     """
-    least_sure = float(masses.float().quantile(0.1))
+    least_sure = float(masses.detach().float().quantile(0.1))
     return max(0.5, 1.0 - 4.0 * (1.0 - least_sure))
 
 
