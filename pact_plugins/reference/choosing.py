@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from pact_plugins import plugins
 from pact_plugins.contracts import Reference, ReferenceContext
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.messages import announce
+from pact_plugins.reference.faithfulness import left_when_off, named
 from pact_plugins.reference.online import automatic_reference
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ def build_reference(context: ReferenceContext, config: PACTConfig) -> Reference 
     if not config.holds_tokens and not config.gates_rows:
         return None
     name = automatic_reference(context) if config.reference == "auto" else config.reference
+    if config.reference in ("auto", "cache") and config.reference_model_path is None:
+        left = left_when_off(context.anatomy)
+        if left:
+            announce(f"{named(left)} train and are still there when the adapter is off: the reference is a copy")
     reference = plugins.references()[name](context)
     if not isinstance(reference, Reference):
         raise ConfigurationError(

@@ -22,7 +22,6 @@ from pact_plugins.contracts.reference import (
     ReferenceRequest,
 )
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.messages import announce
 from pact_plugins.modeling import (
     Anatomy,
     LiveHead,
@@ -184,7 +183,4 @@ def automatic_reference(context: ReferenceContext) -> str:
     """What ``reference: auto`` means: the adapter off where that gives the aligned model back, else a frozen copy."""
     if context.config.reference_model_path is not None or context.anatomy.peft_model is None:
         return FrozenCopyReference.name
-    if left := left_when_off(context.anatomy):
-        announce(f"{named(left)} train and are still there when the adapter is off: the reference is a frozen copy")
-        return FrozenCopyReference.name
-    return AdapterOffReference.name
+    return FrozenCopyReference.name if left_when_off(context.anatomy) else AdapterOffReference.name

@@ -118,15 +118,8 @@ class PACTCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The reference must be what it was: every few steps, and before a checkpoint is written."""
-        watch = None if self._preparation is None else self._preparation.watch
-        if watch is None:
-            return
-        if control.should_save or state.global_step % self.config.reference_check_every == 0:
-            try:
-                watch.check(state.global_step)
-            except UnprotectedTrainingError:
-                self._detach()
-                raise
+        if control.should_save or state.global_step % (self.config.reference_check_every or 1) == 0:
+            self._check_reference(state.global_step)
 
     def on_log(
         self,
@@ -154,8 +147,7 @@ class PACTCallback(TrainerCallback):
     ) -> None:
         """Detach, and leave ``pact.json`` in the output folder."""
         preparation = self._preparation
-        if preparation is not None and preparation.watch is not None:
-            preparation.watch.check(state.global_step)
+        self._check_reference(state.global_step)
         self._detach()
         if preparation is None:
             return
@@ -168,6 +160,16 @@ class PACTCallback(TrainerCallback):
         recorded = _recorded(preparation, training_data(kwargs.get("train_dataloader"))[0])
         if is_main_process() and args.output_dir:
             write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, recorded)
+
+    def _check_reference(self, step: int) -> None:
+        if self._preparation is None or self._preparation.watch is None:
+            return
+        try:
+            self._preparation.watch.check(step)
+        except UnprotectedTrainingError:
+            # The trainer tells nobody that it stops.
+            self._detach()
+            raise
 
     def _known_safety_tokens(self, args: TrainingArguments, *, resumed: bool, again: bool) -> SafetyTokens | None:
         """The tokens that need not be looked for: given, of the last training, or left by the run that is resumed."""

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from pact_evals.harness.evaluate import evaluate_model
-from pact_lab.compare.outcomes import letters
 from pact_lab.compare.scenario import Scenario
 from pact_lab.methods import chat_row
 from pact_lab.natural_world import alignment, texts
 from pact_lab.natural_world.tasks import accuracy, examples
+from pact_lab.outcomes import letters
 from pact_plugins.contracts import Row
 from pact_plugins.modeling.generation import generate
 

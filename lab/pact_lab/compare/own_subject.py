@@ -15,8 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pact_evals.harness.evaluate import evaluate_model
-from pact_lab.compare.outcomes import letters
 from pact_lab.compare.scenario import Scenario
+from pact_lab.outcomes import letters
 from pact_plugins.audit.reading import UnreadableRowError, open_source, read_conversation
 from pact_plugins.contracts import Row
 from pact_plugins.errors import ConfigurationError, DataError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pact_lab.compare.outcomes import share
+from pact_lab.outcomes import share
 from pact_plugins.report.intervals import Figure, figure
 
 Record = Mapping[str, Any]

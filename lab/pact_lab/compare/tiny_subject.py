@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pact_evals.harness.evaluate import evaluate_model
 from pact_lab import tiny_world
-from pact_lab.compare.outcomes import letters
 from pact_lab.compare.scenario import Scenario
+from pact_lab.outcomes import letters
 from pact_lab.tiny_world.tasks import DEMO_TASKS, ROUTING_DESTINATIONS, ROUTING_ITEMS, ROUTING_PLACES
 from pact_plugins.contracts import Row
 from pact_plugins.files import write_json

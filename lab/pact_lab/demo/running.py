@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pact_lab.compare.grid import Record, grid
-from pact_lab.compare.outcomes import share
 from pact_lab.compare.running import run as run_cells
 from pact_lab.compare.scenario import Scenario
 from pact_lab.compare.tiny_subject import EXAMPLES
 from pact_lab.demo.subject import CONTROL, FURTHER_METHODS, METHODS, DemoSubject, demo_methods
 from pact_lab.finetuning.quiet import quiet
 from pact_lab.finetuning.tuning import Tuning
+from pact_lab.outcomes import share
 from pact_plugins.files import write_json
 
 _VERSIONS = ("pact-plugins", "torch", "transformers", "trl", "peft", "lm-eval")

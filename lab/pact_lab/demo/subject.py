@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pact_lab import tiny_world
-from pact_lab.compare.outcomes import letters
 from pact_lab.compare.scenario import Scenario
 from pact_lab.compare.tiny_subject import EXAMPLES, TinySubject, load_aligned
+from pact_lab.outcomes import letters
 from pact_plugins import PACTConfig, SafetyTokens
 from pact_plugins.contracts import Method, Row
 from pact_plugins.files import write_json

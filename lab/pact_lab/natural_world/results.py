@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pact_lab.compare.outcomes import share
+from pact_lab.outcomes import share
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import write_json
 from pact_plugins.presets import DEFAULT_PRESET
