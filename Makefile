@@ -29,25 +29,25 @@ help: ## list the targets
 install: .venv/.installed ## the main environment: TRL and lm-eval
 
 .venv/.installed: requirements/trl.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/trl.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $@
 
 .venvs/%/.installed: requirements/%.lock pyproject.toml .venv/.installed
-	$(PYTHON) -m venv .venvs/$*
+	$(PYTHON) -m venv --clear .venvs/$*
 	@# The lock is complete, and leaves out on purpose what a package would ask for again.
 	$(BIN)/uv pip install --quiet --no-deps --python .venvs/$*/bin/python -r requirements/$*.lock
 	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
-	@# What torch itself requires differs from build to build (CUDA's libraries, or nothing), so no lock lists it.
-	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python $$(grep '^torch==' requirements/$*.lock)
+	@# What torch itself requires, which no lock lists.
+	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python $$(grep -oE '^torch==[0-9.]+' requirements/$*.lock)
 	if [ -f requirements/$*.sh ]; then sh requirements/$*.sh .venvs/$*; fi
 	touch $@
 
 # The main environment's packages and a few more: what is there already is not installed twice.
 .venvs/engines/.installed: requirements/engines.lock .venv/.installed
-	$(BIN)/python -m venv --without-pip .venvs/engines
+	$(BIN)/python -m venv --clear --without-pip .venvs/engines
 	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
 		> $$(.venvs/engines/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/main.pth
 	$(BIN)/uv pip install --quiet --no-deps --python .venvs/engines/bin/python -r requirements/engines.lock
@@ -96,25 +96,25 @@ format: install ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One lock for every Python and platform. What torch itself requires differs from build to build (CUDA's libraries, or
+# nothing), so no lock lists it.
+COMPILE = env -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --annotation-style line \
+	--custom-compile-command "make lock"
+
 lock: install ## resolve requirements/*.in and the extras again
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml requirements/trl.in --extra trl --extra eval --extra dev -o requirements/trl.lock
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml requirements/trl-oldest.in --extra trl --extra dev -o requirements/trl-oldest.lock
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml requirements/axolotl.in --extra axolotl --extra eval \
+	$(COMPILE) pyproject.toml requirements/trl.in --extra trl --extra eval --extra dev -o requirements/trl.lock
+	$(COMPILE) pyproject.toml requirements/trl-oldest.in --extra trl --extra dev -o requirements/trl-oldest.lock
+	$(COMPILE) pyproject.toml requirements/axolotl.in --extra axolotl --extra eval \
 		--override requirements/axolotl-overrides.txt -o requirements/axolotl.lock
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --custom-compile-command "make lock" \
-		pyproject.toml requirements/llamafactory.in --extra eval --extra dev \
+	$(COMPILE) pyproject.toml requirements/llamafactory.in --extra eval --extra dev \
 		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
-	@# The same lock serves every build of torch.
-	sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/*.lock
+	sed -Ei '/^(nvidia-c|nvidia-n[cv]|cuda-)/d; /^triton==.* # via torch$$/d' requirements/*.lock
 	@# Only what the main environment lacks.
 	mkdir -p .venvs
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header -c requirements/trl.lock \
-		requirements/engines.in -o .venvs/engines.lock
+	$(COMPILE) --no-annotate --no-header -c requirements/trl.lock requirements/engines.in -o .venvs/engines.lock
 	echo "# Made by make lock: what requirements/engines.in needs beyond requirements/trl.lock." > requirements/engines.lock
-	sed 's/^\(torch==[0-9.]*\)+cpu/\1/' .venvs/engines.lock | grep -vxFf requirements/trl.lock >> requirements/engines.lock
+	grep -vE '^(nvidia-|cuda-|torch==|triton==)' .venvs/engines.lock | \
+		grep -vxFf <(sed 's/ *#.*//' requirements/trl.lock | grep .) >> requirements/engines.lock
 
 clean: ## remove the environments and what runs left
 	rm -rf .venv .venvs runs .pytest_cache .mypy_cache .ruff_cache
