@@ -14,7 +14,7 @@ def __getattr__(name: str) -> Any:
     """Import the plugin on demand.
 
     Raises:
-        AttachmentError: it cannot be imported. Not an ImportError: Axolotl 0.19 logs those and trains on without the plugin.
+        AttachmentError: it cannot be imported. Not an ImportError: Axolotl 0.19 logs those and trains on.
     """
     if name != "PACTPlugin":
         raise AttributeError(f"module 'pact_axolotl' has no attribute {name!r}")

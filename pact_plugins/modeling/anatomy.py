@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedModel
 
 from pact_plugins.errors import AttachmentError
 
@@ -74,9 +76,27 @@ def dissect(model: nn.Module) -> Anatomy:
 
 
 def _decoder_of(causal_lm: Any) -> nn.Module:
-    decoder = getattr(causal_lm, "base_model", None)
-    if decoder is None or decoder is causal_lm:
-        decoder = causal_lm.get_decoder() if hasattr(causal_lm, "get_decoder") else None
-    if decoder is None or decoder is causal_lm:
-        raise AttachmentError(f"{type(causal_lm).__name__} has no separate decoder whose hidden states could be read")
-    return decoder
+    head, found, seen = causal_lm.get_output_embeddings(), causal_lm, {id(causal_lm)}
+    while found is causal_lm or _owns(found, head):
+        found = next((part for part in _inner_models(found) if id(part) not in seen), None)
+        if found is None:
+            raise AttachmentError(
+                f"{type(causal_lm).__name__} has no separate decoder whose hidden states could be read"
+            )
+        seen.add(id(found))
+    # OPT, and the decoders of BART's kin, call it past the model around it.
+    inner = getattr(found, "decoder", None)
+    return inner if isinstance(inner, PreTrainedModel) else found
+
+
+def _owns(model: nn.Module, head: nn.Module) -> bool:
+    """Whether ``model`` returns logits rather than the states in front of them (Llama 4's language model does)."""
+    return getattr(model, "lm_head", None) is head
+
+
+def _inner_models(model: Any) -> Iterator[nn.Module]:
+    if getattr(model, "base_model", None) is not None:
+        yield model.base_model
+    if hasattr(model, "get_decoder") and model.get_decoder() is not None:
+        yield model.get_decoder()
+    yield from (child for child in model.children() if isinstance(child, PreTrainedModel))

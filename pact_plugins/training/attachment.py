@@ -15,8 +15,9 @@ from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.responses import IGNORE_INDEX
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy
+from pact_plugins.modeling import Anatomy, LiveHead
 from pact_plugins.training.contributions import Addition, Contributions
+from pact_plugins.training.denominator import Denominator
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptBook
@@ -38,6 +39,7 @@ class Attachment:
         self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
         self._undo: list[Any] = []
         self._fused_head = FusedHeadWatch(anatomy.causal_lm)
+        self._denominator = Denominator(LiveHead(anatomy.causal_lm))
         self._step, self._micro_batch, self._micro_batches = 0, 0, 1
         self.receipts = ReceiptBook(contributions.ledgers())
         self.metrics = MetricMeans(contributions.counts())
@@ -74,7 +76,7 @@ class Attachment:
                 self._forward_pass.discard()
                 return result
             with self._detached_on_error():
-                addition = self._compute(labels)
+                addition = self._compute(self._next_micro_batch(labels))
             if addition is None:
                 return result
             extra = addition.values.sum() * _trainer_scale(trainer, addition, num_items_in_batch)
@@ -114,11 +116,16 @@ class Attachment:
             return None
         with self._detached_on_error():
             log_probs = getattr(output, "log_probs", None)
-            addition = self._compute(labels, log_probs=log_probs)
-            if addition is not None:
-                if log_probs is not None:
-                    self._fused_head.after_fused_forward()
-                _join(output, addition, kwargs.get("num_items_in_batch"))
+            batch = self._next_micro_batch(labels, log_probs)
+            addition = self._compute(batch)
+            if addition is not None and log_probs is not None:
+                self._fused_head.after_fused_forward()
+                _join_log_probs(output, addition)
+            elif addition is not None:
+                loss = _own_loss(output)
+                denominator = self._denominator.of(output, batch, kwargs.get("num_items_in_batch"))
+                self.receipts.adds_means = self._denominator.is_own is True
+                output.loss = loss + (addition.values.sum() / denominator).to(loss.device)
         return output
 
     @contextmanager
@@ -129,35 +136,36 @@ class Attachment:
             self.detach()
             raise
 
-    def _compute(self, labels: Tensor, *, log_probs: Tensor | None = None) -> Addition | None:
+    def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
         inputs, hidden_states, autocast = self._forward_pass.take()
         draw = Draw.at(self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size())
         self._micro_batch += 1
+        return MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure)
+
+    def _compute(self, batch: MicroBatch) -> Addition | None:
         # With several ranks, one without response tokens must still take part in the collectives of the others.
-        if not bool((labels != IGNORE_INDEX).any()) and not is_distributed():
+        if not bool((batch.labels != IGNORE_INDEX).any()) and not is_distributed():
             self.receipts.enter_idle()
             return None
-        batch = MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure)
         return self._contributions(batch, self.metrics, self.receipts)
 
 
-def _join(output: Any, addition: Addition, num_items_in_batch: Any) -> None:
-    """Add to the outputs in place, with the denominator of the trainer's own cross-entropy."""
-    log_probs = getattr(output, "log_probs", None)
-    if log_probs is not None:
-        # The trainer sums -log_probs and divides: what is added gets the denominator of the token's cross-entropy.
-        penalty = torch.zeros(log_probs.shape, dtype=torch.float32, device=log_probs.device)
-        index = (addition.responses.rows.to(penalty.device), addition.responses.columns.to(penalty.device))
-        output.log_probs = log_probs.float() - penalty.index_put(index, addition.values.to(penalty.device))
-        return
+def _join_log_probs(output: Any, addition: Addition) -> None:
+    """The trainer sums -log_probs and divides: what is added gets the denominator of the token's cross-entropy."""
+    log_probs = output.log_probs
+    penalty = torch.zeros(log_probs.shape, dtype=torch.float32, device=log_probs.device)
+    index = (addition.responses.rows.to(penalty.device), addition.responses.columns.to(penalty.device))
+    output.log_probs = log_probs.float() - penalty.index_put(index, addition.values.to(penalty.device))
+
+
+def _own_loss(output: Any) -> Tensor:
     loss = getattr(output, "loss", None)
     if loss is None:
         raise UnprotectedTrainingError(
             "the model returned neither a loss nor per-token log_probs, so there is nothing to add the term to; "
             "a custom loss computed outside the model is not protected"
         )
-    denominator = max(len(addition.responses), 1) if num_items_in_batch is None else num_items_in_batch
-    output.loss = loss + (addition.values.sum() / denominator).to(loss.device)
+    return loss
 
 
 def _trainer_scale(trainer: Any, addition: Addition, num_items_in_batch: Any) -> Any:

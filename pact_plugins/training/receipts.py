@@ -27,6 +27,8 @@ class ReceiptBook:
 
     def __init__(self, ledgers: Sequence[ReceiptLedger]) -> None:
         self._ledgers = {ledger.name: ledger for ledger in ledgers}
+        self.adds_means = False
+        """Whether the trainer adds up the means of micro-batches, instead of dividing by all labels of the step."""
 
     def __len__(self) -> int:
         return len(self._ledgers)
@@ -44,7 +46,7 @@ class ReceiptBook:
     def settle(self, *, loss_scale: float | None, exact: bool, suspects: str) -> None:
         """Settle every ledger; see ``ReceiptLedger.settle``. Every rank must call it."""
         for ledger in self._ledgers.values():
-            ledger.settle(loss_scale=loss_scale, exact=exact, suspects=suspects)
+            ledger.settle(loss_scale=loss_scale, exact=exact, suspects=suspects, adds_means=self.adds_means)
 
     @property
     def receipts(self) -> int:
@@ -103,13 +105,14 @@ class ReceiptLedger:
         """A micro-batch without a response token: nothing to protect, nothing to expect."""
         self._idle_micro_batches += 1
 
-    def settle(self, *, loss_scale: float | None, exact: bool, suspects: str) -> None:
+    def settle(self, *, loss_scale: float | None, exact: bool, suspects: str, adds_means: bool = False) -> None:
         """Check and close the entries of one optimizer step. Every rank must call it.
 
         Args:
             loss_scale: the factor that a gradient scaler puts on the loss; None where it is unknown.
             exact: check the size, or only that each gradient arrived.
             suspects: what may be at fault, for the message.
+            adds_means: each micro-batch brings the whole coefficient.
 
         Raises:
             UnprotectedTrainingError: a gradient is missing, differs between tokens, or has the wrong size.
@@ -125,6 +128,7 @@ class ReceiptLedger:
             total=_total(entries),
             tokens=sum(entry.tokens for entry in entries),
             labels=sum(entry.labels for entry in entries),
+            means=sum(entry.tokens > 0 for entry in entries) / world_size() if adds_means else 1.0 / world_size(),
         )
         if summary["silent"] or summary["missing"]:
             raise UnprotectedTrainingError(_nothing_arrived(self.name, bool(summary["silent"]), suspects))
@@ -154,7 +158,7 @@ class ReceiptLedger:
         if loss_scale is None or not math.isfinite(total):
             # An overflow under a gradient scaler: the scaler skips this step.
             return
-        expected = self._coefficient * loss_scale
+        expected = self._coefficient * loss_scale * summary["means"]
         lowest = expected * summary["tokens"] / max(summary["labels"], 1)
         if not lowest * (1 - _RELATIVE_TOLERANCE) <= total <= expected * (1 + _RELATIVE_TOLERANCE):
             raise UnprotectedTrainingError(
