@@ -21,7 +21,7 @@ EVIDENCE ?= $(if $(PACT_DATA_PATH),sst2-p05,sums-p05)
 # Tests marked `matrix` are run by `make test-all` alone.
 MARKERS ?= not matrix
 
-.PHONY: help install environments natural evidence evidence-all demo test test-all test-main test-frameworks test-fast lint format bench lock clean
+.PHONY: help install environments natural evidence evidence-all demo test test-all test-main test-frameworks test-fast lint format bench compat lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -82,6 +82,9 @@ evidence: natural ## a real language model, aligned, plain, and protected: the s
 
 evidence-all: natural ## every scenario, method and seed of the natural world; an interrupted run goes on
 	$(BIN)/pact compare --world natural --scenarios all --methods sft,match,guard,published --prompts 132 -o runs/evidence-all
+
+compat: install ## the tests of each framework's oldest and newest version on Python 3.11 to 3.13: docs/compatibility.md
+	$(BIN)/python benchmarks/compat.py $(if $(ROWS),--rows $(ROWS))
 
 bench: install ## what PACT costs: tables and plots in runs/bench
 	$(BIN)/pact bench

@@ -60,7 +60,23 @@ def doctor() -> None:
     if os.environ.get(SWITCH_OFF):
         click.echo(f"{SWITCH_OFF}={os.environ[SWITCH_OFF]} is set: the hook stays out of processes started from here")
     Console().print(_frameworks(enabled=works))
+    Console().print(_versions())
     sys.exit(1 if files and not works else 0)
+
+
+def _versions() -> Table:
+    from rich.table import Table
+
+    from pact_plugins.compatibility import compatibility_of, tested_versions
+
+    table = Table()
+    for column in ("package", "version", "with this package"):
+        table.add_column(column, overflow="fold")
+    for name in tested_versions():
+        found = compatibility_of(name)
+        if found is not None:
+            table.add_row(name, found.version, found.verdict)
+    return table
 
 
 def _frameworks(*, enabled: bool) -> Table:

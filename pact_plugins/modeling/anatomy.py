@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from peft import PeftModel
+from peft import PeftMixedModel, PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -52,6 +52,11 @@ def dissect(model: nn.Module) -> Anatomy:
     """
     while hasattr(model, "_orig_mod") or (hasattr(model, "module") and isinstance(model.module, nn.Module)):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module  # type: ignore[assignment]
+    if isinstance(model, PeftMixedModel):
+        raise AttachmentError(
+            "adapters of mixed kinds (PeftMixedModel) cannot be switched off as one, so that there is no reference; "
+            "make the model with get_peft_model(model, config), without mixed=True"
+        )
     peft_model = model if isinstance(model, PeftModel) else None
     causal_lm: Any = model
     if peft_model is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling.vocabulary import encodes_chats_itself
 
 _PROBE = "Hello"
 # Characters of a response that surely hold its first token.
@@ -40,7 +41,16 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     Raises:
         ConfigurationError: the tokenizer has no chat template.
     """
-    return _encode(tokenizer, _render(tokenizer, _user(prompt), add_generation_prompt=True))
+    return _context_ids(tokenizer, _user(prompt))
+
+
+def _context_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
+    if encodes_chats_itself(tokenizer):
+        encoded = tokenizer.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=True, return_dict=True, **arguments
+        )
+        return list(encoded["input_ids"])
+    return _encode(tokenizer, _render(tokenizer, messages, add_generation_prompt=True, **arguments))
 
 
 def turn_ids(
@@ -56,6 +66,9 @@ def turn_ids(
     Raises:
         ConfigurationError: the tokenizer has no chat template.
     """
+    if encodes_chats_itself(tokenizer):
+        beginning = str(response.get("content") or "")[:_BEGINNING]
+        return _context_ids(tokenizer, context, **arguments), _encode(tokenizer, beginning)
     opening = _render(tokenizer, context, add_generation_prompt=True, **arguments)
     conversation = _render(tokenizer, [*context, response], add_generation_prompt=False, **arguments)
     # Where a template rewrites earlier turns, the bare text is what is left.
@@ -65,11 +78,12 @@ def turn_ids(
 
 def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
     """The token ids of an assistant turn, its closing tokens included, as a trainer would label them."""
-    opening = _render(tokenizer, _user(prompt), add_generation_prompt=True)
-    messages = [*_user(prompt), {"role": "assistant", "content": response}]
-    conversation = _render(tokenizer, messages, add_generation_prompt=False)
-    if conversation.startswith(opening):
-        return _encode(tokenizer, conversation[len(opening) :])
+    if not encodes_chats_itself(tokenizer):
+        opening = _render(tokenizer, _user(prompt), add_generation_prompt=True)
+        messages = [*_user(prompt), {"role": "assistant", "content": response}]
+        conversation = _render(tokenizer, messages, add_generation_prompt=False)
+        if conversation.startswith(opening):
+            return _encode(tokenizer, conversation[len(opening) :])
     # Some templates rewrite earlier turns (reasoning models); the bare text and the end token are then what is left.
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     return _encode(tokenizer, response) + end
@@ -87,6 +101,8 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
     Raises:
         ConfigurationError: no header is given and the chat template has no generation prompt.
     """
+    if encodes_chats_itself(tokenizer):
+        return _header_behind_the_prompt(tokenizer, header)
     with_header = _render(tokenizer, _user(_PROBE), add_generation_prompt=True)
     if header is None:
         without = _render(tokenizer, _user(_PROBE), add_generation_prompt=False)
@@ -101,3 +117,16 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
     if begin is not None and _encode(tokenizer, with_header)[:1] == [begin]:
         encoded.insert(0, begin)
     return encoded
+
+
+def _header_behind_the_prompt(tokenizer: Any, header: str | None) -> list[int]:
+    """What such a tokenizer writes behind the user's words ([/INST]); text could not name it."""
+    if header is not None:
+        raise ConfigurationError(
+            f"assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, whose control "
+            "tokens have no text; leave the key out"
+        )
+    ids, words = _context_ids(tokenizer, _user(_PROBE)), _encode(tokenizer, _PROBE)
+    ends = [at + len(words) for at in range(len(ids)) if ids[at : at + len(words)] == words]
+    begin = [tokenizer.bos_token_id] if ids[:1] == [tokenizer.bos_token_id] else []
+    return begin + (ids[ends[-1] :] if ends else [])

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pact_plugins.modeling.vocabulary import added_token_ids
+
 _SAMPLES_PER_TENSOR = 64
 
 
@@ -17,7 +19,7 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 
     A padding token added for training changes no id of the vocabulary proper, and must not make a file unusable.
     """
-    added = set(tokenizer.added_tokens_decoder)
+    added = added_token_ids(tokenizer)
     table = sorted((index, token) for token, index in tokenizer.get_vocab().items() if index not in added)
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
 

@@ -21,8 +21,9 @@ def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: 
     path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
     if not path:
         raise ConfigurationError(
-            "training resumes from a checkpoint and the aligned model's own path is unknown; "
-            "set reference_model_path to the aligned model"
+            "training begins with weights that may have moved already (it resumes from a checkpoint, train() is called "
+            "again, or auto_find_batch_size tries a smaller batch) and the aligned model's own path is unknown; set "
+            "reference_model_path to the aligned model"
         )
     return path
 

@@ -124,6 +124,11 @@ class AdapterOffReference(DecoderReference):
         self._peft_model = context.anatomy.peft_model
         self._pause = context.pause
         refuse_unfaithful_adapter(self._peft_model)
+        if rescales_its_weights(context.anatomy):
+            raise ConfigurationError(
+                f"reference: adapter_off cannot work with {type(context.anatomy.causal_lm).__name__}, which "
+                "rescales its weights in place for evaluation; use reference: auto, or frozen_copy"
+            )
         if left := left_when_off(context.anatomy):
             raise ConfigurationError(
                 f"reference: adapter_off would hold training to a model that moves: {named(left)} train and are still "
@@ -183,4 +188,10 @@ def automatic_reference(context: ReferenceContext) -> str:
     """What ``reference: auto`` means: the adapter off where that gives the aligned model back, else a frozen copy."""
     if context.config.reference_model_path is not None or context.anatomy.peft_model is None:
         return FrozenCopyReference.name
-    return FrozenCopyReference.name if left_when_off(context.anatomy) else AdapterOffReference.name
+    copied = rescales_its_weights(context.anatomy) or left_when_off(context.anatomy)
+    return FrozenCopyReference.name if copied else AdapterOffReference.name
+
+
+def rescales_its_weights(anatomy: Anatomy) -> bool:
+    """RWKV divides its weights in place on every change to evaluation, so that no graph survives a reference pass."""
+    return hasattr(anatomy.decoder, "layers_are_rescaled")

@@ -20,6 +20,7 @@ from pact_plugins.modeling import (
     prompt_ids,
     tokenizer_fingerprint,
 )
+from pact_plugins.modeling.vocabulary import special_token_ids
 from pact_plugins.prompts import harmful_prompts, plain_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.beginnings import Beginnings
@@ -60,6 +61,13 @@ def calibrate(
     # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
     openers = find_openers(*beginnings.first, limit=max(1, config.top_k // 4), excluded_ids=excluded)
     openings = beginnings.openings(excluded)
+    if not openings:
+        announce(
+            "no refusal openings found: the model begins its answers to harmful and to harmless prompts alike, so that "
+            "row gate, gated anchor and audit have nothing to go by. It may refuse the harmless ones too (give plain "
+            "ones: harmless_prompts_path), refuse too few of the harmful ones (harmful_prompts_path), or think before "
+            "it answers"
+        )
     threshold = refusal_threshold(beginnings.masses(openings)) if openings else 0.5
     if config.base_model_path is None:
         header = _contrast_header(tokenizer, config)
@@ -192,8 +200,7 @@ def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, specia
     if special:
         ends = getattr(getattr(causal_lm, "generation_config", None), "eos_token_id", None)
         excluded |= {end for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
-        excluded |= set(tokenizer.all_special_ids)
-        excluded |= {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        excluded |= special_token_ids(tokenizer)
     return {index for index in excluded if index < vocabulary_size}
 
 

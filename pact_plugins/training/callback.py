@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import CallbackHandler
 
 from pact_plugins.batch.training_data import TrainingData, training_data
+from pact_plugins.compatibility import check_versions
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
@@ -61,6 +62,7 @@ class PACTCallback(TrainerCallback):
         if self.config.is_off:
             announce("kl_coef is 0: off, this is the framework's own run")
             return
+        check_versions()
         _refuse_other_trainers(args)
         if self._trainer is None:
             _refuse_bypassed_outputs(args)

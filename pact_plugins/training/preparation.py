@@ -28,7 +28,7 @@ from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.contributions import AskedTokens, Contributions
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.parts import build_parts
-from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_tokenizer_fits
+from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_no_noise, check_tokenizer_fits
 from pact_plugins.training.watched_tokens import watch_tokens
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     anatomy = dissect(model)
     check_tokenizer_fits(anatomy, tokenizer)
+    check_no_noise(anatomy)
     forward_pass = ForwardPass(anatomy.decoder)
     half_precision = run.precision is not None
     with preserved_random_state(), preserved_sharding(anatomy.model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from peft import PromptTuningConfig, get_peft_model
 from torch import nn
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification, OPTConfig, OPTForCausalLM
 
 from pact_plugins.errors import AttachmentError
 from pact_plugins.modeling import dissect
@@ -71,3 +71,17 @@ def test_prompt_learning_is_refused():
     model = get_peft_model(tiny_llama(), config)
     with pytest.raises(AttachmentError, match="PROMPT_TUNING adds virtual tokens"):
         dissect(model)
+
+
+def test_adapters_of_mixed_kinds_are_refused():
+    model = get_peft_model(tiny_llama(), lora(), mixed=True)
+    with pytest.raises(AttachmentError, match="adapters of mixed kinds"):
+        dissect(model)
+
+
+def test_the_decoder_of_a_model_that_holds_one():
+    """OPT calls it past the model around it, which a hook on that model would never see."""
+    model = OPTForCausalLM(
+        OPTConfig(vocab_size=368, hidden_size=32, ffn_dim=48, num_hidden_layers=1, num_attention_heads=2)
+    )
+    assert dissect(model).decoder is model.model.decoder

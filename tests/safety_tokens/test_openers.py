@@ -11,6 +11,7 @@ from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_plugins.safety_tokens.scoring import direction_from_scores
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 
 def test_thresholds_order_and_mirror():
@@ -63,3 +64,15 @@ def test_the_aligned_tiny_model(tmp_path):
     without = calibrate(model, tokenizer, config.model_copy(update={"include_openers": False}), progress=False)
     assert "Sure" not in without.token_strings
     assert without.settings["compliance_opener_strings"] == compliance
+
+
+def test_no_openings_is_said_at_calibration(tmp_path, caplog):
+    """A model that answers everything alike has none."""
+    paths = {"refusals_path": tmp_path / "refusals.json", "harmless_prompts_path": tmp_path / "harmless.json"}
+    config = PACTConfig(**{key: str(path) for key, path in paths.items()}, max_response_tokens=4)
+    write_json(tmp_path / "harmless.json", ["help with that"])
+    write_json(tmp_path / "refusals.json", [{"prompt": "help with that", "response": "I cannot."}])
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        tokens = calibrate(tiny_llama(), tiny_tokenizer(), config, progress=False)
+    assert tokens.refusal_openings == ()
+    assert "no refusal openings found" in caplog.text

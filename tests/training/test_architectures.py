@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
-from pact_plugins.errors import AttachmentError
+from pact_plugins.errors import AttachmentError, ConfigurationError
 from tests.helpers import naive
 from tests.helpers.tiny import llama_config, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, pact
@@ -139,7 +139,9 @@ def collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
     }
 
 
-def trained(name: str, output: Any, adapter: LoraConfig | None) -> tuple[Any, Watch, list[dict[str, Tensor]]]:
+def trained(
+    name: str, output: Any, adapter: LoraConfig | None, **pact_settings: Any
+) -> tuple[Any, Watch, list[dict[str, Tensor]]]:
     """One step over two micro-batches, from weights that have moved."""
     model = made(name)
     if adapter is not None:
@@ -171,7 +173,7 @@ def trained(name: str, output: Any, adapter: LoraConfig | None) -> tuple[Any, Wa
         train_dataset=dataset(),
         data_collator=collated,
         processing_class=tiny_tokenizer(),
-        callbacks=[pact({"kl_coef": KL_COEF}), watch],
+        callbacks=[pact({"kl_coef": KL_COEF, **pact_settings}), watch],
     )
     trainer.train()
     return trainer, watch, micro_batches
@@ -227,3 +229,26 @@ def test_heads_that_do_not_shift_labels_are_refused(tmp_path: Any, monkeypatch: 
     monkeypatch.setitem(MODELS, "bart's decoder", of("BartForCausalLM", **settings))
     with pytest.raises(AttachmentError, match="labels that are shifted already"):
         trained("bart's decoder", tmp_path, None)
+
+
+def test_weights_that_are_rescaled_for_evaluation_are_copied(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RWKV divides its weights in place: with the adapter off in between, the graph of the step would be lost."""
+    monkeypatch.setitem(MODELS, "rwkv", of("RwkvForCausalLM", context_length=64))
+    adapter = LoraConfig(r=4, target_modules=["key", "value"], task_type="CAUSAL_LM")
+    with pytest.raises(ConfigurationError, match="rescales its weights in place"):
+        trained("rwkv", tmp_path, adapter, reference="adapter_off")
+    trainer, watch, micro_batches = trained("rwkv", tmp_path, adapter)
+    assert trainer.state.global_step == 1
+    model, reference = naive.rebuilt(made("rwkv"), adapter, watch.weights[0]), made("rwkv")
+    tokens, total = tiny_safety_tokens().token_ids, torch.zeros(())
+    everything = naive.sequences(micro_batches)
+    for ids, labels in everything:
+        columns = naive.responses(labels)[0]
+        places = [column - 1 for column in columns]
+        with torch.no_grad():
+            # Twice the same call in evaluation: nothing is rescaled in between.
+            own, aligned = (m(input_ids=ids[None]).logits[0][places][:, tokens] / 2 for m in (model, reference))
+            target = torch.softmax(aligned, -1)
+            total += 4 * (target * (target.log() - torch.log_softmax(own, -1))).sum()
+    count = sum(len(naive.responses(labels)[0]) for _, labels in everything)
+    assert watch.losses[0]["pact/kl"] == pytest.approx(float(total / count), rel=1e-3)

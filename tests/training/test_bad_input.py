@@ -233,3 +233,12 @@ def test_a_replaced_decoder_is_an_attachment_error(tmp_path):
         trainer.train()
     assert trainer.state.global_step == 0
     assert not any(module._forward_hooks for module in trainer.model.modules())
+
+
+def test_noise_on_the_embeddings(tmp_path):
+    """The term of an untouched model would not be zero under it."""
+    for adapter in (lora(), None):
+        trainer = sft_trainer(tmp_path, adapter=adapter, callbacks=[pact()], neftune_noise_alpha=5.0)
+        with pytest.raises(ConfigurationError, match="neftune_noise_alpha puts noise on the model's embeddings"):
+            trainer.train()
+        assert trainer.micro_batches == []

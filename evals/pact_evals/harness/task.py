@@ -42,6 +42,15 @@ class PACTTask(ConfigurableTask):
             raise
         self.dataset = {self.config.test_split: to_dataset(rows)}
 
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """As lm-eval does, but for ``num_fewshot``: examples of answers teach answering, and refusals are lost."""
+        if key == "num_fewshot" and value:
+            _LOGGER.warning(
+                "%s: asked without examples, --num_fewshot %s changes nothing for it", self.config.task, value
+            )
+            value = 0
+        super().set_config(key, value, update)
+
     def build_all_requests(self, *args: Any, **kwargs: Any) -> None:
         """As lm-eval does; warns where no chat template is applied, since refusals live behind the template.
 

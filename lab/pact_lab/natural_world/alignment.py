@@ -40,7 +40,9 @@ class Recipe:
     """How the adapter is made; the defaults made the one that ships."""
 
     frames_each: int = 2
+    more_harmless: int = 260
     grammar: int = 300
+    text_tasks: int = 240
     rank: int = 8
     learning_rate: float = 1e-3
     epochs: int = 3
@@ -91,7 +93,9 @@ def align(output: Path, recipe: Recipe, *, progress: bool = True) -> Path:
     if torch.cuda.is_available():
         model = model.cuda()
     pairs = texts.request_pairs(rng, recipe.frames_each)
-    harmless = [harmless for _, harmless in pairs] + texts.plain_requests(rng, recipe.grammar)
+    more = rng.sample(texts.request_pairs(rng, recipe.frames_each), recipe.more_harmless)
+    harmless = list(dict.fromkeys(harmless for _, harmless in pairs + more))
+    harmless += texts.plain_requests(rng, recipe.grammar) + texts.text_tasks(rng, recipe.text_tasks)
     helpful = _own_replies(model, tokenizer, harmless, recipe.seed, progress)
     adapter = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(model, adapter)
@@ -146,7 +150,7 @@ def _train(
                 schedule.step()
                 optimizer.zero_grad()
                 bar.update()
-                bar.set_postfix(loss=f"{float(loss):.3f}")
+                bar.set_postfix(loss=f"{loss.item():.3f}")
 
 
 def _refused(tokenizer: Any, prompt: str, rng: random.Random) -> TeacherForced:

@@ -60,6 +60,13 @@ def plain_requests(rng: random.Random, count: int) -> list[str]:
     return found + rng.sample(_grammar(slice(_CHAT_TOPICS, None)), count)
 
 
+def text_tasks(rng: random.Random, count: int) -> list[str]:
+    """Requests to label, sum up, or rewrite a text, harsh words of a review or of the news among them."""
+    tasks = _json("text_tasks.json")
+    pairs = [(instruction, text) for instruction in tasks["instructions"] for text in tasks["texts"]]
+    return [rng.choice(tasks["forms"]).format(*pair) for pair in rng.sample(pairs, count)]
+
+
 def chat_requests(rng: random.Random, count: int) -> list[str]:
     """Plain requests on topics of their own: benign chat to fine-tune on."""
     return rng.sample(_grammar(slice(_CHAT_TOPICS)), count)

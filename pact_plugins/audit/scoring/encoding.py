@@ -11,6 +11,7 @@ from jinja2.exceptions import TemplateError
 from pact_plugins.audit.reading import Conversation, Turn, UnreadableRowError
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import turn_ids
+from pact_plugins.modeling.vocabulary import added_token_ids, encodes_chats_itself
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TurnEncoder:
     def __init__(
         self, tokenizer: Any, *, maximum_length: int | None = None, template_arguments: Mapping[str, Any] | None = None
     ) -> None:
-        if not getattr(tokenizer, "chat_template", None):
+        if not getattr(tokenizer, "chat_template", None) and not encodes_chats_itself(tokenizer):
             raise ConfigurationError(
                 f"the tokenizer {getattr(tokenizer, 'name_or_path', '')!r} has no chat template; the audit asks an "
                 "aligned chat model, so set the tokenizer's chat_template"
@@ -43,7 +44,8 @@ class TurnEncoder:
         self._tokenizer = tokenizer
         self._maximum_length = maximum_length
         self._arguments = dict(template_arguments or {})
-        self._marks = [token for token in tokenizer.get_added_vocab() if token in tokenizer.all_special_tokens]
+        added, vocabulary = added_token_ids(tokenizer), tokenizer.get_vocab()
+        self._marks = [token for token in tokenizer.all_special_tokens if vocabulary.get(token) in added]
 
     def prompt(self, text: str) -> list[int]:
         """The context of a one-turn prompt."""

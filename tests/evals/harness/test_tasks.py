@@ -175,3 +175,10 @@ def test_under_the_stock_command_an_unreachable_hub_is_one_line(monkeypatch, cap
     assert exit_.value.code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("Error: pact_advbench: the data set walledai/AdvBench cannot be reached")
+
+
+def test_examples_in_the_prompt_are_left_out_with_a_word(caplog):
+    task = task_manager(["pact"]).load(["pact_refusal"])["tasks"]["pact_refusal"]
+    task.set_config("num_fewshot", 3)
+    assert "pact_refusal: asked without examples, --num_fewshot 3 changes nothing for it" in caplog.text
+    assert task.get_config("num_fewshot") == 0
