@@ -60,7 +60,7 @@ def compatibility_of(distribution: str) -> Compatibility | None:
         installed = version(distribution)
     except PackageNotFoundError:
         return None
-    tested = tested_versions().get(distribution, {})
+    tested = known_versions().get(distribution, {})
     unmet = next(
         (
             f"{wanted.name}{wanted.specifier}"
@@ -80,7 +80,7 @@ def check_versions() -> None:
         ConfigurationError: a version that the package's requirements exclude.
     """
     untested = []
-    for distribution in tested_versions():
+    for distribution in known_versions():
         if distribution.replace("-", "_") not in sys.modules:
             continue
         found = compatibility_of(distribution)
@@ -97,7 +97,7 @@ def check_versions() -> None:
 
 
 @cache
-def tested_versions() -> dict[str, dict[str, str]]:
+def known_versions() -> dict[str, dict[str, str]]:
     """By distribution: ``oldest`` and ``newest``."""
     text = files(__package__).joinpath("tested_versions.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
@@ -109,6 +109,15 @@ def _requirements() -> list[Requirement]:
         return [Requirement(line) for line in requires("pact-plugins") or ()]
     except PackageNotFoundError:
         return []
+
+
+def extra_that_brings(module: str) -> str | None:
+    """The extra of the package whose own requirement is the distribution of that module ("lm_eval": "eval")."""
+    for wanted in _requirements():
+        named = str(wanted.marker or "").removeprefix("extra == ").strip("\"'")
+        if named and wanted.name.replace("-", "_") == module.partition(".")[0]:
+            return named
+    return None
 
 
 def _minor(text: str) -> tuple[int, ...]:

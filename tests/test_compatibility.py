@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from pact_plugins import compatibility
-from pact_plugins.compatibility import Compatibility, check_versions, compatibility_of, tested_versions
+from pact_plugins.compatibility import (
+    Compatibility,
+    check_versions,
+    compatibility_of,
+    extra_that_brings,
+    known_versions,
+)
 from pact_plugins.errors import ConfigurationError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -32,7 +38,7 @@ def test_the_table_and_the_guard_are_the_results(matrix):
     results = json.loads((CHECKOUT / "benchmarks" / "results" / "compat.json").read_text())
     page = (CHECKOUT / "docs" / "compatibility.md").read_text()
     assert matrix["table"](results) in page
-    assert tested_versions() == matrix["tested"](results)
+    assert known_versions() == matrix["tested"](results)
     pythons = {(row["framework"], row["python"]) for row in results.values() if matrix["is_green"](row)}
     assert {("trl", "3.11"), ("trl", "3.13"), ("axolotl", "3.13"), ("llamafactory", "3.13")} <= pythons
 
@@ -85,3 +91,11 @@ def test_a_version_that_is_known_not_to_work_is_refused(monkeypatch):
     monkeypatch.setattr(compatibility, "version", lambda name: "4.40.0" if name == "transformers" else version(name))
     with pytest.raises(ConfigurationError, match=r"transformers 4\.40\.0 does not work with this package; install tra"):
         check_versions()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("lm_eval.api", "eval"), ("trl", "trl"), ("axolotl", "axolotl"), ("torch", None), ("os", None)],
+)
+def test_the_extra_that_brings_a_module(module, extra):
+    assert extra_that_brings(module) == extra

@@ -67,12 +67,12 @@ def doctor() -> None:
 def _versions() -> Table:
     from rich.table import Table
 
-    from pact_plugins.compatibility import compatibility_of, tested_versions
+    from pact_plugins.compatibility import compatibility_of, known_versions
 
     table = Table()
     for column in ("package", "version", "with this package"):
         table.add_column(column, overflow="fold")
-    for name in tested_versions():
+    for name in known_versions():
         found = compatibility_of(name)
         if found is not None:
             table.add_row(name, found.version, found.verdict)

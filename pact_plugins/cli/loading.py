@@ -15,11 +15,13 @@ def load_model(path: str, *, device: str, dtype: str = "auto", revision: str | N
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from pact_plugins.modeling.loading import why_not_loaded
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, revision=revision)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"MODEL: {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ConfigurationError(f"MODEL: {path} cannot be loaded: {why_not_loaded(path, error)}") from error
     try:
         return model.to(device).eval(), tokenizer
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that it lacks

@@ -25,3 +25,11 @@ def main() -> None:
     except PACTError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        from pact_plugins.compatibility import extra_that_brings
+
+        extra = extra_that_brings(error.name or "")
+        if extra is None:
+            raise
+        click.echo(f"Error: {error}; this command needs: pip install 'pact-plugins[{extra}]'", err=True)
+        sys.exit(2)

@@ -1,12 +1,21 @@
-"""Loading a second model beside one that an engine has sharded."""
+"""Loading models: one line where one cannot be had, a second one beside one that an engine has sharded."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _RAM_EFFICIENT = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+
+
+def why_not_loaded(name: str, error: Exception) -> str:
+    """One line; a path that leads nowhere is called so, and not a wrong name of the hub."""
+    is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if is_path and not Path(name).expanduser().exists():
+        return "no such folder"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from torch import nn
 from pact_plugins.contracts.reference import ReferenceContext, ReferenceSettings
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy, dissect, preserved_random_state, whole_on_every_rank
+from pact_plugins.modeling.loading import why_not_loaded
 
 
 def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: bool) -> str | None:
@@ -41,7 +42,8 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
         with preserved_random_state(), whole_on_every_rank():
             model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {error}") from error
+        reason = why_not_loaded(path, error)
+        raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {reason}") from error
     return dissect(nn.Module.to(model, own.device).eval())
 
 

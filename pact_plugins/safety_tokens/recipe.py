@@ -20,6 +20,7 @@ from pact_plugins.modeling import (
     prompt_ids,
     tokenizer_fingerprint,
 )
+from pact_plugins.modeling.loading import why_not_loaded
 from pact_plugins.modeling.vocabulary import special_token_ids
 from pact_plugins.prompts import harmful_prompts, plain_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
@@ -180,7 +181,7 @@ def _base_view(
         with preserved_random_state():
             base = AutoModelForCausalLM.from_pretrained(config.base_model_path, dtype=dtype)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = why_not_loaded(config.base_model_path, error)
         raise ConfigurationError(f"base_model_path: {config.base_model_path} cannot be loaded: {reason}") from error
     if tokenizer_fingerprint(base_tokenizer) != tokenizer_fingerprint(tokenizer):
         raise SafetyTokensError(

@@ -61,6 +61,8 @@ class ClassifierJudge(Judge):
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
+            from pact_plugins.modeling.loading import why_not_loaded
+
             device = self.device if self.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model_name, revision=self.requested_revision)
@@ -68,7 +70,7 @@ class ClassifierJudge(Judge):
                     self.model_name, revision=self.requested_revision, dtype=self.dtype
                 )
             except (OSError, ValueError) as error:
-                reason = str(error).splitlines()[0]
+                reason = why_not_loaded(self.model_name, error)
                 raise JudgeUnavailableError(
                     f"judge {self.name!r}: the model {self.model_name!r} cannot be loaded ({reason}); "
                     "give a local folder with --judge-model"

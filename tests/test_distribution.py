@@ -1,0 +1,101 @@
+"""Wheel and sdist: everything that the checkout holds, and a wheel that works away from it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.framework
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+HOMES = ("integrations/", "evals/", "lab/")
+
+
+def run(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
+    return subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    uv = Path(sys.executable).parent / "uv"
+    finished = run(uv, "build", "--quiet", "--out-dir", folder, CHECKOUT, cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """An environment with the wheel; the main one's packages, and not its checkout, stand behind it."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    uv = Path(sys.executable).parent / "uv"
+    for command in (
+        [uv, "venv", "--quiet", "--python", sys.executable, folder],
+        [uv, "pip", "install", "--quiet", "--no-deps", "--python", folder / "bin" / "python", *built.glob("*.whl")],
+    ):
+        finished = run(*command, cwd=folder.parent)
+        assert finished.returncode == 0, finished.stderr
+    site = run(folder / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder)
+    # A plain entry: .pth files of that folder, the editable checkout's among them, are not read.
+    (Path(site.stdout.strip()) / "main.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+def tracked():
+    listed = run("git", "ls-files", cwd=CHECKOUT)
+    if listed.returncode != 0:
+        pytest.skip("no git checkout")
+    return set(listed.stdout.split("\n")) - {""}
+
+
+def test_the_wheel_holds_every_file_of_every_package(built):
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packages = {name for name in tracked() if name.startswith(("pact_plugins/", *HOMES))}
+    inside = {name.removeprefix(next((home for home in HOMES if name.startswith(home)), "")) for name in packages}
+    assert inside - names == set()
+    extra = {name for name in names - inside if ".dist-info/" not in name}
+    assert extra == set()
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert {"pact_plugins/py.typed", "pact_lab/py.typed"} <= names
+
+
+def test_the_sdist_is_the_checkout(built):
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()} - {""}
+    assert tracked() - names == set()
+    # Untracked files of the checkout are the developer's own business.
+    assert "PKG-INFO" in names
+    assert not {name for name in names if name.startswith((".venv", ".import_linter", "runs/"))}
+
+
+def test_the_wheel_works_away_from_the_checkout(installed, tmp_path):
+    where = run(installed / "bin" / "python", "-c", "import pact_lab; print(pact_lab.__file__)", cwd=tmp_path)
+    assert str(installed) in where.stdout, where.stderr
+    doctor = run(installed / "bin" / "pact", "doctor", cwd=tmp_path)
+    assert doctor.returncode == 0, doctor.stderr
+    assert "tested" in doctor.stdout
+    help_page = run(installed / "bin" / "pact", "--help", cwd=tmp_path)
+    for command in ("demo", "eval", "audit", "train", "cache", "compare"):
+        assert command in help_page.stdout
+    rows = run(installed / "bin" / "pact", "eval", "/nowhere", "-o", "out", cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert rows.returncode == 2
+    assert "Traceback" not in rows.stderr
+
+
+@pytest.mark.matrix
+def test_the_demo_from_the_wheel(installed, tmp_path):
+    demo = run(installed / "bin" / "pact", "demo", "-o", "demo", cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert demo.returncode == 0, demo.stderr
+    assert (tmp_path / "demo" / "results.json").is_file()
