@@ -18,10 +18,13 @@ INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 # What `make evidence` trains on; sst2-p05 where PACT_DATA_PATH names the folder that holds it.
 EVIDENCE ?= $(if $(PACT_DATA_PATH),sst2-p05,sums-p05)
 
+# The torch that `make dist` tries the wheel with: on a machine without a GPU the one of the lock saves gigabytes.
+DIST_TORCH ?= $(shell grep -oE '^torch==[0-9.]+' requirements/trl.lock)
+
 # Tests marked `matrix` are run by `make test-all` alone.
 MARKERS ?= not matrix
 
-.PHONY: help install environments natural evidence evidence-all demo test test-all test-main test-frameworks test-fast lint format bench compat lock clean
+.PHONY: help install environments natural evidence evidence-all demo test test-all test-main test-frameworks test-fast lint format dist bench compat lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -85,6 +88,17 @@ evidence-all: natural ## every scenario, method and seed of the natural world; a
 
 compat: install ## the tests of each framework's oldest and newest version on Python 3.11 to 3.13: docs/compatibility.md
 	$(BIN)/python benchmarks/compat.py $(if $(ROWS),--rows $(ROWS))
+
+# TAG=v1.2.3, of a release, must be the version of pyproject.toml and head a section of the changelog.
+dist: install ## wheel and sdist in dist/, checked, and tried in an environment of their own
+	rm -rf dist
+	$(if $(TAG),grep -qx 'version = "$(TAG:v%=%)"' pyproject.toml || { echo "pyproject.toml has another version than $(TAG)" >&2; exit 1; })
+	$(if $(TAG),grep -q '^## \[$(TAG:v%=%)\]' CHANGELOG.md || { echo "CHANGELOG.md has no section [$(TAG:v%=%)]" >&2; exit 1; })
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv tool run --quiet --from twine twine check --strict dist/*
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venvs/dist
+	wheel=$$(echo dist/*.whl); $(BIN)/uv pip install --quiet --python .venvs/dist/bin/python "$$wheel[trl,eval]" $(DIST_TORCH)
+	cd .venvs/dist && bin/pact doctor && bin/pact demo -o demo
 
 bench: install ## what PACT costs: tables and plots in runs/bench
 	$(BIN)/pact bench

@@ -32,6 +32,8 @@ _TRL = "tests/training/test_gradients.py tests/training/test_receipts.py tests/t
 LOCKS = {
     "trl-oldest": ("trl", _TRL),
     "trl": ("trl", f"{_TRL} tests/training/test_architectures.py tests/evals/harness"),
+    # No lock: whatever the index has today.
+    "trl-latest": ("trl", f"{_TRL} tests/training/test_architectures.py tests/evals/harness"),
     "axolotl": ("axolotl", "tests/axolotl/test_equality.py tests/axolotl/test_refusals.py"),
     "llamafactory": ("llamafactory", "tests/llamafactory/test_training.py tests/llamafactory/test_losses.py"),
 }
@@ -122,6 +124,10 @@ def page(text: str, made: str) -> str:
 
 
 def _install(lock: str, interpreter: str, environment: Path) -> None:
+    if lock == "trl-latest":
+        _uv("venv", "--quiet", "--clear", "--python", interpreter, str(environment))
+        _uv("pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), "-e", ".[trl,eval,dev]")
+        return
     requirements = CHECKOUT / "requirements" / f"{lock}.lock"
     torch = re.findall(r"^torch==[0-9.]+", requirements.read_text(), re.MULTILINE)
     target = ["--quiet", "--python", str(environment / "bin" / "python")]
