@@ -18,9 +18,15 @@ from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.own_losses import refuse_own_loss
 from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, Run, prepare
-from pact_plugins.training.run_record import write_run_record
+from pact_plugins.training.run_record import (
+    Piece,
+    checkpoint_folder,
+    read_pieces,
+    write_pieces,
+    write_run_record,
+)
+from pact_plugins.training.trainers import refuse_bypassed_outputs, refuse_other_trainers, refuse_own_loss
 
 
 class PACTCallback(TrainerCallback):
@@ -52,20 +58,23 @@ class PACTCallback(TrainerCallback):
         self._trained: weakref.ref[Any] | None = None
         self._safety_tokens: SafetyTokens | None = None
         self._step_loss_scale: float | None = None
+        self._first_step, self._earlier = 1, list[Piece]()
+        self._began = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check everything, calibrate if need be, and attach."""
         self._detach()
+        self._began = True
         _take_first_place(self, inspect.currentframe())
         if self.config.is_off:
             announce("kl_coef is 0: off, this is the framework's own run")
             return
         check_versions()
-        _refuse_other_trainers(args)
+        refuse_other_trainers(args)
         if self._trainer is None:
-            _refuse_bypassed_outputs(args)
+            refuse_bypassed_outputs(args)
         elif self.config.weighs_rows:
             refuse_own_loss(self._trainer, self.config)
         model = kwargs["model"]
@@ -79,6 +88,7 @@ class PACTCallback(TrainerCallback):
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
+        self._first_step, self._earlier = state.global_step + 1, _earlier_pieces(args, state)
         self._preparation = prepare(model, tokenizer, self.config, run)
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
@@ -93,6 +103,11 @@ class PACTCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """The metrics that cost something are computed only in steps that will be logged."""
+        if not self._began and not self.config.is_off:
+            raise UnprotectedTrainingError(
+                "the callback was added after training had begun, so that nothing was checked or attached; give it to "
+                "the trainer before train()"
+            )
         if self._preparation is not None:
             # DeepSpeed steps inside backward() and may change its scale there: what counts is the one before.
             self._step_loss_scale = _loss_scale(kwargs.get("optimizer"))
@@ -123,6 +138,11 @@ class PACTCallback(TrainerCallback):
         if control.should_save or state.global_step % (self.config.reference_check_every or 1) == 0:
             self._check_reference(state.global_step)
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The checkpoint carries what was protected so far."""
+        if self._preparation is not None and is_main_process():
+            write_pieces(checkpoint_folder(args.output_dir, state.global_step), self._pieces(state))
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -148,7 +168,7 @@ class PACTCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Detach, and leave ``pact.json`` in the output folder."""
-        preparation = self._preparation
+        preparation, self._began = self._preparation, False
         self._check_reference(state.global_step)
         self._detach()
         if preparation is None:
@@ -161,7 +181,26 @@ class PACTCallback(TrainerCallback):
             )
         recorded = _recorded(preparation, training_data(kwargs.get("train_dataloader"))[0])
         if is_main_process() and args.output_dir:
+            recorded["pieces"] = self._pieces(state, preparation)
             write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, recorded)
+
+    def _pieces(self, state: TrainerState, preparation: Preparation | None = None) -> list[Piece]:
+        preparation = preparation or self._preparation
+        if preparation is None or state.global_step < self._first_step:
+            return self._earlier
+        ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
+        return [
+            *self._earlier,
+            Piece(
+                self._first_step,
+                state.global_step,
+                ledger.optimizer_steps,
+                ledger.receipts,
+                ledger.response_tokens,
+                None if tokens is None else tokens.fingerprint,
+                None if preparation.reference is None else preparation.reference.name,
+            ),
+        ]
 
     def _check_reference(self, step: int) -> None:
         if self._preparation is None or self._preparation.watch is None:
@@ -186,6 +225,17 @@ class PACTCallback(TrainerCallback):
         if self._preparation is not None:
             self._preparation.attachment.detach()
             self._preparation = None
+
+
+def _earlier_pieces(args: TrainingArguments, state: TrainerState) -> list[Piece]:
+    """Those of the checkpoint that training goes on from."""
+    if state.global_step == 0:
+        return []
+    named = args.resume_from_checkpoint
+    folders = [Path(named)] if isinstance(named, str) and Path(named).is_dir() else []
+    folders.append(checkpoint_folder(args.output_dir, state.global_step))
+    found = next((pieces for folder in folders if (pieces := read_pieces(folder))), [])
+    return [piece for piece in found if piece.last_step <= state.global_step]
 
 
 def _recorded(preparation: Preparation, data: TrainingData | None) -> dict[str, Any]:
@@ -216,40 +266,6 @@ def _take_first_place(callback: PACTCallback, frame: Any) -> None:
             handler.callbacks = [callback, *others]
             return
         frame = frame.f_back
-
-
-# TRL's trainers whose loss is not the cross-entropy of responses to be learnt, by the names of their settings.
-_OTHER_TRAINERS = (
-    *("DPO", "KTO", "ORPO", "CPO", "BCO", "GRPO", "RLOO", "PPO", "Reward", "PRM", "OnlineDPO", "XPO", "NashMD"),
-    *("GKD", "MiniLLM", "Distillation"),
-)
-
-
-def _refuse_other_trainers(args: TrainingArguments) -> None:
-    for kind in type(args).__mro__:
-        if kind.__name__.removesuffix("Config") in _OTHER_TRAINERS and kind.__module__.startswith("trl."):
-            raise ConfigurationError(
-                f"{kind.__name__} belongs to a trainer that does not simply learn responses (it prefers, rewards or "
-                "distils), so that a term on response tokens would push some away from the reference; PACT supports "
-                "supervised fine-tuning (SFTTrainer, Trainer)"
-            )
-
-
-def _refuse_bypassed_outputs(args: TrainingArguments) -> None:
-    """Settings under which trainers compute a loss outside the model, where outputs are not what is back-propagated."""
-    if getattr(args, "label_smoothing_factor", 0):
-        raise ConfigurationError(
-            "label_smoothing_factor > 0 makes the trainer compute its loss outside the model, where the term would not "
-            "reach it; set it to 0, or construct PACTCallback(config, trainer=trainer) and add it with "
-            "trainer.add_callback"
-        )
-    if getattr(args, "loss_type", "nll") == "dft":
-        raise ConfigurationError("loss_type='dft' weights each token's loss, the term's too; use loss_type='nll'")
-    if args.n_gpu > 1:
-        raise ConfigurationError(
-            f"{args.n_gpu} GPUs in one process (DataParallel) are not supported; start with accelerate launch or "
-            "torchrun, or show one GPU (CUDA_VISIBLE_DEVICES)"
-        )
 
 
 def _loss_scale(optimizer: Any) -> float | None:

@@ -92,7 +92,15 @@ class ReceiptLedger:
 
         Args:
             labels: how many labels the batch has, those in column 0 included; some trainers count these too.
+
+        Raises:
+            UnprotectedTrainingError: nothing that trains lies behind them.
         """
+        if not values.requires_grad:
+            raise UnprotectedTrainingError(
+                f"the {self.name} has no gradient, so that nothing which trains can be held by it: the model was "
+                "frozen, or its adapter merged, unloaded or switched off"
+            )
         receipt = _Receipt(tokens=values.numel(), labels=labels)
         self._open.append(receipt)
 

@@ -1,8 +1,14 @@
-"""``pact.json``: what protected a run, left in its output folder."""
+"""``pact.json``: what protected a run, left in its output folder.
+
+A run has pieces: from each start to the next kill. Every checkpoint carries those so far, so that ``pact.json`` speaks
+of the whole run and not of its last piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +20,69 @@ if TYPE_CHECKING:
     from pact_plugins.training.preparation import Preparation
 
 FILE_NAME = "pact.json"
+PIECES_FILE_NAME = "pact_pieces.json"
 # What stands there where nothing has said it.
 _NOT_ON = {"anchor": None, "gate_threshold": None, "gated_rows": None}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Optimizer steps that were protected without an interruption.
+
+    Attributes:
+        first_step, last_step: counted from 1, both included.
+        optimizer_steps: whose gradient was checked; fewer than the steps between where some were not.
+        gradient_receipts: gradients that arrived.
+        response_tokens: whose loss was added to.
+        safety_tokens: their fingerprint; None where the objective needs none.
+        reference: its name; None where no part asks one.
+    """
+
+    first_step: int
+    last_step: int
+    optimizer_steps: int
+    gradient_receipts: int
+    response_tokens: int
+    safety_tokens: str | None
+    reference: str | None
+
+
+def checkpoint_folder(output_dir: str | None, step: int) -> Path:
+    """Where the trainer keeps its checkpoint of that step."""
+    return Path(output_dir or ".") / f"checkpoint-{step}"
+
+
+def write_pieces(checkpoint: Path, pieces: Sequence[Piece]) -> None:
+    """Leave them in a checkpoint that the trainer has written."""
+    if checkpoint.is_dir():
+        write_json(checkpoint / PIECES_FILE_NAME, [asdict(piece) for piece in pieces])
+
+
+def read_pieces(checkpoint: Path) -> list[Piece]:
+    """Of a checkpoint; empty where it has none, or nobody can read them."""
+    try:
+        return pieces_from(json.loads((checkpoint / PIECES_FILE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+def pieces_from(values: Any) -> list[Piece]:
+    """From JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
+        raise ValueError("no list of pieces")
+    try:
+        return [Piece(**value) for value in values]
+    except TypeError as error:
+        raise ValueError(f"no list of pieces: {error}") from None
+
+
+def steps_of(pieces: Sequence[Piece]) -> set[int]:
+    """Every step that one of them covers."""
+    return {step for piece in pieces for step in range(piece.first_step, piece.last_step + 1)}
 
 
 def write_run_record(
@@ -28,9 +95,10 @@ def write_run_record(
     """Write ``pact.json`` into ``folder`` and return its path.
 
     Args:
-        recorded: what the parts of the loss and the reference say of the run.
+        recorded: what the parts of the loss and the reference say of the run, and its ``pieces``.
     """
-    ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
+    tokens = preparation.safety_tokens
+    pieces: list[Piece] = recorded["pieces"]
     logged = [entry for entry in log_history if any(key.startswith("pact/") for key in entry)]
     record = {
         "pact_plugins": version("pact-plugins"),
@@ -45,12 +113,13 @@ def write_run_record(
             "settings": dict(tokens.settings),
         },
         "reference": None if preparation.reference is None else preparation.reference.name,
-        "optimizer_steps_protected": ledger.optimizer_steps,
-        "gradient_receipts": ledger.receipts,
-        "response_tokens": ledger.response_tokens,
+        "optimizer_steps_protected": sum(piece.optimizer_steps for piece in pieces),
+        "gradient_receipts": sum(piece.gradient_receipts for piece in pieces),
+        "response_tokens": sum(piece.response_tokens for piece in pieces),
         "last_log": {key: value for key, value in logged[-1].items() if key.startswith("pact/")} if logged else {},
         **_NOT_ON,
         **recorded,
+        "pieces": [asdict(piece) for piece in pieces],
     }
     write_json(folder / FILE_NAME, record)
     return folder / FILE_NAME

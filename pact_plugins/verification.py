@@ -1,0 +1,136 @@
+"""Whether a run was protected throughout, read from what it left in its output folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pact_plugins.errors import PACTError
+from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.preparation import SAFETY_TOKENS_FILE
+from pact_plugins.training.run_record import FILE_NAME, Piece, pieces_from, read_pieces, steps_of
+
+_STATE = "trainer_state.json"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        protected_steps: optimizer steps of which a piece says that they were protected.
+        trained_steps: the highest step that any file in the folder speaks of.
+        pieces: from each start to the next kill.
+        problems: one sentence each; empty where the run was protected from its first step to its last.
+    """
+
+    protected_steps: int
+    trained_steps: int
+    pieces: Sequence[Piece]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.problems
+
+
+def verify(folder: Path) -> Verification:
+    """Look at ``pact.json``, the checkpoints' pieces, the trainer's log and the safety tokens of one output folder."""
+    problems: list[str] = []
+    record = _json(folder / FILE_NAME, problems) if (folder / FILE_NAME).is_file() else None
+    if record is not None:
+        pieces = _recorded_pieces(record, problems)
+    else:
+        pieces = max((read_pieces(path) for path in folder.glob("checkpoint-*")), key=_last_step, default=[])
+        problems.append(
+            f"there is no {FILE_NAME}: "
+            + ("the run has not come to its end" if pieces else "no run under PACT has ended in this folder")
+        )
+    files = [*sorted(folder.glob(f"checkpoint-*/{_STATE}")), *folder.glob(_STATE)]
+    states = [state for path in files if (state := _json(path, problems)) is not None]
+    trained = max([int(state.get("global_step", 0)) for state in states] + [_last_step(pieces)], default=0)
+    problems += _gaps(pieces, trained)
+    problems += _changes(pieces)
+    if record is not None:
+        problems += _foreign_tokens(folder, record)
+        problems += _silent_steps(states, record)
+    return Verification(len(steps_of(pieces)), trained, pieces, problems)
+
+
+def _json(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"{path} cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}")
+        return None
+    if not isinstance(value, dict):
+        problems.append(f"{path} is no JSON object")
+        return None
+    return value
+
+
+def _recorded_pieces(record: dict[str, Any], problems: list[str]) -> list[Piece]:
+    try:
+        return pieces_from(record.get("pieces"))
+    except ValueError as error:
+        problems.append(f"{FILE_NAME}: pieces: {error}; it was written by an older version, or by hand")
+        return []
+
+
+def _last_step(pieces: Sequence[Piece]) -> int:
+    return max((piece.last_step for piece in pieces), default=0)
+
+
+def _gaps(pieces: Sequence[Piece], trained: int) -> list[str]:
+    missing = sorted(set(range(1, trained + 1)) - steps_of(pieces))
+    found = []
+    if missing:
+        spans = ", ".join(f"{first} to {last}" if first < last else str(first) for first, last in _spans(missing))
+        found.append(f"steps {spans} of {trained} were trained without PACT, or nobody can tell")
+    for piece in pieces:
+        steps = piece.last_step - piece.first_step + 1
+        if piece.optimizer_steps < steps or (piece.gradient_receipts == 0 and piece.response_tokens > 0):
+            span = f"{piece.first_step} to {piece.last_step}"
+            found.append(f"of steps {span} only {piece.optimizer_steps} had their gradient checked")
+    return found
+
+
+def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+    return spans
+
+
+def _changes(pieces: Sequence[Piece]) -> list[str]:
+    fingerprints = sorted({str(piece.safety_tokens) for piece in pieces})
+    return [f"its pieces were held to different safety tokens ({', '.join(fingerprints)})"] if fingerprints[1:] else []
+
+
+def _foreign_tokens(folder: Path, record: dict[str, Any]) -> list[str]:
+    recorded, file = record.get("safety_tokens"), folder / SAFETY_TOKENS_FILE
+    if not isinstance(recorded, dict) or not file.is_file():
+        return []
+    try:
+        found, named = SafetyTokens.load(file).fingerprint, recorded.get("fingerprint")
+    except PACTError as error:
+        return [str(error)]
+    return (
+        [] if found == named else [f"{file.name} holds other safety tokens ({found}) than {FILE_NAME} names ({named})"]
+    )
+
+
+def _silent_steps(states: Sequence[dict[str, Any]], record: dict[str, Any]) -> list[str]:
+    """Steps whose line of the trainer's log lacks the term."""
+    if "pact/kl" not in record.get("last_log", {}):
+        return []
+    entries = [entry for state in states for entry in state.get("log_history", ()) if "loss" in entry]
+    silent = sorted({int(entry["step"]) for entry in entries if "pact/kl" not in entry and "step" in entry})
+    return [f"the log of step {step} says nothing of the term" for step in silent[:3]]

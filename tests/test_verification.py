@@ -1,0 +1,145 @@
+"""``pact verify``: real runs, whole, resumed, killed, and tampered with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pact_plugins.cli.verify import verify as command
+from pact_plugins.verification import verify
+from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
+from tests.helpers.trainers import pact, sft_trainer
+
+pytestmark = pytest.mark.framework
+
+
+class KilledError(Exception):
+    pass
+
+
+def trainer(folder, model_path, *, protected=True, stop_at=None):
+    from transformers import AutoModelForCausalLM, TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == stop_at:
+                raise KilledError
+
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    callbacks = [pact()] if protected else []
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
+    return sft_trainer(folder, model=model, callbacks=[*callbacks, Stop()], **settings)
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("aligned"), tiny_llama())
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory, model_path):
+    """Killed at step 3, resumed from 2, killed at 5, resumed from 4."""
+    folder = tmp_path_factory.mktemp("resumed") / "out"
+    for stop_at, checkpoint in ((3, None), (5, folder / "checkpoint-2")):
+        with pytest.raises(KilledError):
+            trainer(folder, model_path, stop_at=stop_at).train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    trainer(folder, model_path).train(resume_from_checkpoint=True)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, resumed):
+    """A copy to tamper with."""
+    return shutil.copytree(resumed, tmp_path / "out")
+
+
+def test_a_run_in_pieces_is_one_run(resumed, model_path, tmp_path):
+    whole = trainer(tmp_path / "whole", model_path)
+    whole.train()
+    wholes, pieces = (json.loads((folder / "pact.json").read_text()) for folder in (tmp_path / "whole", resumed))
+    for key in ("optimizer_steps_protected", "gradient_receipts", "response_tokens"):
+        assert pieces[key] == wholes[key]
+    assert wholes["optimizer_steps_protected"] == 6
+    assert [(piece["first_step"], piece["last_step"]) for piece in pieces["pieces"]] == [(1, 2), (3, 4), (5, 6)]
+    assert [(piece["first_step"], piece["last_step"]) for piece in wholes["pieces"]] == [(1, 6)]
+    found = verify(resumed)
+    assert (found.problems, found.protected_steps, found.trained_steps) == ([], 6, 6)
+
+
+def test_a_piece_without_the_callback_is_found(run, model_path):
+    shutil.rmtree(run / "checkpoint-6")
+    trainer(run, model_path, protected=False).train(resume_from_checkpoint=str(run / "checkpoint-4"))
+    (run / "pact.json").unlink()
+    (unfinished, gap) = verify(run).problems
+    assert "has not come to its end" in unfinished
+    assert gap == "steps 5 to 6 of 6 were trained without PACT, or nobody can tell"
+
+
+def test_a_start_without_the_callback_is_found(tmp_path, model_path):
+    with pytest.raises(KilledError):
+        trainer(tmp_path, model_path, protected=False, stop_at=3).train()
+    trainer(tmp_path, model_path).train(resume_from_checkpoint=True)
+    found = verify(tmp_path)
+    assert "steps 1 to 2 of 6 were trained without PACT, or nobody can tell" in found.problems
+    assert json.loads((tmp_path / "pact.json").read_text())["optimizer_steps_protected"] == 4
+
+
+def test_training_on_without_it_is_found(run):
+    state = json.loads((run / "checkpoint-6" / "trainer_state.json").read_text())
+    shutil.copytree(run / "checkpoint-6", run / "checkpoint-9")
+    state["global_step"] = 9
+    (run / "checkpoint-9" / "trainer_state.json").write_text(json.dumps(state))
+    assert verify(run).problems == ["steps 7 to 9 of 9 were trained without PACT, or nobody can tell"]
+
+
+def edited(run, name, edit):
+    value = json.loads((run / name).read_text())
+    edit(value)
+    (run / name).write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "problem"),
+    [
+        ("pact.json", lambda record: record.pop("pieces"), "pieces: no list of pieces"),
+        ("pact.json", lambda record: record["pieces"].pop(1), "steps 3 to 4 of 6 were trained without PACT"),
+        (
+            "pact.json",
+            lambda record: record["pieces"][0].update(optimizer_steps=1),
+            "only 1 had their gradient checked",
+        ),
+        ("pact.json", lambda record: record["pieces"][0].update(safety_tokens="x"), "held to different safety tokens"),
+        ("pact.json", lambda record: record["safety_tokens"].update(fingerprint="x"), "holds other safety tokens"),
+        (
+            "checkpoint-6/trainer_state.json",
+            lambda state: state["log_history"][1].pop("pact/kl"),
+            "the log of step 2 says nothing of the term",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(run, name, edit, problem):
+    edited(run, name, edit)
+    found = verify(run)
+    assert not found.is_protected
+    assert any(problem in line for line in found.problems), found.problems
+
+
+def test_a_damaged_record_and_other_tokens(run):
+    tiny_safety_tokens(seed=1).save(run / "pact_safety_tokens.safetensors")
+    assert any("holds other safety tokens" in problem for problem in verify(run).problems)
+    (run / "pact.json").write_text("{")
+    assert any("pact.json cannot be read" in problem for problem in verify(run).problems)
+
+
+def test_the_command(resumed, tmp_path):
+    whole = CliRunner().invoke(command, [str(resumed)])
+    assert (whole.exit_code, whole.output) == (0, "protected throughout: 6 of 6 optimizer steps, in 3 pieces\n")
+    machine = CliRunner().invoke(command, [str(resumed), "--json"])
+    assert json.loads(machine.output)["protected"] is True
+    nothing = CliRunner().invoke(command, [str(tmp_path)])
+    assert nothing.exit_code == 1
+    assert "no run under PACT has ended in this folder" in nothing.output
