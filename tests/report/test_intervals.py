@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from pact_plugins.audit import Rate, detection
 from pact_plugins.audit.scoring.threshold import choose_threshold, measure_threshold
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.report.intervals import paired_increase
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 132), (1, 132), (5, 10), (132, 132)])
@@ -83,3 +85,39 @@ def test_detection_against_counting():
     assert detection([0.1], [True], 0.5).auc is None
     with pytest.raises(ConfigurationError, match="1 scores, but 2 truths"):
         detection([0.1], [True, False], 0.5)
+
+
+def paired_rows(both, lost, gained, neither):
+    """Before and after."""
+    return (
+        [True] * both + [True] * lost + [False] * gained + [False] * neither,
+        [True] * both + [False] * lost + [True] * gained + [False] * neither,
+    )
+
+
+def test_newcombes_own_example():
+    """Of the paper: 36, 12, 2, 0 has the two-sided interval .0569 to .3404."""
+    before, after = paired_rows(36, 12, 2, 0)
+    found = paired_increase(after, before, confidence=0.975)
+    assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+
+
+@pytest.mark.parametrize("cells", [(0.05, 0.05, 0.1, 0.8), (0.02, 0.02, 0.02, 0.94), (0.4, 0.2, 0.3, 0.1)])
+def test_each_bound_of_a_paired_increase_is_exceeded_about_as_often_as_it_says(cells):
+    """Drawn counts, one-sided bounds of 95 %."""
+    rng = np.random.default_rng(0)
+    truth, above, below, draws = cells[2] - cells[1], 0, 0, 600
+    for counts in rng.multinomial(120, cells, size=draws):
+        found = paired_increase(*paired_rows(*counts.tolist()))
+        above += found.low > truth
+        below += found.high < truth
+    assert above / draws < 0.08
+    assert below / draws < 0.08
+
+
+def test_a_paired_increase_has_a_width_where_nothing_changed():
+    found = paired_increase([False] * 132, [False] * 132)
+    assert found.value == 0
+    assert -0.03 < found.low < 0 < found.high < 0.03
+    with pytest.raises(ValueError, match="paired rows"):
+        paired_increase([], [])
