@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from pact_plugins import plugins
+from pact_plugins.anchor.building import build_anchor
+from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.contracts import Part, PartContext, Reference, ReferenceContext
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce
@@ -23,13 +26,15 @@ from pact_plugins.modeling import (
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.choosing import build_reference
 from pact_plugins.reference.watch import ReferenceWatch
+from pact_plugins.row_gate.gate import RowGate
+from pact_plugins.row_gate.record import GatedRows
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.contributions import AskedTokens, Contributions
 from pact_plugins.training.forward_pass import ForwardPass
-from pact_plugins.training.parts import build_parts
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_no_noise, check_tokenizer_fits
-from pact_plugins.training.watched_tokens import watch_tokens
+from pact_plugins.training.term import Term
+from pact_plugins.training.watched_tokens import WatchedTokens, watch_tokens
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -127,7 +132,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
             run.precision,
             run.train_dataloader,
         )
-        parts = build_parts(part_context, watched)
+        parts = _build_parts(part_context, watched)
         anchored = config.anchor != "off" and aligned.path is None
         # Also where a frozen copy takes its place: the copy is taken with the adapter on.
         automatic = config.reference in ("auto", "cache") and config.reference_model_path is None
@@ -142,6 +147,34 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     announce(_summary(parts, reference))
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, reference, asked))
     return Preparation(attachment, watched.safety_tokens, reference, parts, watch)
+
+
+def _build_parts(context: PartContext, watched: WatchedTokens) -> list[Part]:
+    """The parts in the order in which their values are summed.
+
+    Raises:
+        ConfigurationError: a part cannot be built, or a plugin's builder gives something else.
+    """
+    config: PACTConfig = context.config
+    parts: list[Part] = []
+    if config.holds_tokens:
+        parts.append(Term(config, context.head, watched))
+    if config.gates_rows and watched.criterion is not None:
+        record = GatedRows(context.tokenizer, ContextRules.of(context.anatomy))
+        parts.append(RowGate(config, threshold=watched.criterion.threshold, head=context.head, gated_rows=record))
+    if config.anchor != "off":
+        parts.append(build_anchor(context, watched.criterion))
+    return [*parts, *(_of_plugin(name, context) for name in config.parts)]
+
+
+def _of_plugin(name: str, context: PartContext) -> Part:
+    part = plugins.parts()[name](replace(context, options=context.config.parts[name]))
+    if not isinstance(part, Part):
+        raise ConfigurationError(
+            f"parts: what {name} builds is a {type(part).__name__}, which is no subclass of "
+            "pact_plugins.contracts.Part; repair the plugin"
+        )
+    return part
 
 
 def _header_ids(tokenizer: Any, config: PACTConfig) -> list[int] | None:
