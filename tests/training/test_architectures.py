@@ -210,8 +210,17 @@ ROWS = [
 ]
 
 
+def _skip_where_it_fails_by_itself(name: str) -> None:
+    try:
+        made(name)(input_ids=torch.tensor([[5, 6, 7]]))
+    except AttributeError as error:
+        # Llama 4 with images in transformers 5.24.
+        pytest.skip(f"this transformers cannot run it: {error}")
+
+
 @pytest.mark.parametrize(("kind", "name"), ROWS)
 def test_an_accumulated_step_is_autograds(tmp_path: Any, kind: str, name: str) -> None:
+    _skip_where_it_fails_by_itself(name)
     targets = TARGETS.get(name, "all-linear")
     adapter = LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM") if kind == "lora" else None
     trainer, watch, micro_batches = trained(name, tmp_path, adapter)
