@@ -121,6 +121,27 @@ def bootstrap_interval(values: Values, samples: int, rng: np.random.Generator) -
     return Interval(float(kept.mean()), float(low), float(high), int(kept.size))
 
 
+def mean_interval(values: Values, samples: int, rng: np.random.Generator) -> Interval:
+    """Mean of `values` (rows,) and its 95 % interval: Wilson's where all are 0 or 1, else over resampled rows."""
+    kept = values[~np.isnan(values)]
+    if not kept.size or not _is_binary(kept):
+        return bootstrap_interval(values, samples, rng)
+    rate = Rate(int(kept.sum()), int(kept.size))
+    return Interval(rate.value, *rate.interval, rate.total)
+
+
+def difference_interval(after: Values, before: Values, samples: int, rng: np.random.Generator) -> Interval:
+    """Mean of `after` - `before`, paired (rows,), and its 95 % interval: Newcombe's where all are 0 or 1."""
+    kept = ~np.isnan(after - before)
+    if not kept.any() or not (_is_binary(after[kept]) and _is_binary(before[kept])):
+        return bootstrap_interval(after - before, samples, rng)
+    return paired_increase((before[kept] == 1).tolist(), (after[kept] == 1).tolist(), confidence=0.975)
+
+
+def _is_binary(values: Values) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
+
+
 @dataclass(frozen=True)
 class Figure:
     """Fractions over the seeds.

@@ -11,7 +11,7 @@ import pytest
 from pact_plugins.audit import Rate, detection
 from pact_plugins.audit.scoring.threshold import choose_threshold, measure_threshold
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.report.intervals import paired_increase
+from pact_plugins.report.intervals import difference_interval, mean_interval, paired_increase
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 132), (1, 132), (5, 10), (132, 132)])
@@ -121,3 +121,17 @@ def test_a_paired_increase_has_a_width_where_nothing_changed():
     assert -0.03 < found.low < 0 < found.high < 0.03
     with pytest.raises(ValueError, match="paired rows"):
         paired_increase([], [])
+
+
+def test_shares_have_a_width_at_their_ends_and_other_values_are_resampled():
+    rng = np.random.default_rng(0)
+    none = mean_interval(np.zeros(24), 200, rng)
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(Rate(0, 24).interval[1])
+    same = difference_interval(np.zeros(24), np.zeros(24), 200, rng)
+    assert same.low < 0 < same.high
+    scores = rng.normal(2.0, 1.0, size=400)
+    assert mean_interval(scores, 400, rng).low == pytest.approx(2.0 - 1.96 / 20, abs=0.06)
+    assert difference_interval(scores + 1, scores, 400, rng).value == pytest.approx(1.0)
+    assert mean_interval(np.array([1.0, np.nan, 1.0]), 200, rng).rows == 2
+    assert np.isnan(mean_interval(np.array([np.nan]), 200, rng).value)

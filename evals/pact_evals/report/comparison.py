@@ -1,7 +1,8 @@
-"""Paired comparison of models: means with bootstrap intervals over prompts, categories, changed verdicts.
+"""Paired comparison of models: means with intervals, categories, changed verdicts.
 
-Rows are paired by their id. An interval is the 2.5 % to 97.5 % range of the mean over resampled prompts; a difference
-resamples the pairs, so that what makes a prompt hard cancels out.
+Rows are paired by their id, so that what makes a prompt hard cancels out of a difference. Intervals are of 95 %:
+Wilson's for shares and Newcombe's for their paired differences, honest where no row or every row counts; the range over
+resampled prompts for anything else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from pact_evals.harness.evaluate import Sample
 from pact_evals.runs.store import ModelResult, RunError, TaskResult
-from pact_plugins.report.intervals import Interval, bootstrap_interval
+from pact_plugins.report.intervals import Interval, difference_interval, mean_interval
 
 _SHARES = {"refusal", "partial_refusal", "compliance", "unengaged", "empty", "score"}
 _VERDICTS = ("partial_refusal", "refusal", "compliance", "unengaged", "empty", "unscored", "refuse", "comply", "other")
@@ -143,11 +144,11 @@ def _metric_row(
         values = _values(model.tasks.get(task), metric)
         if not values:
             continue
-        means[model.label] = bootstrap_interval(np.array(list(values.values())), samples, rng)
+        means[model.label] = mean_interval(np.array(list(values.values())), samples, rng)
         shared = [name for name in values if name in reference]
         if model is not base and shared:
-            pairs = np.array([values[name] - reference[name] for name in shared])
-            differences[model.label] = bootstrap_interval(pairs, samples, rng)
+            after, before = (np.array([rows[name] for name in shared]) for rows in (values, reference))
+            differences[model.label] = difference_interval(after, before, samples, rng)
     return MetricRow(task, metric, better, means, differences)
 
 

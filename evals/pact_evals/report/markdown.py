@@ -12,7 +12,7 @@ def render_markdown(comparison: Comparison) -> str:
     parts = [
         "## Evaluation",
         "",
-        "Mean and 95 % interval (bootstrap over prompts). Differences are in percentage points over the same prompts.",
+        "Mean and 95 % interval (shares: Wilson; their differences: Newcombe, paired). Differences are in percentage points over the same prompts.",
         "",
         *_metric_table(comparison),
         "",
