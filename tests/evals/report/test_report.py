@@ -88,7 +88,7 @@ def test_all_files_are_written_and_escape_what_models_say(run, tmp_path):
     assert "49" not in html.split("Verdicts that changed")[1].split("How it was measured")[0]
     assert html.count("<svg") == 4  # overview, categories, two curves
     assert "keyword, revision 1 (cheap tier)" in html
-    assert "| pact_refusal | compliance ↓ | 0.0 % [0.0, 49.0] | 75.0 %" in markdown
+    assert "| pact_refusal | compliance ↓ | 0.0 % [0.0, 16.1] | 75.0 %" in markdown
     data = json.loads(plain)
     assert data["baseline"] == "aligned"
     assert len(data["changes"]) == 15
