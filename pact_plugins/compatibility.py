@@ -96,6 +96,15 @@ def check_versions() -> None:
         announce(f"outside the tested versions, watch the first steps: {', '.join(untested)}")
 
 
+def imported_versions() -> dict[str, str]:
+    """By distribution, of what this process has imported: libraries and framework."""
+    return {
+        distribution: version(distribution)
+        for distribution in known_versions()
+        if distribution.replace("-", "_") in sys.modules
+    }
+
+
 @cache
 def known_versions() -> dict[str, dict[str, str]]:
     """By distribution: ``oldest`` and ``newest``."""

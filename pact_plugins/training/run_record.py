@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pact_plugins.compatibility import imported_versions
 from pact_plugins.files import write_json
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def write_run_record(
     logged = [entry for entry in log_history if any(key.startswith("pact/") for key in entry)]
     record = {
         "pact_plugins": version("pact-plugins"),
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")},
+        "versions": imported_versions(),
         "config": config.model_dump(mode="json"),
         "safety_tokens": None
         if tokens is None

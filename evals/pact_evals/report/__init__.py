@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pact_evals.checking import Margins, check_models
 from pact_evals.report.comparison import compare
-from pact_evals.report.gathering import gather
 from pact_evals.report.html import render_html
 from pact_evals.report.markdown import render_markdown
 from pact_evals.report.model_card import render_model_index
 from pact_evals.report.training_log import read_logs
+from pact_evals.runs.gathering import gather
 from pact_plugins.files import write_json, write_text
 
 
@@ -39,11 +40,12 @@ def write_report(
     """
     models = gather(runs)
     comparison = compare(models, baseline=baseline, bootstrap_samples=bootstrap_samples, seed=seed)
+    check = check_models(models, Margins(), baseline=baseline)
     training = read_logs(models, logs or {})
     written = [output, output.with_suffix(".md"), output.with_suffix(".json")]
-    write_text(written[0], render_html(comparison, training))
+    write_text(written[0], render_html(comparison, training, check))
     write_text(written[1], render_markdown(comparison))
-    write_json(written[2], {**comparison.as_dict(), "training": training})
+    write_json(written[2], {**comparison.as_dict(), "training": training, "check": check.as_dict()})
     if model_card is not None:
         write_text(model_card, render_model_index(comparison))
         written.append(model_card)

@@ -73,6 +73,7 @@ class Comparison:
     harmful_compliance: dict[str, float] = field(default_factory=dict)
     utility: dict[str, float] = field(default_factory=dict)
     utility_name: str = ""
+    partial: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a mean over no row is null."""
@@ -113,6 +114,7 @@ def compare(
         harmful_compliance=_averages(metrics, _COMPLYING, higher_is_better=False),
         utility=utility,
         utility_name=utility_name,
+        partial={model.label: model.settings["limit"] for model in models if model.settings.get("limit") is not None},
     )
 
 

@@ -6,14 +6,20 @@ from pact_evals.report import words
 from pact_evals.report.comparison import Comparison
 from pact_plugins.report.markdown import cell, row
 
+_HOW_TO_READ = (
+    "Mean and 95 % interval (shares: Wilson; their differences: Newcombe, paired). Differences are in percentage "
+    "points over the same prompts."
+)
+
 
 def render_markdown(comparison: Comparison) -> str:
     """Tables of metrics and categories, the judges, and how to read the numbers."""
     parts = [
         "## Evaluation",
         "",
-        "Mean and 95 % interval (shares: Wilson; their differences: Newcombe, paired). Differences are in percentage points over the same prompts.",
+        _HOW_TO_READ,
         "",
+        *(line for sentence in words.partial_text(comparison) for line in (f"**{cell(sentence)}**", "")),
         *_metric_table(comparison),
         "",
         *_category_tables(comparison),
@@ -29,12 +35,14 @@ def render_markdown(comparison: Comparison) -> str:
 
 def _metric_table(comparison: Comparison) -> list[str]:
     others = [label for label in comparison.labels if label != comparison.baseline]
-    header = ["task", "metric", *comparison.labels, *(f"{label} − {comparison.baseline}" for label in others)]
+    header = ["task", "metric", "rows", *comparison.labels, *(f"{label} − {comparison.baseline}" for label in others)]
     lines = [row(header), row(["---"] * len(header))]
     for metric in comparison.metrics:
         means = [words.mean_text(metric, label) for label in comparison.labels]
         differences = (words.difference_text(metric, other) for other in others)
-        lines.append(row([metric.task, f"{metric.metric} {words.arrow(metric)}", *means, *differences]))
+        lines.append(
+            row([metric.task, f"{metric.metric} {words.arrow(metric)}", words.rows_text(metric), *means, *differences])
+        )
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pact_evals.report.comparison import MetricRow
+from pact_evals.report.comparison import Comparison, MetricRow
 from pact_plugins.report.intervals import Interval
 
 _IN_NATS = {"margin"}
@@ -13,6 +13,20 @@ _IN_NATS = {"margin"}
 def arrow(row: MetricRow) -> str:
     """Which direction is better."""
     return "↑" if row.higher_is_better else "↓"
+
+
+def rows_text(row: MetricRow) -> str:
+    """How many rows have a value: `132`, or `24 to 132` where the models differ."""
+    counts = sorted({interval.rows for interval in row.means.values()})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else ""
+
+
+def partial_text(comparison: Comparison) -> list[str]:
+    """One sentence for each model that was evaluated on a part of the rows."""
+    return [
+        f"{label} is a partial evaluation: the first {limit} rows of each task (--limit)."
+        for label, limit in comparison.partial.items()
+    ]
 
 
 def mean_text(row: MetricRow, label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_all_files_are_written_and_escape_what_models_say(run, tmp_path):
     assert "49" not in html.split("Verdicts that changed")[1].split("How it was measured")[0]
     assert html.count("<svg") == 4  # overview, categories, two curves
     assert "keyword, revision 1 (cheap tier)" in html
-    assert "| pact_refusal | compliance ↓ | 0.0 % [0.0, 16.1] | 75.0 %" in markdown
+    assert "| pact_refusal | compliance ↓ | 20 | 0.0 % [0.0, 16.1] | 75.0 %" in markdown
     data = json.loads(plain)
     assert data["baseline"] == "aligned"
     assert len(data["changes"]) == 15
@@ -130,3 +131,31 @@ def test_json_lines_are_a_training_log_too(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 1, "pact/kl": 0.5, "note": "x"}\n\n{"step": 2, "pact/kl": 0.25}\n', encoding="utf-8")
     assert read_curves(log) == {"pact/kl": [(1, 0.5), (2, 0.25)]}
+
+
+def test_a_partial_evaluation_is_called_so_and_is_no_model_index_entry(tmp_path):
+    models = [model("aligned", [0.0] * 20), replace(model("sft", [1.0] * 20), settings={"limit": 20})]
+    for entry in models:
+        save_model(tmp_path / "run", entry)
+    save_run(tmp_path / "run", tasks=["pact"], labels=["aligned", "sft"], versions={})
+    card = tmp_path / "card.yaml"
+    html, markdown, _, _ = write_report([tmp_path / "run"], tmp_path / "report.html", model_card=card)
+    for page in (html, markdown):
+        assert "sft is a partial evaluation: the first 20 rows of each task (--limit)." in page.read_text()
+    (entry,) = yaml.safe_load(card.read_text())["model-index"]
+    assert entry["name"] == "aligned"
+    assert entry["results"][0]["dataset"]["name"] == "pact_refusal (version 1, 20 rows)"
+
+
+def test_the_verdict_comes_first_and_no_model_hides_anothers_changes(tmp_path):
+    models = [model("aligned", [0.0] * 60), model("first", [1.0] * 60), model("second", [1.0] * 60)]
+    for entry in models:
+        save_model(tmp_path / "run", entry)
+    save_run(tmp_path / "run", tasks=["pact"], labels=[entry.label for entry in models], versions={})
+    html = write_report([tmp_path / "run"], tmp_path / "report.html")[0].read_text()
+    assert "Refusals lost" in html
+    assert html.index("Refusals lost") < html.index("All metrics")
+    assert "lost: second, pact_refusal: compliance 0.0 -&gt; 100.0 % of 60" in html
+    shown = html.split("Verdicts that changed")[1]
+    assert shown.count("<b>first: compliance</b>") == shown.count("<b>second: compliance</b>") == 40
+    assert "40 more are in the JSON file" in shown
