@@ -14,6 +14,13 @@ def test_guard():
     assert (config.gate_training_rows, config.anchor, config.anchor_size) == ("hard", "bundled", 64)
 
 
+def test_gate_and_anchor_without_the_term():
+    config = PACTConfig(preset="gate_anchor")
+    assert (config.coefficient, config.gate_training_rows, config.anchor) == (0, "hard", "bundled")
+    assert not config.is_off
+    assert not config.holds_tokens
+
+
 def test_published_is_the_papers_selection_and_objective():
     config = PACTConfig(preset="published")
     assert (config.objective, config.coefficient, config.include_openers) == ("published", 1.0, False)

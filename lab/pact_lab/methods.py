@@ -48,7 +48,7 @@ METHODS = (
     Method(
         "gate_anchor",
         "gate and anchor without match",
-        {"preset": "match", "kl_coef": 0, "gate_training_rows": "hard", "anchor": "bundled"},
+        {"preset": "gate_anchor"},
     ),
     Method("full_kl", "KL to the reference over the whole vocabulary", {"preset": "match", "objective": "full_kl"}),
     Method("asft", "anchored SFT, arXiv 2509.23753", {"preset": "match", "objective": "asft"}),
