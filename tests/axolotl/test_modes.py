@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from pact_lab.tiny_world import aligned_path
+from pact_plugins.verification import verify
+from tests.axolotl import runs
 from tests.axolotl.runs import LORA, PLUGIN, Run
 from tests.helpers import matrix
 
@@ -48,9 +51,22 @@ def is_protected(run: Run, reference: str, micro_batches: int = 1) -> None:
     assert run.log.count(f"PACT: {STEPS} optimizer steps protected, {STEPS * micro_batches} gradient receipts") == 1
     logged = [entry for entry in run.history if "pact/kl" in entry]
     assert len(logged) == STEPS
+    assert verify(run.output).problems == []
     # The term is zero where the model is still its reference, and not any more one step later.
     assert abs(logged[0]["pact/kl"]) < 1e-6
     assert logged[1]["pact/kl"] > 1e-6
+
+
+def test_a_resumed_run_is_one_run(trained: Callable[..., Run], pact: dict[str, Any]) -> None:
+    settings = {**pact, **LORA, "save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    first = trained("resumed", settings).succeeded()
+    (first.output / "pact.json").unlink()
+    again = {**runs.BASE, **settings, "max_steps": 3, "resume_from_checkpoint": "./out/checkpoint-1"}
+    (first.folder / "config.yml").write_text(yaml.safe_dump(again))
+    resumed = runs.in_fork(first.folder, runs.train).succeeded()
+    spans = [(piece["first_step"], piece["last_step"]) for piece in resumed.record["pieces"]]
+    assert spans == [(1, 1), (2, 3)]
+    assert verify(resumed.output).problems == []
 
 
 @pytest.mark.matrix

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from pact_lab import tiny_world
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.verification import verify
 from tests.helpers import matrix
 from tests.llamafactory import runs
 
@@ -134,6 +135,9 @@ def test_a_resumed_run_is_held_to_the_model_that_it_began_with(settings: dict[st
     resumed = runs.train(settings, **saving, max_steps=3)
     assert len(resumed.recorder.batches) == 1
     assert resumed.logged("pact/kl")[0] > 1e-6
+    spans = [(piece["first_step"], piece["last_step"]) for piece in resumed.record["pieces"]]
+    assert spans == [(1, 2), (3, 3)]
+    assert verify(Path(settings["output_dir"])).problems == []
 
 
 def test_the_callers_list_of_callbacks_stays_as_it_was(settings: dict[str, Any]) -> None:
