@@ -54,6 +54,9 @@ class PACTConfig(BaseModel):
     anchor_fraction: float = Field(
         0.25, gt=0, le=16, description="replies per micro-batch, as a share of its responses; at least one"
     )
+    anchor_every: int = Field(
+        1, ge=1, le=1000, description="anchor every so many optimizer steps, with so many times the weight"
+    )
     anchor_prompts_path: str | None = Field(
         None,
         description="JSON or JSONL rows with prompt and kind (harmful or harmless), instead of the bundled prompts",

@@ -13,7 +13,8 @@ from torch import Tensor
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.rotation import drawn_indices
 from pact_plugins.batch.chunked import reference_divergence
-from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.host import to_device
+from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.teacher_forcing import right_padded
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Contribution, Part, PartContext, ReferenceLogits
@@ -52,19 +53,27 @@ class Anchor(Part):
         self._decoder, self._head, self._pause = context.anatomy.decoder, context.head, context.pause
         self._tokenizer, self._replies = context.tokenizer, replies
         self.anchors, self._fraction, self.coefficient = replies.anchors, config.anchor_fraction, config.anchor_coef
+        self._every = config.anchor_every
 
     def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
-        """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token."""
-        divergence = self.divergence(batch)
-        return Contribution(divergence.mean().expand(len(batch.responses)), {"anchor_kl": divergence})
+        """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token.
 
-    def divergence(self, batch: MicroBatch) -> Tensor:
+        Every ``anchor_every``-th optimizer step, with that many times the weight: the expected gradient is the same.
+        """
+        draw = batch.draw.among(self._every)
+        if draw is None:
+            return Contribution(None, rests=True)
+        divergence = self.divergence(batch, draw)
+        values = divergence.mean().expand(len(batch.responses))
+        return Contribution(values, {"anchor_kl": divergence}, scale=self._every)
+
+    def divergence(self, batch: MicroBatch, draw: Draw) -> Tensor:
         """``KL(reference || model)`` over the vocabulary at each reply position of the drawn anchors: (P,) float32.
 
         The decoder runs as the trainer has set it: gradient checkpointing, dropout and precision are those of the
         batch itself.
         """
-        drawn = self._drawn(batch)
+        drawn = self._drawn(draw, batch.responses.count)
         sequences = [self.anchors.sequences[index] for index in drawn]
         device = next(self._decoder.parameters()).device
         input_ids, attention_mask = right_padded(sequences, device)
@@ -76,12 +85,12 @@ class Anchor(Part):
                 for row, sequence in enumerate(sequences)
             ]
         )
-        reference_states = torch.cat([self._replies.states[index] for index in drawn]).to(states.device)
+        reference_states = to_device(torch.cat([self._replies.states[index] for index in drawn]), states.device)
         return reference_divergence(self._head, self._replies.logits, states, reference_states)
 
-    def _drawn(self, batch: MicroBatch) -> list[int]:
-        count = min(max(1, round(self._fraction * batch.responses.count)), len(self.anchors))
-        return drawn_indices(batch.draw, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
+    def _drawn(self, draw: Draw, responses: int) -> list[int]:
+        count = min(max(1, round(self._fraction * responses)), len(self.anchors))
+        return drawn_indices(draw, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
 
     def summary(self) -> str:
         """How many replies of each kind, and which."""

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
-from pact_plugins.batch.responses import Responses, find_responses
+from pact_plugins.batch.host import on_host
+from pact_plugins.batch.responses import IGNORE_INDEX, Responses, find_responses
 from pact_plugins.errors import AttachmentError
 from pact_plugins.modeling import AutocastState
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The place of one micro-batch in the run: ``number`` counts the micro-batches of all ranks."""
+    """The place of one micro-batch in the run.
 
-    number: int
+    Attributes:
+        step: the optimizer step, from 0.
+        micro_batch: its number in the step, of ``micro_batches``.
+        rank: whose it is, of ``ranks``.
+    """
 
-    @classmethod
-    def at(cls, step: int, micro_batch: int, rank: int, *, micro_batches: int, ranks: int) -> Draw:
-        """The micro-batch ``micro_batch`` (of ``micro_batches``) of optimizer step ``step`` on rank ``rank``."""
-        return cls((step * micro_batches + micro_batch) * ranks + rank)
+    step: int
+    micro_batch: int = 0
+    rank: int = 0
+    micro_batches: int = 1
+    ranks: int = 1
+
+    @property
+    def number(self) -> int:
+        """Counts the micro-batches of all ranks, from 0."""
+        return (self.step * self.micro_batches + self.micro_batch) * self.ranks + self.rank
+
+    def among(self, every: int) -> Draw | None:
+        """Its place where only every ``every``-th optimizer step counts, the first included; None in the others."""
+        return replace(self, step=self.step // every) if self.step % every == 0 else None
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,11 @@ class MicroBatch:
                 f"{tuple(self.hidden_states.shape[:2])}; virtual tokens, or a sequence split over ranks, are not "
                 "supported"
             )
+
+    @cached_property
+    def label_count(self) -> int:
+        """Number of labels, those in column 0 included, which nothing predicts."""
+        return int((on_host(self.labels) != IGNORE_INDEX).sum())
 
     @cached_property
     def responses(self) -> Responses:

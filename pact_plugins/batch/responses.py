@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy
 import torch
 from torch import Tensor
+
+from pact_plugins.batch.host import Array, on_host, to_device
 
 IGNORE_INDEX = -100
 
@@ -15,6 +18,7 @@ class Responses:
     """The N response tokens of a batch, row by row, in order.
 
     Attributes:
+        on_host: (5, N) int64, the five below once more, in numpy: to be read without waiting for the device.
         rows: (N,) int64, the row of each token.
         columns: (N,) int64, the column whose hidden state predicts it: one before the token.
         positions: (N,) int64, its place in its own response, from 0.
@@ -22,26 +26,38 @@ class Responses:
         token_ids: (N,) int64, the token itself.
     """
 
+    on_host: Array
     rows: Tensor
     columns: Tensor
     positions: Tensor
     response_index: Tensor
     token_ids: Tensor
 
+    @classmethod
+    def of(cls, table: Array, device: torch.device) -> Responses:
+        """From the five as one (5, N) int64 array; the tensors are on ``device``."""
+        return cls(table, *to_device(table, device).unbind(0))
+
     def __len__(self) -> int:
-        return self.rows.numel()
+        return int(self.on_host.shape[1])
 
     @property
     def count(self) -> int:
         """Number of responses."""
-        return int(self.response_index[-1]) + 1 if len(self) else 0
+        return int(self.on_host[3, -1]) + 1 if len(self) else 0
+
+    @property
+    def first_places(self) -> Array:
+        """(number of responses,) int64: index into the N tokens of the first one of each response."""
+        index = self.on_host[3]
+        starts = numpy.ones(len(index), dtype=bool)
+        starts[1:] = index[1:] != index[:-1]
+        return starts.nonzero()[0]
 
     @property
     def first_tokens(self) -> Tensor:
-        """(number of responses,) int64: index into the N tokens of the first one of each response."""
-        starts = torch.ones_like(self.response_index, dtype=torch.bool)
-        starts[1:] = self.response_index[1:] != self.response_index[:-1]
-        return starts.nonzero()[:, 0]
+        """``first_places`` as a tensor beside the others."""
+        return to_device(self.first_places, self.rows.device)
 
     def select(self, hidden_states: Tensor) -> Tensor:
         """(B, L, hidden) -> (N, hidden): the states that predict the response tokens."""
@@ -59,20 +75,33 @@ def find_responses(labels: Tensor, position_ids: Tensor | None = None) -> Respon
         labels: (B, L) int64, -100 outside responses, not shifted.
         position_ids: (B, L) or (1, L); where they restart, a new packed sequence and so a new response begins.
     """
-    labelled = labels != IGNORE_INDEX
-    starts = labelled.clone()
+    targets = on_host(labels)
+    labelled = targets != IGNORE_INDEX
+    starts, predicted = labelled.copy(), labelled.copy()
     starts[:, 1:] &= ~labelled[:, :-1]
-    predicted = labelled.clone()
-    predicted[:, 0] = False
+    predicted[:, :1] = False
     if position_ids is not None and position_ids.dim() == 2 and position_ids.size(-1) == labels.size(-1):
-        restarts = torch.zeros_like(labelled)
-        restarts[:, 1:] = (position_ids[:, 1:] <= position_ids[:, :-1]).expand(labels.size(0), -1)
+        positions = on_host(position_ids)
+        restarts = numpy.zeros_like(labelled)
+        restarts[:, 1:] = positions[:, 1:] <= positions[:, :-1]
         starts |= labelled & restarts
         predicted &= ~restarts
-    rows, tokens = predicted.nonzero(as_tuple=True)
-    columns_all = torch.arange(labels.size(1), device=labels.device).expand_as(labels)
-    run_start = torch.where(starts, columns_all, 0).cummax(dim=1).values
-    positions = tokens - run_start[rows, tokens]
-    run_number = starts.flatten().cumsum(0).view_as(labels)[rows, tokens]
-    response_index = torch.unique_consecutive(run_number, return_inverse=True)[1]
-    return Responses(rows, tokens - 1, positions, response_index, labels[rows, tokens])
+    return Responses.of(_table(targets, starts, predicted), labels.device)
+
+
+def _table(targets: Array, starts: Array, predicted: Array) -> Array:
+    """The rows of ``Responses.on_host``.
+
+    Args:
+        targets: (B, L) labels.
+        starts: (B, L) where a run of labels begins.
+        predicted: (B, L) labels that something of their own sequence predicts.
+    """
+    rows, tokens = predicted.nonzero()
+    places = numpy.arange(targets.shape[1])
+    run_start = numpy.maximum.accumulate(numpy.where(starts, places, 0), axis=1)
+    run_number = starts.ravel().cumsum().reshape(targets.shape)[rows, tokens]
+    changes = numpy.zeros(len(rows), dtype=numpy.int64)
+    changes[1:] = run_number[1:] != run_number[:-1]
+    table = (rows, tokens - 1, tokens - run_start[rows, tokens], changes.cumsum(), targets[rows, tokens])
+    return numpy.stack([numpy.asarray(row, dtype=numpy.int64) for row in table])

@@ -12,14 +12,13 @@ import numpy
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.host import Array, on_host, to_device
 from pact_plugins.batch.responses import IGNORE_INDEX, Responses
 from pact_plugins.modeling import Anatomy
 
 _NOT_TEXT = ("inputs_embeds", "pixel_values", "image", "video", "audio", "input_features")
 _ATTENTION_BY_POSITIONS = ("flash", "kernels-community/flash")
 _RELATIVE_POSITION_MODULES = ("rotary", "alibi")
-
-Array = numpy.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -103,17 +102,21 @@ def split_sequences(inputs: Mapping[str, Any], labels: Tensor, rules: ContextRul
         None where a sequence cannot be taken out of its row: it sees its neighbours, stands at a place that matters, or
         is not of text alone.
     """
-    input_ids = inputs.get("input_ids")
-    if input_ids is None or input_ids.shape != labels.shape or _holds_other_than_text(inputs):
+    return _split(inputs, _narrow(labels), rules)
+
+
+def _split(inputs: Mapping[str, Any], targets: Array, rules: ContextRules) -> list[TokenSequence] | None:
+    """``split_sequences`` with the labels on the host: (B, L) int32."""
+    input_ids, shape = inputs.get("input_ids"), targets.shape
+    if input_ids is None or tuple(input_ids.shape) != shape or _holds_other_than_text(inputs):
         return None
-    shape = tuple(labels.shape)
     positions = _positions(inputs.get("position_ids"), shape)
     changes = _mask_changes(inputs.get("attention_mask"), positions, shape, rules)
     if positions is None or changes is None:
         return None
     starts = numpy.ones(shape, dtype=bool)
     starts[:, 1:] = changes | (positions[:, 1:] <= positions[:, :-1])
-    ids, targets = _narrow(input_ids), _narrow(labels)
+    ids = _narrow(input_ids)
     found = []
     for row, begin, end in _spans(starts, targets):
         first = positions[row, begin]
@@ -129,11 +132,11 @@ def _holds_other_than_text(inputs: Mapping[str, Any]) -> bool:
     if any(value is not None and name.startswith(_NOT_TEXT) for name, value in inputs.items()):
         return True
     types = inputs.get("token_type_ids")
-    return types is not None and bool(types.any())
+    return types is not None and bool(on_host(types).any())
 
 
 def _narrow(tensor: Tensor) -> Array:
-    return tensor.detach().to("cpu", torch.int32).numpy()
+    return on_host(tensor).astype(numpy.int32, copy=False)
 
 
 def _positions(position_ids: Any, shape: tuple[int, ...]) -> Array | None:
@@ -202,7 +205,9 @@ def sequence_batch(sequences: Sequence[TokenSequence], indices: Sequence[int], d
         length = len(sequences[index])
         input_ids[row, :length] = sequences[index].input_ids
         labels[row, :length] = sequences[index].labels
-    return SequenceBatch(tuple(indices), torch.from_numpy(input_ids).to(device), torch.from_numpy(labels).to(device))
+    return SequenceBatch(
+        tuple(indices), to_device(input_ids, torch.device(device)), to_device(labels, torch.device(device))
+    )
 
 
 def group_by_length(lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
@@ -246,10 +251,10 @@ def sequences_of(inputs: Mapping[str, Any], responses: Responses, rules: Context
     input_ids = inputs.get("input_ids")
     if input_ids is None:
         return None
-    found = torch.stack((responses.rows, responses.columns + 1, responses.token_ids)).cpu()
-    labels = torch.full(input_ids.shape, IGNORE_INDEX)
-    labels[found[0], found[1]] = found[2]
-    sequences = split_sequences(inputs, labels, rules)
+    rows, columns, _, _, token_ids = responses.on_host
+    labels = numpy.full(tuple(input_ids.shape), IGNORE_INDEX, dtype=numpy.int32)
+    labels[rows, columns + 1] = token_ids
+    sequences = _split(inputs, labels, rules)
     if sequences is None or sum(sequence.response_tokens for sequence in sequences) != len(responses):
         return None
     return sequences

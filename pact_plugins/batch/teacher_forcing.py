@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pact_plugins.batch.host import to_device
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.modeling import OutputHead, evaluation_mode
 
@@ -93,7 +95,9 @@ def right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tu
     """``input_ids`` and ``attention_mask`` of context and response without its last token: (B, longest) int64 each."""
     # The last response token predicts nothing that is scored; padding with any id is masked.
     rows = [[*sequence.context_ids, *sequence.response_ids][:-1] for sequence in sequences]
-    width = max(map(len, rows))
-    input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-    attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    table = numpy.zeros((2, len(rows), max(map(len, rows))), dtype=numpy.int64)
+    for number, row in enumerate(rows):
+        table[0, number, : len(row)] = row
+        table[1, number, : len(row)] = 1
+    input_ids, attention_mask = to_device(table, device).unbind(0)
     return input_ids, attention_mask

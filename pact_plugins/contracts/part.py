@@ -51,15 +51,19 @@ class Contribution:
     """What a part says of one micro-batch.
 
     Attributes:
-        values: (N,) per response token, with gradient; ``coefficient * values`` joins the summed per-token loss, with
-            the denominator of the trainer's own cross-entropy. None where the part only watches.
+        values: (N,) per response token, with gradient; ``coefficient * scale * values`` joins the summed per-token
+            loss, with the denominator of the trainer's own cross-entropy. None where the part only watches, or rests.
         metrics: tensors of values of equal weight, whose mean is logged as ``pact/<name>``.
         counts: numbers whose sum is logged as ``pact/<name>``.
+        scale: a factor that is the same in all micro-batches of an optimizer step.
+        rests: that a part which adds to the loss adds nothing here is as it should be.
     """
 
     values: Tensor | None
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    scale: float = 1.0
+    rests: bool = False
 
 
 class Part(ABC):

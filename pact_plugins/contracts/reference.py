@@ -63,7 +63,7 @@ class ReferenceLogits:
         prompt_free: (N, |S|) float32 logits given the assistant header alone, or None.
         safety_mass: (M,) float32 probability mass on S, or None.
         refusal_mass: (number of responses,) float32 probability that the reference's own reply begins as a
-            refusal does, or None.
+            refusal does, or None. On the host: what it decides is bookkeeping.
     """
 
     full: Tensor

@@ -117,9 +117,10 @@ def published_positive(
 ) -> Tensor:
     """``published`` with both softmaxes over the tokens of positive weight only; same arguments and errors."""
     mixed = mixed_reference(train_logits, reference_logits, prompt_free_logits, positions, gate=gate)
-    positive = weights > 0
-    target = weighted_target(mixed[:, positive], weights[positive], temperature=temperature)
-    return divergence_from(train_logits[:, positive], target, temperature=temperature)
+    # Indexing with a mask would wait for the device; minus infinity is as good as not being there.
+    absent = weights <= 0
+    target = weighted_target(mixed, weights, temperature=temperature)
+    return divergence_from(train_logits.float().masked_fill(absent, -torch.inf), target, temperature=temperature)
 
 
 def mixed_reference(
@@ -145,7 +146,8 @@ def weighted_target(logits: Tensor, weights: Tensor, *, temperature: float) -> T
 
     Computed in log space, so that a target which underflows in float32 is still normalised exactly.
     """
-    if not bool((weights > 0).any()):
+    # On a device the look would wait for it; whoever trains has looked before (``watch_tokens``).
+    if weights.device.type == "cpu" and not bool((weights > 0).any()):
         raise ValueError("no safety token has a positive weight: this objective has no target")
     log_weights = weights.float().clamp(min=0).log()
     return torch.log_softmax(logits.float() / temperature + log_weights, dim=-1)

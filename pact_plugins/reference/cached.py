@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.host import to_device
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, group_by_length, sequences_of
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts.reference import (
@@ -118,7 +119,7 @@ class CachedReference(Reference):
         self._at_start = None
 
     def fill_with(self, sequences: Callable[[], Iterable[TokenSequence]]) -> None:
-        """Compute what the cache lacks of ``sequences``, this rank's share, which are read twice."""
+        """Compute what the cache lacks of ``sequences``, this rank's share; too many to be held are read twice."""
         assert self._at_start is not None, "training has begun"
         autocast = self._build_autocast()
         question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.refusals, autocast)
@@ -136,7 +137,7 @@ class CachedReference(Reference):
         sequences = sequences_of(request.decoder_inputs, request.responses, self._rules)
         places = None if sequences is None else self._places(sequences, request)
         missing = [] if places is None else [index for index, place in enumerate(places) if place is None]
-        lacking = len(missing) if sequences is not None else max(len(request.responses.first_tokens), 1)
+        lacking = len(missing) if sequences is not None else max(request.responses.count, 1)
         self.misses += lacking
         self.hits += 0 if places is None else len(places) - len(missing)
         if self._in_step and not summed([float(lacking)])[0]:
@@ -163,9 +164,11 @@ class CachedReference(Reference):
 
     def _answer(self, values: _Values, request: ReferenceRequest) -> ReferenceLogits:
         device = request.responses.rows.device
-        full, prompt_free, masses = (None if value is None else value.to(device) for value in values)
+        full, prompt_free, masses = values
         assert full is not None
-        return ReferenceLogits(full, prompt_free, None, masses)
+        # The masses stay: which responses are gated is decided on the host.
+        without_prompt = None if prompt_free is None else to_device(prompt_free, device)
+        return ReferenceLogits(to_device(full, device), without_prompt, None, masses)
 
     def _mixed(
         self,

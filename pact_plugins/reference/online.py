@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.batch.host import to_device
 from pact_plugins.batch.openings import Openings, Replier, opening_mass
 from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
 from pact_plugins.batch.sequences import ContextRules, response_contexts
@@ -79,7 +81,7 @@ class DecoderReference(Reference):
         if request.refusals is None:
             return None
         criterion, responses = request.refusals, request.responses
-        first = hidden[responses.first_tokens.to(hidden.device)]
+        first = hidden[to_device(responses.first_places, hidden.device)]
         contexts = None
         if len(criterion.openings.prefixes) > 1:
             contexts = response_contexts(request.decoder_inputs, responses, self._rules)
@@ -99,13 +101,16 @@ class DecoderReference(Reference):
         # Where parameters are sharded, every rank must make as many forward passes as the others.
         sharded = any(map(is_sharded, self._decoder.parameters()))
         tokens, states = [], []
+        device = request.responses.rows.device
         for indices, part in similar_lengths(batch, one_pass=sharded):
+            input_ids, mask = to_device(part.input_ids, device), to_device(part.attention_mask, device)
             with request.autocast():
-                hidden = self._decoder(input_ids=part.input_ids, attention_mask=part.attention_mask, use_cache=False)[0]
+                hidden = self._decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)[0]
             tokens.append(indices)
-            states.append(hidden[part.rows, part.columns])
-        in_order = torch.cat(states)[torch.cat(tokens).argsort()]
-        return self.head.logits(in_order, request.token_ids)
+            states.append(hidden[to_device(part.rows, hidden.device), to_device(part.columns, hidden.device)])
+        in_order = torch.cat(states)
+        order = to_device(numpy.concatenate(tokens).argsort(), in_order.device)
+        return self.head.logits(in_order[order], request.token_ids)
 
 
 class AdapterOffReference(DecoderReference):

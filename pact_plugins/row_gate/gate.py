@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pact_plugins.batch.chunked import token_cross_entropy
+from pact_plugins.batch.host import Array, on_host, to_device
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.responses import Responses
 from pact_plugins.batch.training_data import TrainingData
@@ -58,17 +59,17 @@ class RowGate(Part):
         """
         assert answer is not None
         assert answer.refusal_mass is not None
-        responses, mass = batch.responses, answer.refusal_mass
+        responses, mass = batch.responses, torch.from_numpy(on_host(answer.refusal_mass))
         _refuse_whole_rows(responses)
-        gated = is_gated(mass, threshold=self.threshold)
+        gated = on_host(is_gated(mass, threshold=self.threshold))
         count = int(gated.sum())
         if count:
-            self.gated_rows.add(batch, mass, gated)
+            self.gated_rows.add(batch, on_host(mass), gated)
         self._warn_of_many(len(gated), count)
         values = None
         if self.adds:
-            weights = row_weights(mass, self._mode, threshold=self.threshold)
-            values = self._correction(batch, weights.to(responses.response_index.device)[responses.response_index])
+            weights = on_host(row_weights(mass, self._mode, threshold=self.threshold))
+            values = self._correction(batch, weights[responses.on_host[3]])
         return Contribution(values, counts={"gated_rows": count})
 
     def _warn_of_many(self, responses: int, gated: int) -> None:
@@ -82,13 +83,14 @@ class RowGate(Part):
                 "gate_training_rows: report"
             )
 
-    def _correction(self, batch: MicroBatch, weights: Tensor) -> Tensor:
+    def _correction(self, batch: MicroBatch, weights: Array) -> Tensor:
         """``(w_t - 1) CE_t``: (N,) float32; added to the framework's own ``CE_t``, it leaves ``w_t CE_t``.
 
         The cross-entropy is read off the framework's own log-probabilities where there are any.
         """
         responses, log_probs = batch.responses, batch.log_probs
-        weighted = (weights != 1).nonzero()[:, 0]
+        places = (weights != 1).nonzero()[0]
+        weighted = to_device(places, responses.rows.device)
         if log_probs is not None:
             rows, columns = responses.rows[weighted], responses.columns[weighted]
             cross_entropy = -log_probs[rows.to(log_probs.device), columns.to(log_probs.device)].float()
@@ -98,8 +100,8 @@ class RowGate(Part):
         device = cross_entropy.device
         # Without a gated token there is still something for the receipt to hang on.
         values = torch.zeros(len(responses), device=device, requires_grad=True)
-        index = weighted.to(device)
-        return values.index_add(0, index, (weights.to(device)[index] - 1.0) * cross_entropy)
+        factors = to_device(weights[places] - 1.0, device)
+        return values.index_add(0, weighted.to(device), factors * cross_entropy)
 
     def summary(self) -> str:
         """Mode and threshold."""
@@ -116,7 +118,7 @@ class RowGate(Part):
 
 
 def _refuse_whole_rows(responses: Responses) -> None:
-    if len(responses) and not bool(responses.columns[responses.first_tokens].any()):
+    if len(responses) and not responses.on_host[1, responses.first_places].any():
         raise ConfigurationError(
             "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
             "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone"

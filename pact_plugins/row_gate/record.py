@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from pact_plugins.batch.host import Array, on_host
 from pact_plugins.batch.micro_batch import MicroBatch
-from pact_plugins.batch.sequences import Array, ContextRules, TokenSequence, response_spans, split_sequences
+from pact_plugins.batch.sequences import ContextRules, TokenSequence, response_spans, split_sequences
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.distributed import gathered_text
 from pact_plugins.messages import is_main_process
@@ -54,7 +55,7 @@ class GatedRows:
         self._tokenizer, self._rules = tokenizer, rules
         self._rows: dict[tuple[str, int], GatedRow] = {}
 
-    def add(self, batch: MicroBatch, scores: Tensor, gated: Tensor) -> None:
+    def add(self, batch: MicroBatch, scores: Array, gated: Array) -> None:
         """Remember the gated responses of one micro-batch.
 
         Args:
@@ -62,7 +63,7 @@ class GatedRows:
             gated: (R,) bool.
         """
         numbered = self._numbered(batch.inputs, batch.labels, len(scores))
-        for index in gated.nonzero()[:, 0].tolist():
+        for index in gated.nonzero()[0].tolist():
             if len(self._rows) >= MOST_KEPT or numbered is None:
                 return
             sequence, number = numbered[index]
@@ -86,7 +87,7 @@ class GatedRows:
             input_ids = decoder_inputs.get("input_ids")
             if input_ids is None:
                 return None
-            ids, targets = input_ids.cpu().int().numpy(), labels.cpu().int().numpy()
+            ids, targets = (on_host(tensor).astype("int32") for tensor in (input_ids, labels))
             sequences = [TokenSequence(ids[row], targets[row]) for row in range(len(ids))]
         numbered = [(sequence, number) for sequence in sequences for number in range(sequence.responses)]
         return numbered if len(numbered) == count else None

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.batch.host import begin_copy
 from pact_plugins.batch.micro_batch import Draw, MicroBatch
-from pact_plugins.batch.responses import IGNORE_INDEX
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
 from pact_plugins.modeling import Anatomy, LiveHead
@@ -54,9 +54,13 @@ class Attachment:
         """Join the term to the outputs of the model's forward pass."""
         self._replace_left_over()
         self._forward_pass.attach()
-        handle = self._anatomy.model.register_forward_hook(self._after_forward, with_kwargs=True)
-        watch = self._anatomy.decoder.register_forward_hook(self._fused_head.after_decoder)
-        self._undo += [handle.remove, watch.remove]
+        model = self._anatomy.model
+        handles = [
+            model.register_forward_pre_hook(_begin_copy_of_labels, with_kwargs=True),
+            model.register_forward_hook(self._after_forward, with_kwargs=True),
+            self._anatomy.decoder.register_forward_hook(self._fused_head.after_decoder),
+        ]
+        self._undo += [handle.remove for handle in handles]
 
     def attach_to_compute_loss(self, trainer: Any) -> None:
         """Join the term to what ``trainer.compute_loss`` returns, scaled as the trainer scales its own loss."""
@@ -69,6 +73,7 @@ class Attachment:
             model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None, **kwargs: Any
         ) -> Any:
             labels = inputs.get("labels")  # the trainer may take them out
+            begin_copy(labels)
             result = original(
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch, **kwargs
             )
@@ -138,16 +143,21 @@ class Attachment:
 
     def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
         inputs, hidden_states, autocast = self._forward_pass.take()
-        draw = Draw.at(self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size())
+        draw = Draw(self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size())
         self._micro_batch += 1
         return MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure)
 
     def _compute(self, batch: MicroBatch) -> Addition | None:
         # With several ranks, one without response tokens must still take part in the collectives of the others.
-        if not bool((batch.labels != IGNORE_INDEX).any()) and not is_distributed():
+        if not batch.label_count and not is_distributed():
             self.receipts.enter_idle()
             return None
         return self._contributions(batch, self.metrics, self.receipts)
+
+
+@torch.compiler.disable
+def _begin_copy_of_labels(_module: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
+    begin_copy(kwargs.get("labels"))
 
 
 def _join_log_probs(output: Any, addition: Addition) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.openings import RefusalCriterion
-from pact_plugins.batch.responses import IGNORE_INDEX, Responses
+from pact_plugins.batch.responses import Responses
 from pact_plugins.contracts import Contribution, Part, Reference, ReferenceLogits, ReferenceRequest, Wants
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import ReceiptBook, ReceiptLedger
@@ -73,18 +73,15 @@ class Contributions:
             metrics, receipts: where the values for the log and the expected gradients are entered.
         """
         answer = self._ask(batch)
-        values: dict[Part, Tensor] = {}
+        values: list[Tensor] = []
         for part in self.parts:
             contribution = part.contribute(batch, answer)
             _log(contribution, metrics)
             if contribution.values is not None:
-                values[part] = contribution.values
-        if len(batch.responses):
-            entries = {part.name: value for part, value in values.items()}
-            receipts.enter(entries, labels=int((batch.labels != IGNORE_INDEX).sum()))
-        else:
-            receipts.enter_idle()
-        return Addition(_weighted_sum(values), batch.responses) if values else None
+                values.append(_entered(part, contribution, batch, receipts))
+            elif part.adds and (contribution.rests or not len(batch.responses)):
+                receipts.ledger(part.name).enter_idle()
+        return Addition(_sum(values), batch.responses) if values else None
 
     def _ask(self, batch: MicroBatch) -> ReferenceLogits | None:
         wants = reduce(or_, (part.wants(batch) for part in self.parts), Wants())
@@ -109,6 +106,16 @@ def _log(contribution: Contribution, metrics: MetricMeans) -> None:
         metrics.count(name, number)
 
 
-def _weighted_sum(values: dict[Part, Tensor]) -> Tensor:
-    device = next(iter(values.values())).device
-    return reduce(torch.add, [part.coefficient * value.to(device) for part, value in values.items()])
+def _entered(part: Part, contribution: Contribution, batch: MicroBatch, receipts: ReceiptBook) -> Tensor:
+    """The part's weighted values, a gradient expected at them."""
+    values, ledger = contribution.values, receipts.ledger(part.name)
+    assert values is not None
+    if len(batch.responses):
+        ledger.enter(values, labels=batch.label_count, scale=contribution.scale)
+    else:
+        ledger.enter_idle()
+    return part.coefficient * contribution.scale * values
+
+
+def _sum(values: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, [value.to(values[0].device) for value in values])

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pact_plugins.batch.host import begin_copy
 from pact_plugins.errors import AttachmentError
 from pact_plugins.modeling import AutocastState
+
+# What bookkeeping on the host reads of a forward pass; an attention mask of four dimensions is too large for it.
+_BOOKKEEPING = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 
 
 class ForwardPass:
@@ -74,6 +78,9 @@ class ForwardPass:
             return
         names = ("input_ids", "attention_mask", "position_ids")
         self._inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+        for name in _BOOKKEEPING:
+            value = self._inputs.get(name)
+            begin_copy(value if isinstance(value, Tensor) and value.dim() == 2 else None)
         tensor = next((value for value in self._inputs.values() if isinstance(value, Tensor)), None)
         self._autocast = AutocastState.current("cpu" if tensor is None else tensor.device.type)
 

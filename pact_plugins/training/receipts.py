@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,12 @@ _RELATIVE_TOLERANCE = 1e-2
 
 @dataclass
 class _Receipt:
+    """One micro-batch's entry; ``arrived`` is (3,) of its gradient: the sum, whether it is uneven, whether turned."""
+
     tokens: int
     labels: int
-    gradient: Tensor | None = None
+    scale: float
+    arrived: Tensor | None = None
 
 
 class ReceiptBook:
@@ -33,10 +37,9 @@ class ReceiptBook:
     def __len__(self) -> int:
         return len(self._ledgers)
 
-    def enter(self, values: Mapping[str, Tensor], *, labels: int) -> None:
-        """Expect a gradient at the (N,) values of each part."""
-        for name, entered in values.items():
-            self._ledgers[name].enter(entered, labels=labels)
+    def ledger(self, name: str) -> ReceiptLedger:
+        """The ledger of the part of that name."""
+        return self._ledgers[name]
 
     def enter_idle(self) -> None:
         """A micro-batch without a response token: nothing to protect, nothing to expect."""
@@ -44,9 +47,12 @@ class ReceiptBook:
             ledger.enter_idle()
 
     def settle(self, *, loss_scale: float | None, exact: bool, suspects: str) -> None:
-        """Settle every ledger; see ``ReceiptLedger.settle``. Every rank must call it."""
-        for ledger in self._ledgers.values():
-            ledger.settle(loss_scale=loss_scale, exact=exact, suspects=suspects, adds_means=self.adds_means)
+        """Settle every ledger; see ``ReceiptLedger.settle``. Every rank must call it.
+
+        The device is read once and the ranks speak once, however many ledgers and micro-batches there are.
+        """
+        terms = _Terms(loss_scale, exact, suspects, self.adds_means)
+        _settle(list(self._ledgers.values()), terms)
 
     @property
     def receipts(self) -> int:
@@ -87,11 +93,12 @@ class ReceiptLedger:
         self.response_tokens = 0
         self.optimizer_steps = 0
 
-    def enter(self, values: Tensor, *, labels: int) -> None:
+    def enter(self, values: Tensor, *, labels: int, scale: float = 1.0) -> None:
         """Expect a gradient at ``values`` (N,).
 
         Args:
             labels: how many labels the batch has, those in column 0 included; some trainers count these too.
+            scale: a further factor on them in the loss.
 
         Raises:
             UnprotectedTrainingError: nothing that trains lies behind them.
@@ -101,11 +108,11 @@ class ReceiptLedger:
                 f"the {self.name} has no gradient, so that nothing which trains can be held by it: the model was "
                 "frozen, or its adapter merged, unloaded or switched off"
             )
-        receipt = _Receipt(tokens=values.numel(), labels=labels)
+        receipt = _Receipt(values.numel(), labels, scale)
         self._open.append(receipt)
 
         def keep(gradient: Tensor) -> None:
-            receipt.gradient = gradient.detach()
+            receipt.arrived = _facts(gradient.detach())
 
         values.register_hook(keep)
 
@@ -125,28 +132,36 @@ class ReceiptLedger:
         Raises:
             UnprotectedTrainingError: a gradient is missing, differs between tokens, or has the wrong size.
         """
+        _settle([self], _Terms(loss_scale, exact, suspects, adds_means))
+
+    def _close(self, adds_means: bool) -> _Closed:
+        """Take the entries of the step away, as numbers to be summed over the ranks and facts yet to be read."""
         entries, idle = self._open, self._idle_micro_batches
         self._open, self._idle_micro_batches = [], 0
-        missing = sum(entry.gradient is None for entry in entries)
-        summary = _across_ranks(
-            missing=missing,
-            silent=int(not entries and not idle),
-            uneven=int(any(_is_uneven(entry.gradient) for entry in entries)),
-            turned=int(any(_is_turned(entry.gradient) for entry in entries)),
-            total=_total(entries),
-            tokens=sum(entry.tokens for entry in entries),
-            labels=sum(entry.labels for entry in entries),
-            means=sum(entry.tokens > 0 for entry in entries) / world_size() if adds_means else 1.0 / world_size(),
-        )
-        if summary["silent"] or summary["missing"]:
-            raise UnprotectedTrainingError(_nothing_arrived(self.name, bool(summary["silent"]), suspects))
-        if summary["tokens"] and (loss_scale is not None or not exact) and math.isfinite(summary["total"]):
-            self._check_direction(summary, suspects)
-        if exact and summary["tokens"]:
-            self._check_size(summary, loss_scale, suspects)
-        self.receipts += len(entries)
-        self.response_tokens += sum(entry.tokens for entry in entries)
+        scale = max((entry.scale for entry in entries), default=1.0)
+        means = sum(entry.tokens > 0 for entry in entries) if adds_means else 1.0
+        numbers = {
+            "missing": sum(entry.arrived is None for entry in entries),
+            "silent": int(not entries and not idle),
+            "tokens": sum(entry.tokens for entry in entries),
+            "labels": sum(entry.labels for entry in entries),
+            "means": scale * means / world_size(),
+        }
+        return _Closed(numbers, [entry.arrived for entry in entries if entry.arrived is not None])
+
+    def _count(self, closed: _Closed) -> None:
         self.optimizer_steps += 1
+        self.receipts += len(closed.facts)
+        self.response_tokens += int(closed.numbers["tokens"])
+
+    def _check(self, summary: dict[str, float], terms: _Terms) -> None:
+        if summary["silent"] or summary["missing"]:
+            raise UnprotectedTrainingError(_nothing_arrived(self.name, bool(summary["silent"]), terms.suspects))
+        is_known = terms.loss_scale is not None or not terms.exact
+        if summary["tokens"] and is_known and math.isfinite(summary["total"]):
+            self._check_direction(summary, terms.suspects)
+        if terms.exact and summary["tokens"]:
+            self._check_size(summary, terms.loss_scale, terms.suspects)
 
     def _check_direction(self, summary: dict[str, float], suspects: str) -> None:
         """Whatever its size, a weight that is negative, zero or uneven is no protection."""
@@ -176,26 +191,60 @@ class ReceiptLedger:
             )
 
 
-def _total(entries: list[_Receipt]) -> float:
-    gradients = [entry.gradient.double().sum() for entry in entries if entry.gradient is not None]
-    return float(torch.stack([g.cpu() for g in gradients]).sum()) if gradients else 0.0
+@dataclass(frozen=True)
+class _Terms:
+    """See ``ReceiptLedger.settle``."""
+
+    loss_scale: float | None
+    exact: bool
+    suspects: str
+    adds_means: bool
 
 
-def _is_uneven(gradient: Tensor | None) -> bool:
-    if gradient is None or gradient.numel() < 2:
-        return False
-    return bool((gradient.max() - gradient.min()) > _RELATIVE_TOLERANCE * gradient.abs().max())
+@dataclass(frozen=True)
+class _Closed:
+    """A ledger's step: numbers of this rank, and (3,) facts of each gradient, on the device."""
+
+    numbers: dict[str, float]
+    facts: list[Tensor]
 
 
-def _is_turned(gradient: Tensor | None) -> bool:
-    return gradient is not None and gradient.numel() > 0 and bool((gradient <= 0).any())
+def _settle(ledgers: Sequence[ReceiptLedger], terms: _Terms) -> None:
+    closed = [ledger._close(terms.adds_means) for ledger in ledgers]
+    summaries = _across_ranks([one.numbers | found for one, found in zip(closed, _read(closed), strict=True)])
+    for ledger, one, summary in zip(ledgers, closed, summaries, strict=True):
+        ledger._check(summary, terms)
+        ledger._count(one)
 
 
-def _across_ranks(**values: float) -> dict[str, float]:
+def _facts(gradient: Tensor) -> Tensor:
+    """(3,) on the gradient's device: its sum, whether its tokens differ, whether one of them is zero or less."""
+    if not gradient.numel():
+        return gradient.new_zeros(3, dtype=torch.float32)
+    # Apple's devices have no float64.
+    wide = gradient if gradient.device.type == "mps" else gradient.double()
+    lowest, highest = wide.aminmax()
+    uneven = (highest - lowest) > _RELATIVE_TOLERANCE * torch.maximum(lowest.abs(), highest.abs())
+    return torch.stack([wide.sum(), uneven.to(wide.dtype), (lowest <= 0).to(wide.dtype)])
+
+
+def _read(closed: Sequence[_Closed]) -> list[dict[str, float]]:
+    """Each ledger's ``total``, ``uneven`` and ``turned``, in one copy from the device."""
+    facts = [fact for one in closed for fact in one.facts]
+    rows: Any = iter(torch.stack([fact.to(facts[0].device) for fact in facts]).tolist() if facts else ())
+    found = []
+    for one in closed:
+        own = [next(rows) for _ in one.facts]
+        total, uneven, turned = (sum(values) for values in zip(*own, strict=True)) if own else (0.0, 0.0, 0.0)
+        found.append({"total": total, "uneven": uneven, "turned": turned})
+    return found
+
+
+def _across_ranks(numbers: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     """Sum over the ranks, but for ``total``, which is averaged as the gradients are."""
-    result = dict(zip(values, summed(list(values.values())), strict=True))
-    result["total"] /= world_size()
-    return result
+    values = iter(summed([value for one in numbers for value in one.values()]))
+    summaries = [{name: next(values) for name in one} for one in numbers]
+    return [summary | {"total": summary["total"] / world_size()} for summary in summaries]
 
 
 def _nothing_arrived(name: str, silent: bool, suspects: str) -> str:

@@ -31,7 +31,7 @@ def test_rounds_are_shuffled():
 def test_a_resumed_run_draws_what_an_uninterrupted_one_would_have_drawn():
     def run(steps):
         return [
-            drawn_indices(Draw.at(step, micro_batch, rank, micro_batches=2, ranks=3), 3, harmful=5, harmless=5)
+            drawn_indices(Draw(step, micro_batch, rank, micro_batches=2, ranks=3), 3, harmful=5, harmless=5)
             for step in steps
             for micro_batch in range(2)
             for rank in range(3)
@@ -42,7 +42,7 @@ def test_a_resumed_run_draws_what_an_uninterrupted_one_would_have_drawn():
 
 def test_micro_batches_and_ranks_have_numbers_of_their_own():
     numbers = [
-        Draw.at(step, micro_batch, rank, micro_batches=2, ranks=3).number
+        Draw(step, micro_batch, rank, micro_batches=2, ranks=3).number
         for step in range(3)
         for micro_batch in range(2)
         for rank in range(3)

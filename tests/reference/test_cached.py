@@ -211,3 +211,21 @@ def test_the_size_is_known_before_the_first_forward_pass(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"cache_path: .* needs [\d.]+ kB .* 100 B free"):
         train(tmp_path / "run", "cache")
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(("held_tokens", "reads"), [(2**24, 1), (3, 2)], ids=["held", "too many to be held"])
+def test_rows_are_read_once_while_they_can_be_held(tmp_path, monkeypatch, held_tokens, reads):
+    from pact_plugins.batch.training_data import TrainingData
+
+    monkeypatch.setattr("pact_plugins.reference.cache.building._HELD_TOKENS", held_tokens)
+    read, row = [], TrainingData._row
+
+    def counted(self, index, rules):
+        read.append(index)
+        return row(self, index, rules)
+
+    monkeypatch.setattr(TrainingData, "_row", counted)
+    found = train(tmp_path / "cached", "cache")
+    count = len(rows(7)) + len(TURNS)
+    assert sorted(read) == sorted(list(range(count)) * reads)
+    assert_same(found[0], train(tmp_path / "online", "auto")[0])

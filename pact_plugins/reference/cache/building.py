@@ -25,6 +25,8 @@ from pact_plugins.reference.cache import Entry, ReferenceStore
 
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
 _WINDOW_TOKENS = 2**20
+# Of missing sequences that are kept from counting to computing: 8 bytes each. More are read a second time.
+_HELD_TOKENS = 2**24
 _SHARD_BYTES = 64 * 2**20
 _IDLE = (TokenSequence(numpy.zeros(2, dtype=numpy.int32), numpy.array([-100, 0], dtype=numpy.int32)),)
 # Keys, offsets, refusal mass, and the file's own header.
@@ -76,7 +78,8 @@ class BuildPlan:
     """What one rank has to compute.
 
     Attributes:
-        sources: where to read the sequences again, in order; those that the store holds already come along.
+        sources: the missing sequences as they were read, or, where they are too many to be held, where to read all
+            of them again, in order; those that the store holds already then come along.
         wanted: the keys that are missing, each on one of the sources at least.
         tokens, response_tokens: of the missing sequences.
         total: number of sequences, those that are there already included.
@@ -90,8 +93,9 @@ class BuildPlan:
 
     @classmethod
     def of(cls, sources: Callable[[], Iterable[TokenSequence]], store: ReferenceStore) -> BuildPlan:
-        """Read all sequences once and count."""
+        """Read all sequences once, count them, and hold the missing ones while there is room."""
         wanted: set[bytes] = set()
+        held: list[TokenSequence] = []
         tokens = response_tokens = total = 0
         sequences = iter(sources())
         while chunk := list(islice(sequences, 1024)):
@@ -102,6 +106,10 @@ class BuildPlan:
                     wanted.add(sequence.key)
                     tokens += len(sequence)
                     response_tokens += sequence.response_tokens
+                    if tokens <= _HELD_TOKENS:
+                        held.append(sequence)
+        if tokens <= _HELD_TOKENS:
+            return cls(lambda: held, frozenset(wanted), tokens, response_tokens, total)
         return cls(sources, frozenset(wanted), tokens, response_tokens, total)
 
 

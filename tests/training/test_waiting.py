@@ -1,0 +1,104 @@
+"""How often a run with PACT waits for the device: once an optimizer step, beside what the decoder itself does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from tests.helpers.tiny import tiny_safety_tokens
+from tests.helpers.trainers import lora, pact, sft_trainer
+from tests.helpers.waiting import counted_reads
+
+pytestmark = pytest.mark.framework
+
+ONCE_A_STEP = {"training/receipts.py": 1}
+SMALL = {"anchor_size": 4, "anchor_max_new_tokens": 4, "reference_check_every": 0}
+
+
+class Steps(TrainerCallback):
+    """How many reads there were when each optimizer step began."""
+
+    def __init__(self, counter):
+        self.counter, self.begun = counter, []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.begun.append(len(self.counter.reads))
+
+
+def tokens():
+    """The reference refuses some of these rows, and must look two tokens far to know."""
+    found = tiny_safety_tokens()
+    gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
+    return replace(found, settings={**found.settings, **gate})
+
+
+def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
+    """Where our code read a value of the device in the second step of two micro-batches: a count a module."""
+    with counted_reads(monkeypatch) as counter:
+        steps = Steps(counter)
+        sft_trainer(
+            tmp_path,
+            adapter=adapter,
+            callbacks=[pact({**SMALL, **config}, safety_tokens=tokens()), steps],
+            max_steps=3,
+            gradient_accumulation_steps=2,
+            per_device_train_batch_size=2,
+            logging_steps=100,
+        ).train()
+    reads = counter.reads[steps.begun[1] : steps.begun[2]]
+    return Counter(read.split(":")[0].split(" ", 1)[1] for read in reads)
+
+
+@pytest.mark.parametrize(
+    ("config", "adapter"),
+    [
+        pytest.param({"reference": "cache"}, lora(), id="cache"),
+        pytest.param({"reference": "cache", "preset": "published"}, lora(), id="published from the cache"),
+    ],
+)
+def test_one_read_an_optimizer_step(tmp_path, monkeypatch, config, adapter):
+    assert reads_of_a_step(tmp_path, monkeypatch, config, adapter) == ONCE_A_STEP
+
+
+@pytest.mark.parametrize(
+    ("config", "adapter", "passes"),
+    [
+        pytest.param({}, lora(), {"reference/online.py"}, id="lora"),
+        pytest.param({}, None, {"reference/online.py"}, id="full"),
+        pytest.param({"kl_coef": 0, "anchor": "bundled"}, None, {"anchor/anchor.py"}, id="anchor"),
+        pytest.param({"reference": "cache", "preset": "guard"}, lora(), {"anchor/anchor.py"}, id="guard"),
+    ],
+)
+def test_a_pass_of_ours_adds_what_transformers_reads_in_it(tmp_path, monkeypatch, config, adapter, passes):
+    reads = reads_of_a_step(tmp_path, monkeypatch, config, adapter)
+    within = {name: reads.pop(name) for name in list(reads) if name.startswith("transformers ")}
+    assert reads == ONCE_A_STEP
+    # It looks at a padded batch's mask to see whether it can do without, in the trainer's own pass too.
+    assert {name.removeprefix("transformers ") for name in within} == passes
+    assert max(within.values()) <= 4
+
+
+def test_an_online_gate_reads_the_masses_of_each_beginning(tmp_path, monkeypatch):
+    reads = reads_of_a_step(tmp_path, monkeypatch, {"preset": "gate_anchor"}, lora())
+    ours = {name: count for name, count in reads.items() if not name.startswith("transformers ")}
+    # Two micro-batches, and for each the empty beginning and the one that is followed.
+    assert ours.pop("batch/openings.py") in (2, 3, 4)
+    assert ours == ONCE_A_STEP
+
+
+def test_the_counter_sees_what_it_should(monkeypatch):
+    from pact_plugins.batch import responses as room
+
+    labels = torch.tensor([[-100, 5, 6]])
+    with counted_reads(monkeypatch) as counter:
+        moved = counter.forget(labels)
+        room.find_responses(moved)
+        assert [read.split()[0] for read in counter.reads] == ["cpu"]
+        room.begin_copy = None
+        moved._copy_was_begun = True
+        room.find_responses(moved)
+    assert len(counter.reads) == 1
