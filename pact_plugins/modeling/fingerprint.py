@@ -54,4 +54,5 @@ def _sample(parameter: Tensor) -> bytes:
     values: Any = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
     step = max(1, values.numel() // _SAMPLES_PER_TENSOR)
     sample = values.detach().reshape(-1)[::step][:_SAMPLES_PER_TENSOR]
-    return sample.float().cpu().numpy().tobytes()
+    # Memory that numpy has seen cannot be given back, which FSDP2 does with what it gathered.
+    return sample.float().cpu().clone().numpy().tobytes()

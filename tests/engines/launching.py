@@ -50,20 +50,20 @@ def accelerate_environment(configuration: Path, python: Path) -> dict[str, str]:
     return json.loads(printed.stdout.splitlines()[-1])
 
 
-def on_the_cpu(name: str, folder: Path) -> Path:
+def on_the_cpu(name: str, folder: Path, ranks: int = 2) -> Path:
     """An example for GPUs with full precision instead of bf16; everything that makes the engine stays as it is."""
     settings = yaml.safe_load((CONFIGURATIONS / f"{name}.yaml").read_text())
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**settings, "mixed_precision": "no", "num_processes": 2}))
+    path.write_text(yaml.safe_dump({**settings, "mixed_precision": "no", "num_processes": ranks}))
     return path
 
 
-def start(engine: str, folder: Path, cases: dict[str, dict[str, Any]]) -> Path:
-    """Run the cases in two processes of one engine and return the folder with a folder for each."""
+def start(engine: str, folder: Path, cases: dict[str, dict[str, Any]], *, ranks: int = 2) -> Path:
+    """Run the cases in several processes of one engine and return the folder with a folder for each."""
     folder.mkdir(parents=True, exist_ok=True)
     python = python_for(engine)
-    environment = accelerate_environment(on_the_cpu(engine, folder), python)
-    command = [str(python), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = accelerate_environment(on_the_cpu(engine, folder, ranks), python)
+    command = [str(python), "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     finished = subprocess.run(
         [*command, "-m", "tests.engines.worker", engine, str(folder), json.dumps(cases)],
         cwd=ROOT,

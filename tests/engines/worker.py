@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ class Record(TrainerCallback):
 
     def __init__(self) -> None:
         self.parameters: dict[str, Tensor] = {}
+        self.also: list[TrainerCallback] = []
         self.facts: dict[str, Any] = {"logs": []}
 
     def _keep(self, step: int, model: Any) -> None:
@@ -83,6 +86,38 @@ class Record(TrainerCallback):
         self.facts["logs"].append(dict(logs))
 
 
+@contextmanager
+def counted_collectives(record: Record) -> Iterator[None]:
+    """``facts["collectives"]``: for each optimizer step, the modules of the package that spoke to the other ranks."""
+    steps: list[list[str]] = []
+    record.facts["collectives"] = steps
+    names = ("all_reduce", "all_gather", "broadcast")
+    originals = {name: getattr(torch.distributed, name) for name in names}
+
+    def counting(name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            ours = [frame.filename for frame in traceback.extract_stack() if "/pact_plugins/" in frame.filename]
+            callers = [file for file in ours if not file.endswith("/distributed.py")]
+            if len(callers) < len(ours) and steps:
+                steps[-1].append(callers[-1].split("/pact_plugins/")[-1])
+            return originals[name](*args, **kwargs)
+
+        return call
+
+    class Steps(TrainerCallback):
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            steps.append([])
+
+    record.also = [Steps()]
+    for name in names:
+        setattr(torch.distributed, name, counting(name))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch.distributed, name, original)
+
+
 def nf4(compute_dtype: torch.dtype = torch.float32) -> Any:
     """What QLoRA uses."""
     from transformers import BitsAndBytesConfig
@@ -99,9 +134,10 @@ def run(
     config: dict[str, Any],
     expect_error: bool = False,
     four_bit: bool = False,
+    count: bool = False,
     **settings: Any,
 ) -> None:
-    """Train, and write what happened."""
+    """Train, and write what happened; with ``count`` also how often the ranks spoke for us."""
     out.mkdir(parents=True, exist_ok=True)
     record = Record()
     # accelerate ignores DeepSpeed where it is told to use the CPU; without a GPU it ends there by itself.
@@ -114,7 +150,8 @@ def run(
     quantisation = {"quantization_config": nf4()} if four_bit else {}
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, **quantisation)
     torch.manual_seed(5)  # of LoRA's A
-    with warnings.catch_warnings(record=True) as caught:
+    counting = counted_collectives(record) if count else nullcontext()
+    with warnings.catch_warnings(record=True) as caught, counting:
         warnings.simplefilter("always")
         trainer = SFTTrainer(
             model=loaded,
@@ -122,7 +159,7 @@ def run(
             train_dataset=datasets.Dataset.from_list(rows()),
             processing_class=tiny_tokenizer(),
             peft_config=ADAPTERS[adapter]() if adapter else None,
-            callbacks=[pact(config), record],
+            callbacks=[pact(config), record, *record.also],
         )
         try:
             trainer.train()

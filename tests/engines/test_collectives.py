@@ -1,0 +1,46 @@
+"""How often the ranks speak to each other for us: once an optimizer step, whatever the number of micro-batches."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engines import launching
+from tests.engines.conftest import read
+
+pytestmark = [pytest.mark.framework, pytest.mark.matrix]
+ONCE = ["training/receipts.py"]
+ANCHOR = {"anchor": "bundled", "anchor_size": 4, "anchor_max_new_tokens": 4}
+CONFIGURATIONS = {
+    "online": {},
+    "cache": {"reference": "cache"},
+    "anchor": ANCHOR,
+    "cache and anchor": {"reference": "cache", **ANCHOR},
+}
+# Where parameters are sharded a pass over the whole vocabulary, or one for a row that the cache lacks, takes all ranks:
+# in each of two micro-batches they agree on how many there are.
+SHARDED = {
+    "online": [],
+    "cache": ["reference/cached.py"] * 2,
+    "anchor": ["batch/chunked.py"] * 2,
+    "cache and anchor": ["reference/cached.py", "batch/chunked.py"] * 2,
+}
+
+
+def runs(engine, folder, checkpoints, ranks):
+    """The steps of each configuration, of the first rank: the second has no line of the log."""
+    case = {"model": checkpoints[0], "adapter": "lora", "learning_rate": 0.5, "count": True, "logging_steps": 100}
+    cases = {name: {**case, "config": config} for name, config in CONFIGURATIONS.items()}
+    launching.start(engine, folder, cases, ranks=ranks)
+    return {name: read(folder / name)[1]["collectives"][0] for name in CONFIGURATIONS}
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_data_parallel(tmp_path, checkpoints, ranks):
+    found = runs("ddp", tmp_path, checkpoints, ranks)
+    assert found == dict.fromkeys(CONFIGURATIONS, ONCE)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_fully_sharded(tmp_path, checkpoints, ranks):
+    found = runs("fsdp2", tmp_path, checkpoints, ranks)
+    assert found == {name: [*SHARDED[name], *ONCE] for name in CONFIGURATIONS}
