@@ -24,7 +24,7 @@ def path_command() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def results_command(folder: Path, output: Path) -> None:
-    """Write the finished cells of the comparison in FOLDER as one JSON file."""
+    """Write the finished cells of the comparison in FOLDER as one JSON file, beside the runs that it holds already."""
     from pact_lab.natural_world.results import collect
 
     click.echo(f"{collect(folder, output)} runs written: {output}")

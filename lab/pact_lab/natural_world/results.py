@@ -17,19 +17,37 @@ _VERDICTS = {"refuse": "r", "comply": "c", "other": "o"}
 
 
 def collect(folder: Path, output: Path) -> int:
-    """Write the runs of ``folder/cells`` into ``output``, atomically; how many there are.
+    """Write the runs of ``folder/cells`` into ``output``, atomically; how many it then holds.
+
+    Runs that ``output`` holds already stay, but for those of the same scenario, method and seed.
 
     Raises:
-        ConfigurationError: there is none, or a cell is damaged.
+        ConfigurationError: there is none, or a cell or ``output`` is damaged.
     """
     files = sorted((folder / "cells").glob("*.json"))
     if not files:
         raise ConfigurationError(
             f"{folder} holds no finished cell; `pact compare --world natural -o {folder}` makes some"
         )
-    runs = [_run(file) for file in files]
-    write_json(output, {"default_preset": DEFAULT_PRESET, "runs": runs})
+    runs = {_place(run): run for run in [*_earlier(output), *(_run(file) for file in files)]}
+    write_json(output, {"default_preset": DEFAULT_PRESET, "runs": [runs[place] for place in sorted(runs)]})
     return len(runs)
+
+
+def _place(run: Mapping[str, Any]) -> tuple[str, str, int]:
+    return run["scenario"], run["method"], run["seed"]
+
+
+def _earlier(output: Path) -> list[dict[str, Any]]:
+    if not output.is_file():
+        return []
+    try:
+        runs: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["runs"]
+        for run in runs:
+            _place(run)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{output} is damaged ({error!r}); remove it, or name another file") from error
+    return runs
 
 
 def _run(file: Path) -> dict[str, Any]:
