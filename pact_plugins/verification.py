@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pact_plugins.errors import PACTError
+from pact_plugins.run_record import FILE_NAME, SAFETY_TOKENS_FILE, Piece, pieces_from, read_pieces, steps_of
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.preparation import SAFETY_TOKENS_FILE
-from pact_plugins.training.run_record import FILE_NAME, Piece, pieces_from, read_pieces, steps_of
 
 _STATE = "trainer_state.json"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pact_evals.card_command import card_command
 from pact_plugins.errors import ConfigurationError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -173,7 +174,7 @@ def check_command(
     sys.exit(found.exit_status)
 
 
-COMMANDS = (check_command, eval_command, judge_command, report_command, tasks_path_command)
+COMMANDS = (card_command, check_command, eval_command, judge_command, report_command, tasks_path_command)
 
 
 def _print_table(models: list[Any]) -> None:

@@ -42,7 +42,7 @@ def register_judges(register: Callable[[str, Callable[..., Judge]], None]) -> No
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
-    """`pact eval`, `pact check`, `pact judge`, `pact report` and `pact tasks-path`."""
+    """`pact eval`, `pact check`, `pact judge`, `pact report`, `pact card` and `pact tasks-path`."""
     from pact_evals.commands import COMMANDS
 
     for command in COMMANDS:

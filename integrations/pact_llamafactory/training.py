@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pact_llamafactory.arguments import take_stage
 from pact_llamafactory.bypasses import refuse_bypasses
@@ -15,6 +15,9 @@ from pact_llamafactory.targets import first_time
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.messages import announce
+
+if TYPE_CHECKING:
+    from pact_plugins.training import PACTCallback
 
 TrainingFunction = Callable[[dict[str, Any]], None]
 
@@ -47,6 +50,9 @@ def train(original: TrainingFunction, config: dict[str, Any]) -> None:
     with protected_trainers(stage.config()) as made:
         # It appends its own callbacks to the list that it is given: a copy keeps the caller's as it was.
         original({**config, "args": stage.arguments, "callbacks": list(config.get("callbacks") or [])})
+        # It writes the card by a method of its own choice, past the trainer's.
+        for callback in made:
+            callback.write_card()
     if not made:
         raise UnprotectedTrainingError(
             "this version of LLaMA-Factory ran without its SFT trainer, so nothing was protected; do not use the result"
@@ -54,17 +60,16 @@ def train(original: TrainingFunction, config: dict[str, Any]) -> None:
 
 
 @contextmanager
-def protected_trainers(config: PACTConfig) -> Iterator[list[str]]:
-    """Every SFT trainer made inside the block carries the callback; yields the class names of those made."""
+def protected_trainers(config: PACTConfig) -> Iterator[list[PACTCallback]]:
+    """Every SFT trainer made inside the block carries a callback; yields those of the trainers made."""
     from llamafactory.train.sft import workflow
 
     original = workflow.CustomSeq2SeqTrainer
-    made: list[str] = []
+    made: list[PACTCallback] = []
 
     def make(*args: Any, **kwargs: Any) -> Any:
         trainer = original(*args, **kwargs)
-        protect(trainer, config)
-        made.append(type(trainer).__name__)
+        made.append(protect(trainer, config))
         return trainer
 
     workflow.CustomSeq2SeqTrainer = make
@@ -74,20 +79,20 @@ def protected_trainers(config: PACTConfig) -> Iterator[list[str]]:
         workflow.CustomSeq2SeqTrainer = original
 
 
-def protect(trainer: Any, config: PACTConfig) -> None:
-    """Put the callback on ``trainer``, joined to the loss that it will back-propagate."""
+def protect(trainer: Any, config: PACTConfig) -> PACTCallback:
+    """Put a callback on ``trainer``, joined to the loss that it will back-propagate."""
     from pact_plugins.training import PACTCallback
 
-    if not computes_own_loss(trainer):
-        trainer.add_callback(PACTCallback(config))
-        return
-    if trainer.args.gradient_accumulation_steps > 1 and not scales_with_accumulation(trainer):
+    callback = PACTCallback(config, trainer=trainer if computes_own_loss(trainer) else None)
+    accumulates = trainer.args.gradient_accumulation_steps > 1
+    if computes_own_loss(trainer) and accumulates and not scales_with_accumulation(trainer):
         announce(
             "this loss (ASFT, label smoothing) grows with gradient_accumulation_steps and PACT's term does not: with "
             f"{trainer.args.gradient_accumulation_steps} steps the term weighs that much less beside it. Use one step "
             "and a larger batch, or raise kl_coef"
         )
-    trainer.add_callback(PACTCallback(config, trainer=trainer))
+    trainer.add_callback(callback)
+    return callback
 
 
 def computes_own_loss(trainer: Any) -> bool:

@@ -18,16 +18,24 @@ from pact_plugins.compatibility import check_versions
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
-from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.preparation import SAFETY_TOKENS_FILE, Preparation, Run, prepare
-from pact_plugins.training.run_record import (
+from pact_plugins.model_card.keeping import CardKeeper
+from pact_plugins.run_record import (
+    SAFETY_TOKENS_FILE,
     Piece,
     checkpoint_folder,
-    read_pieces,
+    earlier_pieces,
     write_pieces,
     write_run_record,
 )
-from pact_plugins.training.trainers import refuse_bypassed_outputs, refuse_other_trainers, refuse_own_loss
+from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.preparation import Preparation, Run, prepare
+from pact_plugins.training.trainers import (
+    calling_trainer,
+    refuse_bypassed_outputs,
+    refuse_other_trainers,
+    refuse_own_loss,
+    suspects,
+)
 
 
 class PACTCallback(TrainerCallback):
@@ -61,6 +69,7 @@ class PACTCallback(TrainerCallback):
         self._step_loss_scale: float | None = None
         self._first_step, self._earlier = 1, list[Piece]()
         self._began = False
+        self._card = CardKeeper()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -89,7 +98,8 @@ class PACTCallback(TrainerCallback):
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
-        self._first_step, self._earlier = state.global_step + 1, _earlier_pieces(args, state)
+        self._first_step = state.global_step + 1
+        self._earlier = earlier_pieces(args.output_dir, state.global_step, args.resume_from_checkpoint)
         self._preparation = prepare(model, tokenizer, self.config, run)
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         attachment = self._preparation.attachment
@@ -99,6 +109,7 @@ class PACTCallback(TrainerCallback):
             attachment.attach_to_compute_loss(self._trainer)
         if args.output_dir and is_main_process():
             self._preparation.save(Path(args.output_dir))
+            self._card.begin(self._trainer or calling_trainer(inspect.currentframe()), Path(args.output_dir))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -127,7 +138,7 @@ class PACTCallback(TrainerCallback):
             self._preparation.attachment.receipts.settle(
                 loss_scale=self._step_loss_scale,
                 exact=self.config.receipts == "exact",
-                suspects=_suspects(args),
+                suspects=suspects(args),
             )
         except UnprotectedTrainingError:
             # The trainer tells nobody that it stops.
@@ -183,7 +194,17 @@ class PACTCallback(TrainerCallback):
         recorded = _recorded(preparation, training_data(kwargs.get("train_dataloader"))[0])
         if is_main_process() and args.output_dir:
             recorded["pieces"] = self._pieces(state, preparation)
-            write_run_record(Path(args.output_dir), self.config, preparation, state.log_history, recorded)
+            tokens = preparation.safety_tokens
+            write_run_record(Path(args.output_dir), self.config, tokens, state.log_history, recorded)
+            self._card.end(state)
+
+    def write_card(self) -> None:
+        """Write the section on PACT into the model card of the output folder, if there is one.
+
+        The trainer's own ways to write a card do so by themselves, ``push_to_hub`` included; this is for code that
+        writes it behind the trainer's back.
+        """
+        self._card.write()
 
     def _pieces(self, state: TrainerState, preparation: Preparation | None = None) -> list[Piece]:
         preparation = preparation or self._preparation
@@ -232,20 +253,9 @@ class PACTCallback(TrainerCallback):
             self._preparation = None
 
 
-def _earlier_pieces(args: TrainingArguments, state: TrainerState) -> list[Piece]:
-    """Those of the checkpoint that training goes on from."""
-    if state.global_step == 0:
-        return []
-    named = args.resume_from_checkpoint
-    folders = [Path(named)] if isinstance(named, str) and Path(named).is_dir() else []
-    folders.append(checkpoint_folder(args.output_dir, state.global_step))
-    found = next((pieces for folder in folders if (pieces := read_pieces(folder))), [])
-    return [piece for piece in found if piece.last_step <= state.global_step]
-
-
 def _recorded(preparation: Preparation, data: TrainingData | None) -> dict[str, Any]:
     """What the parts and the reference say of the run. Every rank must call it."""
-    recorded: dict[str, Any] = {}
+    recorded: dict[str, Any] = {"reference": None if preparation.reference is None else preparation.reference.name}
     for part in preparation.parts:
         recorded.update(part.record(data))
     said = None if preparation.reference is None else preparation.reference.record()
@@ -280,16 +290,3 @@ def _loss_scale(optimizer: Any) -> float | None:
         return float(scaler.get_scale())
     engine_scale = getattr(getattr(optimizer, "optimizer", None), "loss_scale", None)
     return 1.0 if engine_scale is None else float(engine_scale)
-
-
-def _suspects(args: TrainingArguments) -> str:
-    named = [
-        name
-        for name, suspicious in (
-            ("label_smoothing_factor", bool(getattr(args, "label_smoothing_factor", 0))),
-            ("loss_type", getattr(args, "loss_type", "nll") not in ("nll", "chunked_nll")),
-        )
-        if suspicious
-    ]
-    culprits = f"suspect: {', '.join(named)}." if named else "suspect: compute_loss_func or a trainer of your own."
-    return f"{culprits} Use the trainer's own loss, or PACTCallback(config, trainer=trainer)."

@@ -28,6 +28,7 @@ from pact_plugins.reference.choosing import build_reference
 from pact_plugins.reference.watch import ReferenceWatch
 from pact_plugins.row_gate.gate import RowGate
 from pact_plugins.row_gate.record import GatedRows
+from pact_plugins.run_record import SAFETY_TOKENS_FILE
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.attachment import Attachment
 from pact_plugins.training.contributions import AskedTokens, Contributions
@@ -38,9 +39,6 @@ from pact_plugins.training.watched_tokens import WatchedTokens, watch_tokens
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
-
-
-SAFETY_TOKENS_FILE = "pact_safety_tokens.safetensors"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from pact_plugins.errors import ConfigurationError
 
@@ -67,3 +67,27 @@ def refuse_bypassed_outputs(args: TrainingArguments) -> None:
             f"{args.n_gpu} GPUs in one process (DataParallel) are not supported; start with accelerate launch or "
             "torchrun, or show one GPU (CUDA_VISIBLE_DEVICES)"
         )
+
+
+def suspects(args: TrainingArguments) -> str:
+    """What may have kept the term from the loss, for an error message."""
+    named = [
+        name
+        for name, suspicious in (
+            ("label_smoothing_factor", bool(getattr(args, "label_smoothing_factor", 0))),
+            ("loss_type", getattr(args, "loss_type", "nll") not in ("nll", "chunked_nll")),
+        )
+        if suspicious
+    ]
+    culprits = f"suspect: {', '.join(named)}." if named else "suspect: compute_loss_func or a trainer of your own."
+    return f"{culprits} Use the trainer's own loss, or PACTCallback(config, trainer=trainer)."
+
+
+def calling_trainer(frame: Any) -> Trainer | None:
+    """The trainer in whose method this call began; callbacks are handed none. None where no trainer called."""
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, Trainer):
+            return caller
+        frame = frame.f_back
+    return None

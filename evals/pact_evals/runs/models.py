@@ -13,6 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.model_card.evaluation import FILE_NAME as EVALUATION
+from pact_plugins.run_record import FILE_NAME as RECORD
+from pact_plugins.run_record import PIECES_FILE_NAME, SAFETY_TOKENS_FILE
 
 _LABEL = re.compile(r"\w(?:[\w .+@-]*[\w+@-])?")
 _ADAPTER_FILE = "adapter_config.json"
@@ -21,6 +24,8 @@ _GIVEN_BY_US = ("pretrained", "peft", "lora_local_path")
 _HUGGING_FACE = ("hf", "hf-auto", "huggingface")
 _LOCAL_BACKENDS = (*_HUGGING_FACE, "vllm", "sglang")
 _WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".gguf", ".json", ".jinja", ".model", ".txt")
+# What a training or an evaluation leaves beside a model.
+_NO_WEIGHTS = {"trainer_state.json", RECORD, PIECES_FILE_NAME, SAFETY_TOKENS_FILE, EVALUATION}
 _HUB_TIMEOUT = 10.0  # seconds
 _VLLM_RANK = 16  # vLLM refuses adapters of a higher rank unless told
 
@@ -117,7 +122,7 @@ def folder_fingerprint(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in _WEIGHT_FILES and file.name != "trainer_state.json":
+        if file.suffix in _WEIGHT_FILES and file.name not in _NO_WEIGHTS:
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

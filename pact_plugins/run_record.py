@@ -11,19 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pact_plugins.compatibility import imported_versions
+from pact_plugins.config import PACTConfig
 from pact_plugins.files import write_json
-
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
-    from pact_plugins.training.preparation import Preparation
+from pact_plugins.safety_tokens import SafetyTokens
 
 FILE_NAME = "pact.json"
 PIECES_FILE_NAME = "pact_pieces.json"
+SAFETY_TOKENS_FILE = "pact_safety_tokens.safetensors"
 # What stands there where nothing has said it.
-_NOT_ON = {"anchor": None, "gate_threshold": None, "gated_rows": None}
+_NOT_ON = {"reference": None, "anchor": None, "gate_threshold": None, "gated_rows": None}
 
 
 @dataclass(frozen=True)
@@ -86,19 +85,38 @@ def steps_of(pieces: Sequence[Piece]) -> set[int]:
     return {step for piece in pieces for step in range(piece.first_step, piece.last_step + 1)}
 
 
+def earlier_pieces(output_dir: str | None, step: int, resumed_from: Any) -> list[Piece]:
+    """Those of the checkpoint that training goes on from at ``step``: the named folder, or the trainer's own."""
+    if step == 0:
+        return []
+    folders = [Path(resumed_from)] if isinstance(resumed_from, str) and Path(resumed_from).is_dir() else []
+    folders.append(checkpoint_folder(output_dir, step))
+    found = next((pieces for folder in folders if (pieces := read_pieces(folder))), [])
+    return [piece for piece in found if piece.last_step <= step]
+
+
+def drift(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """By each ``pact/...`` metric of the trainer's log: its ``first``, ``highest`` and ``last`` value."""
+    logged: dict[str, list[float]] = {}
+    for entry in log_history:
+        for key, value in entry.items():
+            if key.startswith("pact/"):
+                logged.setdefault(key, []).append(float(value))
+    return {key: {"first": v[0], "highest": max(v), "last": v[-1]} for key, v in sorted(logged.items())}
+
+
 def write_run_record(
     folder: Path,
     config: PACTConfig,
-    preparation: Preparation,
-    log_history: list[dict[str, Any]],
+    tokens: SafetyTokens | None,
+    log_history: Sequence[Mapping[str, Any]],
     recorded: Mapping[str, Any],
 ) -> Path:
     """Write ``pact.json`` into ``folder`` and return its path.
 
     Args:
-        recorded: what the parts of the loss and the reference say of the run, and its ``pieces``.
+        recorded: what the parts of the loss and the reference say of the run, its ``pieces`` and its ``reference``.
     """
-    tokens = preparation.safety_tokens
     pieces: list[Piece] = recorded["pieces"]
     logged = [entry for entry in log_history if any(key.startswith("pact/") for key in entry)]
     record = {
@@ -113,11 +131,11 @@ def write_run_record(
             "count": len(tokens),
             "settings": dict(tokens.settings),
         },
-        "reference": None if preparation.reference is None else preparation.reference.name,
         "optimizer_steps_protected": sum(piece.optimizer_steps for piece in pieces),
         "gradient_receipts": sum(piece.gradient_receipts for piece in pieces),
         "response_tokens": sum(piece.response_tokens for piece in pieces),
         "last_log": {key: value for key, value in logged[-1].items() if key.startswith("pact/")} if logged else {},
+        "drift": drift(log_history),
         **_NOT_ON,
         **recorded,
         "pieces": [asdict(piece) for piece in pieces],
