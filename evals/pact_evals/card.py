@@ -72,7 +72,8 @@ def _in_folder(models: Sequence[ModelResult], folder: Path) -> ModelResult:
         raise RunError(f"{what} evaluated ({labels}) lie in {folder}; say which one the card is of: --model LABEL")
     (model,) = found
     weights = model.identity.get("adapter_weights") or model.identity.get("weights")
-    if weights != folder_fingerprint(folder):
+    one_file = dict(model.identity.get("arguments") or {}).get("gguf_file")
+    if weights != folder_fingerprint(folder, None if model.identity.get("adapter") else one_file):
         raise RunError(f"{folder} has changed since {model.label} was evaluated; evaluate it again")
     return model
 

@@ -30,6 +30,7 @@ def tasks_path_command() -> None:
 @click.option("--adapter", "adapters", multiple=True, help="PEFT adapter on MODEL, evaluated beside it; repeatable")
 @click.option("--tasks", default="pact", show_default=True, help="tasks or groups, separated by commas")
 @click.option("-o", "--output", type=_FOLDER, default=Path("runs/eval"), show_default=True, help="run folder")
+@click.option("--endpoint", help="OpenAI-compatible server, http://HOST:PORT/v1: each MODEL is a name there")
 @click.option("--backend", default="hf", show_default=True, help="lm-eval model type: hf, vllm, ...")
 @click.option("--model-args", default="", help="further arguments of the backend, KEY=VALUE,...")
 @click.option("--batch-size", default="16", show_default=True, help="a number, or auto")
@@ -43,6 +44,7 @@ def eval_command(
     adapters: tuple[str, ...],
     tasks: str,
     output: Path,
+    endpoint: str | None,
     backend: str,
     model_args: str,
     batch_size: str,
@@ -52,11 +54,24 @@ def eval_command(
     task_settings: str,
     chat_template: bool,
 ) -> None:
-    """Evaluate each MODEL (a folder, hub id or adapter; LABEL=PATH names it) on refusals and over-refusals."""
+    """Evaluate each MODEL (a folder, hub id, adapter or GGUF file; LABEL=PATH names it) on refusals and over-refusals.
+
+    With --endpoint, --batch-size is the number of requests in flight, and the key is that of OPENAI_API_KEY.
+    """
     from pact_evals.runs.evaluating import EvaluationSettings, Outcome, evaluate_models
     from pact_evals.runs.models import read_specs
+    from pact_evals.runs.served import read_served
 
-    specs = read_specs(models, adapters, backend=backend, arguments=_key_values(model_args))
+    arguments = _key_values(model_args)
+    if endpoint is None:
+        specs = read_specs(models, adapters, backend=backend, arguments=arguments)
+    else:
+        if adapters or backend != "hf" or device:
+            raise ConfigurationError("--endpoint: --adapter, --backend and --device are the server's matter")
+        in_flight, batch_size = _batch_size(batch_size), "1"
+        if not isinstance(in_flight, int):
+            raise ConfigurationError("--batch-size: with --endpoint, the number of requests in flight")
+        specs = read_served(models, endpoint, arguments, apply_chat_template=chat_template, concurrency=in_flight)
     settings = EvaluationSettings(
         tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
         apply_chat_template=chat_template,

@@ -39,6 +39,29 @@ def resolve_tasks(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def generation_settings(names: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """By task, those in the groups included: what is sent with each request; None where it needs log-likelihoods."""
+    from lm_eval.tasks import get_task_dict
+
+    return {
+        task.config.task: _sent(task.config.generation_kwargs) if task.OUTPUT_TYPE == "generate_until" else None
+        for task in _leaves(get_task_dict(list(names), task_manager(names)))
+    }
+
+
+def _sent(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    ours = ("until", "do_sample", "max_gen_toks", "max_tokens")
+    return {key: value for key, value in (settings or {}).items() if key not in ours}
+
+
+def _leaves(tree: Mapping[Any, Any]) -> list[Any]:
+    """lm-eval nests the tasks of a group under it."""
+    found: list[Any] = []
+    for task in tree.values():
+        found += _leaves(task) if isinstance(task, Mapping) else [task]
+    return found
+
+
 def task_manager(names: Sequence[str], metadata: Mapping[str, Any] | None = None) -> Any:
     """lm-eval's task manager over the registered folders; its own thousands of tasks are indexed only if asked for."""
     from lm_eval.tasks import TaskManager

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm.auto import tqdm
 
-from pact_evals.judges.endpoint import ChatEndpoint, EndpointError
+from pact_evals.endpoint import KEY_VARIABLE, ChatEndpoint, EndpointError, models_at
 from pact_plugins.contracts.judge import (
     COMPLIANCE,
     REFUSAL,
@@ -79,7 +79,7 @@ class StrongRejectJudge(Judge):
             raise JudgeError(
                 "judge 'strongreject' needs an endpoint and a model: --judge-url http://host:port/v1 --judge-model NAME"
             )
-        key = api_key or os.environ.get("OPENAI_API_KEY")
+        key = api_key or os.environ.get(KEY_VARIABLE)
         self.endpoint = ChatEndpoint(base_url, model, key, timeout=timeout, attempts=attempts, pause=pause)
         self.concurrency = concurrency
 
@@ -89,6 +89,11 @@ class StrongRejectJudge(Judge):
         return JudgeIdentity(name="strongreject", revision=REVISION, tier="rubric", settings=settings)
 
     def assess_answers(self, rows: Sequence[tuple[str, str]]) -> list[Verdict]:
+        try:
+            # Each row would otherwise be tried several times, for minutes.
+            models_at(self.endpoint.base_url.rstrip("/"), self.endpoint.api_key)
+        except EndpointError as error:
+            raise JudgeUnavailableError(f"judge 'strongreject': {error}") from error
         with ThreadPoolExecutor(self.concurrency) as pool:
             verdicts = list(
                 tqdm(pool.map(self._assess_one, rows), total=len(rows), desc="judge strongreject", disable=None)

@@ -18,6 +18,7 @@ from pact_evals.harness.evaluate import Evaluation, evaluate_checkpoint
 from pact_evals.harness.listing import resolve_tasks
 from pact_evals.judges import get_judge
 from pact_evals.runs.models import ModelSpec, require_chat_template
+from pact_evals.runs.served import require_answers
 from pact_evals.runs.store import (
     ModelResult,
     RunError,
@@ -85,11 +86,13 @@ def evaluate_models(
 
     Raises:
         UnknownTaskError: a task that does not exist. ConfigurationError: a model without chat template, or an adapter
-            that the backend does not take. RunError: `output` is a damaged run.
+            that the backend does not take. RunError: `output` is a damaged run. EndpointError: a server refuses.
     """
     tasks = resolve_tasks(settings.tasks)
     for spec in specs:
         spec.model_args()
+        if spec.served is not None:
+            require_answers(spec, tasks)
         if settings.apply_chat_template:
             require_chat_template(spec)
     index = _existing_index(output)

@@ -20,6 +20,7 @@ from pact_plugins.run_record import PIECES_FILE_NAME, SAFETY_TOKENS_FILE
 _LABEL = re.compile(r"\w(?:[\w .+@-]*[\w+@-])?")
 _ADAPTER_FILE = "adapter_config.json"
 _TOKENIZER_FILE = "tokenizer_config.json"
+_GGUF = "gguf_file"
 _GIVEN_BY_US = ("pretrained", "peft", "lora_local_path")
 _HUGGING_FACE = ("hf", "hf-auto", "huggingface")
 _LOCAL_BACKENDS = (*_HUGGING_FACE, "vllm", "sglang")
@@ -32,13 +33,19 @@ _VLLM_RANK = 16  # vLLM refuses adapters of a higher rank unless told
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model to evaluate: a folder or hub id, an adapter folder on it or None, and how lm-eval loads them."""
+    """One model to evaluate: a folder or hub id, an adapter folder on it or None, and how lm-eval loads them.
+
+    A GGUF file is the folder that it lies in, with ``gguf_file`` among the arguments.
+
+    `served`: `model` is a name at an endpoint, which says this of it.
+    """
 
     label: str
     model: str
     adapter: str | None = None
     backend: str = "hf"
     arguments: dict[str, Any] = field(default_factory=dict)
+    served: str | None = None
 
     def model_args(self) -> dict[str, Any]:
         """What lm-eval's backend is given.
@@ -72,8 +79,10 @@ class ModelSpec:
         }
 
     def _weights(self) -> str:
+        if self.served is not None:
+            return f"{self.model}@{self.served}"
         if Path(self.model).is_dir():
-            return folder_fingerprint(Path(self.model))
+            return folder_fingerprint(Path(self.model), self.arguments.get(_GGUF))
         revision = self.arguments.get("revision")
         commit = _hub_commit(self.model, revision) if self.backend in _LOCAL_BACKENDS else None
         return f"{self.model}@{commit or revision or 'unknown'}"
@@ -111,18 +120,18 @@ def read_specs(
         folder = Path(place)
         _read_adapter(folder)
         specs.append(ModelSpec(label or _default_label(place), specs[0].model, str(folder), backend, dict(arguments)))
-    _refuse_clashes(specs)
+    refuse_clashes(specs)
     return specs
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits that change when the model in a folder does.
+def folder_fingerprint(folder: Path, only: str | None = None) -> str:
+    """16 hexadecimal digits that change when the model in a folder does, or the one file of that name.
 
     Over names, sizes and times of its files: reading all weights would take minutes.
     """
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in _WEIGHT_FILES and file.name not in _NO_WEIGHTS:
+        if file.suffix in _WEIGHT_FILES and file.name not in _NO_WEIGHTS and only in (None, file.name):
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
@@ -140,7 +149,8 @@ def require_chat_template(spec: ModelSpec) -> None:
 
     arguments = spec.model_args()
     place = arguments.get("tokenizer", spec.model)
-    options = {name: arguments[name] for name in ("revision", "trust_remote_code") if name in arguments}
+    kept = ["revision", "trust_remote_code", *([] if "tokenizer" in arguments else [_GGUF])]
+    options = {name: arguments[name] for name in kept if name in arguments}
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
     except Exception:  # whatever it is, the evaluation reports it for this model alone
@@ -150,6 +160,14 @@ def require_chat_template(spec: ModelSpec) -> None:
             f"{spec.label}: the tokenizer of {place} has no chat template, behind which an aligned model refuses; "
             "set one, or evaluate without: --no-chat-template"
         )
+
+
+def label_and_name(text: str) -> tuple[str, str]:
+    """Of `NAME` or `LABEL=NAME`, a name at a server; what is no label belongs to the name."""
+    label, separator, name = text.partition("=")
+    if separator and name and _LABEL.fullmatch(label):
+        return label, name
+    return re.sub(r"[^\w.+@-]+", "-", text.rsplit("/", 1)[-1]).strip(".-") or "model", text
 
 
 def _split(text: str) -> tuple[str | None, str]:
@@ -167,7 +185,9 @@ def _expand(place: str) -> str:
         raise ConfigurationError("an empty MODEL; give a folder or a hub id")
     expanded = Path(place).expanduser()
     if expanded.is_file():
-        raise ConfigurationError(f"{place} is a file; give the model's folder")
+        if expanded.suffix != ".gguf":
+            raise ConfigurationError(f"{place} is a file; give the model's folder")
+        return str(expanded)
     if not expanded.is_dir() and _can_only_be_a_path(place):
         raise ConfigurationError(f"no such folder: {place}")
     return str(expanded) if expanded.is_dir() else place
@@ -179,6 +199,11 @@ def _can_only_be_a_path(place: str) -> bool:
 
 def _read_model(label: str | None, place: str, backend: str, arguments: Mapping[str, Any]) -> ModelSpec:
     name = label or _default_label(place)
+    if Path(place).is_file():
+        if backend not in _HUGGING_FACE:
+            raise ConfigurationError(f"{place}: a GGUF file is read by the backend hf, or by a server (--endpoint)")
+        file = Path(place)
+        return ModelSpec(name, str(file.parent), None, backend, {**arguments, _GGUF: file.name})
     if not (Path(place) / _ADAPTER_FILE).is_file():
         return ModelSpec(name, place, None, backend, dict(arguments))
     base = _read_adapter(Path(place)).get("base_model_name_or_path")
@@ -213,7 +238,8 @@ def _default_label(place: str) -> str:
     return re.sub(r"[^\w.+@-]+", "-", name).strip(".-") or "model"
 
 
-def _refuse_clashes(specs: Sequence[ModelSpec]) -> None:
+def refuse_clashes(specs: Sequence[ModelSpec]) -> None:
+    """Raise ConfigurationError where two have one label."""
     # Labels become folders, and some file systems do not tell A from a.
     counts = Counter(spec.label.casefold() for spec in specs)
     for spec in specs:

@@ -68,4 +68,4 @@ def test_the_plugin_offers_every_built_in_judge_and_command():
     assert offered == BUILT_IN
     group = click.Group()
     plugin.register_commands(cli=group)
-    assert set(group.commands) == {"check", "eval", "judge", "report", "tasks-path"}
+    assert set(group.commands) == {"card", "check", "eval", "judge", "report", "tasks-path"}
