@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pact_plugins.compatibility import imported_versions
-from pact_plugins.config import PACTConfig
 from pact_plugins.files import write_json
-from pact_plugins.safety_tokens import SafetyTokens
+
+if TYPE_CHECKING:
+    from pact_plugins.config import PACTConfig
+    from pact_plugins.safety_tokens import SafetyTokens
 
 FILE_NAME = "pact.json"
 PIECES_FILE_NAME = "pact_pieces.json"

@@ -58,7 +58,6 @@ def eval_command(
 
     With --endpoint, --batch-size is the number of requests in flight, and the key is that of OPENAI_API_KEY.
     """
-    from pact_evals.runs.evaluating import EvaluationSettings, Outcome, evaluate_models
     from pact_evals.runs.models import read_specs
     from pact_evals.runs.served import read_served
 
@@ -72,6 +71,9 @@ def eval_command(
         if not isinstance(in_flight, int):
             raise ConfigurationError("--batch-size: with --endpoint, the number of requests in flight")
         specs = read_served(models, endpoint, arguments, apply_chat_template=chat_template, concurrency=in_flight)
+    # What takes seconds to import waits until somebody is known to be there.
+    from pact_evals.runs.evaluating import EvaluationSettings, Outcome, evaluate_models
+
     settings = EvaluationSettings(
         tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
         apply_chat_template=chat_template,

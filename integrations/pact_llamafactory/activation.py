@@ -6,6 +6,7 @@ The same functions serve ``pact train llamafactory`` and, after ``pact enable``,
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,26 @@ def install(tuner: ModuleType) -> None:
         return ray_training_function(ray_args, config)
 
     tuner._ray_training_function = train_with_ray  # type: ignore[attr-defined]
+    tuner.export_model = functools.partial(_export, tuner, tuner.export_model)  # type: ignore[attr-defined]
+
+
+def _export(tuner: ModuleType, original: Any, args: Any = None) -> None:
+    """LLaMA-Factory's own export; a model merged from a run under PACT takes the run's record and card along."""
+    from pact_plugins.errors import PACTError
+    from pact_plugins.messages import announce
+    from pact_plugins.model_card.writing import write_card
+    from pact_plugins.run_record import FILE_NAME
+
+    args = tuner.read_args(args)
+    original(args)
+    model_args = tuner.get_infer_args(args)[0]
+    adapters = [Path(adapter) for adapter in model_args.adapter_name_or_path or ()]
+    # Of several, one protected run says nothing of what they come to together.
+    if len(adapters) == 1 and (adapters[0] / FILE_NAME).is_file():
+        try:
+            write_card(Path(model_args.export_dir), adapters[0])
+        except (PACTError, OSError) as error:
+            announce(f"the model card says nothing of the training: {error}")
 
 
 def install_parser(parser: ModuleType) -> None:

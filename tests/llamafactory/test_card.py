@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from pact_plugins.model_card.writing import write_card
 from pact_plugins.verification import verify
 from tests.llamafactory import runs
 
@@ -29,12 +28,12 @@ def test_the_card_says_what_protected_the_run(settings: dict[str, Any], method: 
 
 
 def test_it_goes_with_the_merged_model(settings: dict[str, Any], tmp_path: Path) -> None:
-    from llamafactory.train.tuner import export_model
+    from llamafactory.train import tuner
 
     run = runs.train(settings)
     merged = tmp_path / "merged"
     names = ("model_name_or_path", "finetuning_type")
-    export_model(
+    tuner.export_model(
         {
             **{name: settings[name] for name in names},
             "adapter_name_or_path": str(run.folder),
@@ -43,6 +42,5 @@ def test_it_goes_with_the_merged_model(settings: dict[str, Any], tmp_path: Path)
             "export_device": "cpu",
         }
     )
-    assert write_card(merged, run.folder).is_protected
     assert PROTECTED in ModelCard.load(merged / "README.md").text
     assert verify(merged).is_protected

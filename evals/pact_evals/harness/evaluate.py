@@ -5,6 +5,7 @@ One call of lm-eval does all tasks of a model, as the stock command would, so bo
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from typing import Any
 from pact_evals import tasks_path
 from pact_evals.harness.listing import resolve_tasks, task_manager
 from pact_plugins.errors import PACTError
+
+# Our type of model beside lm-eval's own.
+CHAT_ENDPOINT = "pact-chat-completions"
 
 
 class EvaluationError(PACTError, RuntimeError):
@@ -147,6 +151,8 @@ def _default_device(backend: str) -> str | None:
 def _run(*, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, **settings: Any) -> Evaluation:
     import lm_eval
 
+    if settings["model"] == CHAT_ENDPOINT:
+        importlib.import_module("pact_evals.harness.chat_endpoint")  # registers it
     names = resolve_tasks(tasks)
     manager = task_manager(names, metadata={**(settings["model_args"] or {}), **(task_settings or {})})
     with _random_state_kept(), _without_environment_report():

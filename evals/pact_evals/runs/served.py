@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pact_evals.endpoint import KEY_VARIABLE, EndpointError, answer_of, models_at
+from pact_evals.harness.evaluate import CHAT_ENDPOINT
 from pact_evals.harness.listing import generation_settings
 from pact_evals.runs.models import ModelSpec, label_and_name, refuse_clashes
 from pact_plugins.errors import ConfigurationError
@@ -87,7 +88,7 @@ def require_answers(spec: ModelSpec, tasks: Sequence[str]) -> None:
         if settings is None and is_chat:
             raise ConfigurationError(
                 f"{task} needs log-likelihoods, which no chat endpoint gives; leave it out (--tasks), or where the "
-                "server has /completions with echoed log-probabilities (vLLM): --model-args tokenizer=PATH_OR_ID"
+                "server has /completions that echo log-probabilities: --model-args tokenizer=PATH_OR_ID"
             )
         try:
             if settings is None:
@@ -95,7 +96,8 @@ def require_answers(spec: ModelSpec, tasks: Sequence[str]) -> None:
             else:
                 _require_text(base_url, spec, settings, is_chat=is_chat)
         except EndpointError as error:
-            raise EndpointError(f"{spec.label}: {task}: {error}") from None
+            cure = f"; where it does not take {', '.join(settings)}, leave the task out (--tasks)" if settings else ""
+            raise EndpointError(f"{spec.label}: {task}: {error}{cure}") from None
 
 
 def _require_text(base_url: str, spec: ModelSpec, settings: Mapping[str, Any], *, is_chat: bool) -> None:
@@ -132,7 +134,7 @@ def _address(endpoint: str) -> str:
 
 
 def _chat_backend(base_url: str) -> str:
-    return "openai-chat-completions" if urlsplit(base_url).hostname == "api.openai.com" else "local-chat-completions"
+    return "openai-chat-completions" if urlsplit(base_url).hostname == "api.openai.com" else CHAT_ENDPOINT
 
 
 def _key() -> str | None:

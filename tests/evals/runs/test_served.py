@@ -50,7 +50,8 @@ def test_the_figures_are_those_of_the_model_on_the_disk(model_path, url, served,
     disk, there = load_run(run).models
     assert there.tasks[GREEDY] == disk.tasks[GREEDY]
     assert any(sample.response for sample in there.tasks[GREEDY].samples)
-    assert there.identity["backend"] == "local-chat-completions"
+    # Some servers (transformers serve) fail over an empty list.
+    assert not any("stop" in body for _, _, body in served.asked)
     sampled = [body for route, _, body in served.asked if body.get("temperature") == 1.0 and "chat" in route]
     assert {(body["top_k"], body["top_p"]) for body in sampled} == {(0, 1.0)}
     # As it lies there already, nothing is asked again but whether somebody is there.
