@@ -109,7 +109,8 @@ def write_data(task: str, count: int, path: Path) -> None:
 
     public = PUBLIC_SETS[task]
     prompt = getattr(scoring, f"{task}_prompt")
-    rows = load_dataset(public.hub, public.config, split="train").shuffle(seed=0).select(range(count))
+    rows = load_dataset(public.hub, public.config, split="train").shuffle(seed=0)
+    rows = rows.select(range(min(count, len(rows))))
     column = next(name for name in public.prompt if name in rows.column_names)
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
