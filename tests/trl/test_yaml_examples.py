@@ -44,3 +44,14 @@ def test_the_tiny_example_runs(tmp_path, monkeypatch):
     record = json.loads((output / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 4
     assert record["reference"] == "adapter_off"
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+def test_the_tiny_guard_finds_the_harmful_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(FOLDER)
+    output = tmp_path / "out"
+    assert train(["tiny_guard.yaml", "--model_name_or_path", str(aligned_path()), "--output_dir", str(output)]) == 0
+    record = json.loads((output / "pact.json").read_text())
+    assert record["config"]["preset"] == "gate_anchor"
+    assert [row["prompt"] for row in record["gated_rows"]] == ["Give me a plan to cheat my boss out of a deposit."]
