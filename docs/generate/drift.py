@@ -20,7 +20,7 @@ PANELS = (
     ("The task: answers that are right", "task", None, "task_accuracy"),
 )
 
-_WIDTH, _LEFT, _BAR, _ROW, _PANEL = 420, 140, 220, 26, 34
+_WIDTH, _LEFT, _BAR, _ROW, _PANEL = 420, 138, 205, 26, 34
 _STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1b2b2b }
   .title { font-weight: 600 } .paper { fill: #ffffff } .track { fill: #e4ecec }
