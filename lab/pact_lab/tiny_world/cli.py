@@ -17,6 +17,14 @@ def tiny_world() -> None:
     """The small aligned model that demo, tests and benchmarks use."""
 
 
+@tiny_world.command("path")
+def path_command() -> None:
+    """Print the checkpoint folder of the aligned model, which ships with the package."""
+    from pact_lab.tiny_world import aligned_path
+
+    click.echo(aligned_path())
+
+
 @tiny_world.command("build")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--base-examples", type=click.IntRange(1), default=16_000, show_default=True)

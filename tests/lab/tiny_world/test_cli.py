@@ -44,3 +44,7 @@ def test_evaluate_names_a_folder_without_a_model(tmp_path):
     assert result.exit_code == 1
     assert f"Error: {tmp_path} has no config.json" in result.output
     assert "Traceback" not in result.output
+
+
+def test_path_prints_the_checkpoint_that_ships():
+    assert invoke("path").stdout == f"{aligned_path()}\n"
