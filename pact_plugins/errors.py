@@ -15,6 +15,20 @@ class SafetyTokensError(PACTError, ValueError):
     """A safety-token file is missing, damaged, or of another tokenizer; or calibration has nothing to work on."""
 
 
+class OutputError(PACTError, OSError):
+    """A file or folder cannot be written: the disk is full, or the folder may not be written to.
+
+    An ``OSError`` as well, with its number and words: who can do without the file goes on.
+    """
+
+    def __init__(self, target: object, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror or str(error))
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"{self.target} cannot be written: {self.strerror}; make room, or name a folder that can be written"
+
+
 class DataError(PACTError, ValueError):
     """Training data cannot be read or written, or holds rows that are no conversation."""
 

@@ -6,13 +6,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, OutputError
 
 
 def cache_folder(configured: str | None) -> Path:
@@ -23,11 +23,18 @@ def cache_folder(configured: str | None) -> Path:
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``target`` that becomes ``target`` when the block ends without an error."""
+    """A temporary path beside ``target`` that becomes ``target`` when the block ends without an error.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full; ``target`` is what it was.
+    """
     final = Path(target)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.", suffix=final.suffix)
-    os.close(handle)
+    make_folder(final.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name[:100]}.", suffix=final.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(final, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -36,8 +43,25 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(final)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(final, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, error) from error
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

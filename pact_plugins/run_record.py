@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pact_plugins.compatibility import imported_versions
+from pact_plugins.errors import OutputError
 from pact_plugins.files import write_json
+from pact_plugins.messages import announce
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -57,14 +59,22 @@ def checkpoint_folder(output_dir: str | None, step: int) -> Path:
 def write_pieces(checkpoint: Path, pieces: Sequence[Piece]) -> None:
     """Leave them in a checkpoint that the trainer has written."""
     if checkpoint.is_dir():
-        write_json(checkpoint / PIECES_FILE_NAME, [asdict(piece) for piece in pieces])
+        _write(checkpoint / PIECES_FILE_NAME, [asdict(piece) for piece in pieces])
+
+
+def _write(file: Path, value: Any) -> None:
+    """A full disk must not cost the run: its weights are still to be saved. ``pact verify`` will miss the file."""
+    try:
+        write_json(file, value)
+    except OutputError as error:
+        announce(f"{error}. Training goes on; without this file nobody can tell later that the run was protected")
 
 
 def read_pieces(checkpoint: Path) -> list[Piece]:
     """Of a checkpoint; empty where it has none, or nobody can read them."""
     try:
         return pieces_from(json.loads((checkpoint / PIECES_FILE_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
 
 
@@ -77,14 +87,28 @@ def pieces_from(values: Any) -> list[Piece]:
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
         raise ValueError("no list of pieces")
     try:
-        return [Piece(**value) for value in values]
+        pieces = [Piece(**value) for value in values]
     except TypeError as error:
         raise ValueError(f"no list of pieces: {error}") from None
+    for piece in pieces:
+        counts = (piece.first_step, piece.last_step, piece.optimizer_steps, piece.gradient_receipts)
+        texts = (piece.safety_tokens, piece.reference)
+        if not all(type(count) is int and count >= 0 for count in (*counts, piece.response_tokens)):
+            raise ValueError(f"no list of pieces: a number of {piece} is none")
+        if not all(text is None or isinstance(text, str) for text in texts) or piece.first_step > piece.last_step:
+            raise ValueError(f"no list of pieces: {piece} contradicts itself")
+    return pieces
 
 
-def steps_of(pieces: Sequence[Piece]) -> set[int]:
-    """Every step that one of them covers."""
-    return {step for piece in pieces for step in range(piece.first_step, piece.last_step + 1)}
+def spans_of(pieces: Sequence[Piece]) -> list[tuple[int, int]]:
+    """First and last step of what they cover together, joined where they touch, in order."""
+    spans: list[tuple[int, int]] = []
+    for first, last in sorted((piece.first_step, piece.last_step) for piece in pieces):
+        if spans and first <= spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return spans
 
 
 def earlier_pieces(output_dir: str | None, step: int, resumed_from: Any) -> list[Piece]:
@@ -142,5 +166,5 @@ def write_run_record(
         **recorded,
         "pieces": [asdict(piece) for piece in pieces],
     }
-    write_json(folder / FILE_NAME, record)
+    _write(folder / FILE_NAME, record)
     return folder / FILE_NAME

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pact_plugins.errors import PACTError
-from pact_plugins.run_record import FILE_NAME, SAFETY_TOKENS_FILE, Piece, pieces_from, read_pieces, steps_of
+from pact_plugins.run_record import FILE_NAME, SAFETY_TOKENS_FILE, Piece, pieces_from, read_pieces, spans_of
 from pact_plugins.safety_tokens import SafetyTokens
 
 _STATE = "trainer_state.json"
@@ -51,24 +51,33 @@ def verify(folder: Path) -> Verification:
         )
     files = [*sorted(folder.glob(f"checkpoint-*/{_STATE}")), *folder.glob(_STATE)]
     states = [state for path in files if (state := _json(path, problems)) is not None]
-    trained = max([int(state.get("global_step", 0)) for state in states] + [_last_step(pieces)], default=0)
+    trained = max([_global_step(state, problems) for state in states] + [_last_step(pieces)], default=0)
     problems += _gaps(pieces, trained)
     problems += _changes(pieces)
     if record is not None:
         problems += _foreign_tokens(folder, record)
         problems += _silent_steps(states, record)
-    return Verification(len(steps_of(pieces)), trained, pieces, problems)
+    covered = sum(last - first + 1 for first, last in spans_of(pieces))
+    return Verification(covered, trained, pieces, problems)
 
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{path} cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}")
         return None
     if not isinstance(value, dict):
         problems.append(f"{path} is no JSON object")
         return None
+    return value
+
+
+def _global_step(state: dict[str, Any], problems: list[str]) -> int:
+    value = state.get("global_step", 0)
+    if type(value) is not int or value < 0:
+        problems.append(f"{_STATE}: global_step is {value!r:.40}")
+        return 0
     return value
 
 
@@ -85,27 +94,19 @@ def _last_step(pieces: Sequence[Piece]) -> int:
 
 
 def _gaps(pieces: Sequence[Piece], trained: int) -> list[str]:
-    missing = sorted(set(range(1, trained + 1)) - steps_of(pieces))
-    found = []
+    found, missing, next_step = [], [], 1
+    for first, last in [*spans_of(pieces), (trained + 1, trained + 1)]:
+        if first > next_step:
+            missing.append(f"{next_step} to {first - 1}" if first - 1 > next_step else str(next_step))
+        next_step = max(next_step, last + 1)
     if missing:
-        spans = ", ".join(f"{first} to {last}" if first < last else str(first) for first, last in _spans(missing))
-        found.append(f"steps {spans} of {trained} were trained without PACT, or nobody can tell")
+        found.append(f"steps {', '.join(missing)} of {trained} were trained without PACT, or nobody can tell")
     for piece in pieces:
         steps = piece.last_step - piece.first_step + 1
         if piece.optimizer_steps < steps or (piece.gradient_receipts == 0 and piece.response_tokens > 0):
             span = f"{piece.first_step} to {piece.last_step}"
             found.append(f"of steps {span} only {piece.optimizer_steps} had their gradient checked")
     return found
-
-
-def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1] = (spans[-1][0], number)
-        else:
-            spans.append((number, number))
-    return spans
 
 
 def _changes(pieces: Sequence[Piece]) -> list[str]:
@@ -128,8 +129,10 @@ def _foreign_tokens(folder: Path, record: dict[str, Any]) -> list[str]:
 
 def _silent_steps(states: Sequence[dict[str, Any]], record: dict[str, Any]) -> list[str]:
     """Steps whose line of the trainer's log lacks the term."""
-    if "pact/kl" not in record.get("last_log", {}):
+    last = record.get("last_log")
+    if not isinstance(last, dict) or "pact/kl" not in last:
         return []
-    entries = [entry for state in states for entry in state.get("log_history", ()) if "loss" in entry]
-    silent = sorted({int(entry["step"]) for entry in entries if "pact/kl" not in entry and "step" in entry})
-    return [f"the log of step {step} says nothing of the term" for step in silent[:3]]
+    logs = [state.get("log_history") for state in states]
+    entries = [entry for log in logs if isinstance(log, list) for entry in log if isinstance(entry, dict)]
+    silent = {entry.get("step") for entry in entries if "loss" in entry and "pact/kl" not in entry}
+    return [f"the log of step {step} says nothing of the term" for step in sorted(silent, key=str)[:3]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import atomic_path, write_json
+from pact_plugins.files import write_json
+from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
 
 FORMAT = "pact-anchors/1"
-_TENSORS = ("context_ids", "context_lengths", "response_ids", "response_lengths")
+_TENSORS = dict.fromkeys(("context_ids", "context_lengths", "response_ids", "response_lengths"), torch.int64)
+_METADATA = {"format": str, "harmful": int}
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ class AnchorSet:
             "response_lengths": torch.tensor([len(row) for row in responses]),
         }
         metadata = {"format": FORMAT, "harmful": self.harmful}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
+        save_tensor_file(path, tensors, metadata)
         if tokenizer is not None:
             write_json(Path(path).with_suffix(".json"), self.readable(tokenizer))
         return Path(path)
@@ -86,15 +84,13 @@ class AnchorSet:
         Raises:
             ConfigurationError: it is missing, damaged, or something else.
         """
-        try:
-            with safe_open(str(path), framework="pt") as reader:
-                metadata = {key: json.loads(value) for key, value in (reader.metadata() or {}).items()}
-                tensors = {name: reader.get_tensor(name) for name in _TENSORS}
-        except (SafetensorError, json.JSONDecodeError, OSError) as error:
-            raise ConfigurationError(f"anchors: {path} cannot be read: {error}") from error
-        harmful = metadata.get("harmful")
-        if metadata.get("format") != FORMAT or not isinstance(harmful, int):
-            raise ConfigurationError(f"anchors: {path} is not an anchor file of format {FORMAT!r}")
+        kind = f"an anchor file of format {FORMAT!r}"
+        tensors, metadata = load_tensor_file(path, _TENSORS, _METADATA, fail=ConfigurationError, what=kind)
+        harmful = metadata["harmful"]
+        if metadata["format"] != FORMAT:
+            raise ConfigurationError(f"anchors: {path} is not {kind}: it has format {metadata['format']!r}")
+        if any(bool((tensors[name] < 0).any()) for name in ("context_ids", "response_ids")):
+            raise ConfigurationError(f"anchors: {path} is damaged: a token id is negative")
         contexts = _rows(tensors["context_ids"], tensors["context_lengths"])
         responses = _rows(tensors["response_ids"], tensors["response_lengths"])
         if len(contexts) != len(responses) or not 0 < harmful < len(contexts):
@@ -107,6 +103,7 @@ def _flat(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _rows(flat: Tensor, lengths: Tensor) -> list[list[int]]:
-    if int(lengths.sum()) != flat.numel() or bool((lengths < 1).any()):
+    # A sum of huge lengths may wrap around.
+    if bool(((lengths < 1) | (lengths > flat.numel())).any()) or int(lengths.sum()) != flat.numel():
         raise ConfigurationError("anchors: the file is damaged: its lengths do not add up")
     return [row.tolist() for row in flat.split(lengths.tolist())]

@@ -46,11 +46,11 @@ def sampled_anchors(
     """
     key = _key(causal_lm, tokenizer, config, [list(map(list, harmful)), list(map(list, harmless))])
     path = cache_folder(config.cache_path) / "anchors" / f"{key}.safetensors"
-    cached = _read(path)
+    contexts = [list(context) for context in (*harmful, *harmless)]
+    cached = _read(path, contexts, len(harmful), causal_lm.get_input_embeddings().weight.shape[0])
     if everyone(cached is not None) and cached is not None:
         announce(f"{len(cached)} anchors from {path}")
         return cached, path
-    contexts = [*harmful, *harmless]
     replies = continue_ids(
         causal_lm,
         tokenizer,
@@ -80,12 +80,21 @@ def _of_first_rank(replies: list[list[int]]) -> list[list[int]]:
     return [row.tolist() for row in flat.split(lengths.tolist())]
 
 
-def _read(path: Path) -> AnchorSet | None:
+def _read(path: Path, contexts: list[list[int]], harmful: int, vocabulary_size: int) -> AnchorSet | None:
     try:
-        return AnchorSet.load(path) if path.exists() else None
+        found = AnchorSet.load(path) if path.exists() else None
     except ConfigurationError as error:
         announce(f"the cached anchors are replaced: {error}")
         return None
+    if found is None:
+        return None
+    if [list(one.context_ids) for one in found.sequences] != contexts or found.harmful != harmful:
+        announce(f"the cached anchors are replaced: {path} answers other prompts")
+        return None
+    if max(index for one in found.sequences for index in one.response_ids) >= vocabulary_size:
+        announce(f"the cached anchors are replaced: {path} holds tokens that the model lacks")
+        return None
+    return found
 
 
 def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig, contexts: Any) -> str:

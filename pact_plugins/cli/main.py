@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
 
 from pact_plugins.errors import PACTError
+
+_FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +27,12 @@ def main() -> None:
         cli()
     except PACTError as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        # A library that wrote for us: a model's weights, a folder.
+        if error.errno not in _FILE_SYSTEM:
+            raise
+        click.echo(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         from pact_plugins.compatibility import extra_that_brings

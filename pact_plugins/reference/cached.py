@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +22,7 @@ from pact_plugins.contracts.reference import (
     ReferenceLogits,
     ReferenceRequest,
 )
-from pact_plugins.distributed import summed
+from pact_plugins.distributed import gathered_text, rank, summed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce
@@ -39,15 +43,20 @@ class CachedReference(Reference):
     the model with its adapter off. Trained in full, the model itself is the reference until training moves it, and
     nothing is copied; an unseen sequence then makes the aligned model be loaded from its path.
 
+    Where the cache's folder cannot be written, what it lacks is kept in a temporary one.
+
+    Args:
+        must_keep: what is computed is for later runs, so that a folder which cannot be written is an error.
+
     Raises:
         ConfigurationError: the objective needs the whole vocabulary, ZeRO-3 has partitioned the parameters, or the
-            cache's folder cannot be written.
+            cache's folder cannot be written and what is computed must be kept.
     """
 
     name = "cache"
     capabilities = Capabilities(prompt_free=True, refusal_mass=True)
 
-    def __init__(self, context: ReferenceContext) -> None:
+    def __init__(self, context: ReferenceContext, *, must_keep: bool = False) -> None:
         if context.token_ids is None:
             raise ConfigurationError(
                 f"reference: cache keeps the logits of a few safety tokens, but objective: {context.config.objective} "
@@ -70,8 +79,16 @@ class CachedReference(Reference):
             self._at_start: Reference | None = self._online
         else:
             self._at_start, fingerprint = self._aligned(context.resumed)
-        self.store = ReferenceStore(cache_folder(context.config.cache_path) / "reference", self._describe(fingerprint))
+        folder, spare = cache_folder(context.config.cache_path) / "reference", None if must_keep else self._spare()
+        self.store = ReferenceStore(folder, self._describe(fingerprint), spare=spare)
         self.hits = self.misses = self._logged_misses = 0
+
+    def _spare(self) -> Path:
+        """A temporary folder, the same on every rank, that goes when this reference does."""
+        made = tempfile.mkdtemp(prefix="pact-reference-") if rank() == 0 else ""
+        if made:
+            weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return Path(gathered_text(made)[0])
 
     def _describe(self, fingerprint: str) -> StoreDescription:
         context = self._context

@@ -64,7 +64,7 @@ def fill_from_rows(
         precision=precision,
     )
     sequences = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
-    reference = CachedReference(context)
+    reference = CachedReference(context, must_keep=True)
     reference.fill_with(lambda: [sequence for sequence in sequences if sequence is not None])
     return len(reference.store), reference.store.folder
 

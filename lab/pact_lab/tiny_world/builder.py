@@ -18,6 +18,7 @@ from pact_lab.tiny_world.tasks import PRETRAINING_TASKS, task_examples
 from pact_lab.tiny_world.tokenizer import ASSISTANT, encode, train_tokenizer
 from pact_lab.tiny_world.training import TokenizedExample, train
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import make_folder
 
 BASE_LEARNING_RATE = 2e-3
 ALIGNED_LEARNING_RATE = 1e-3
@@ -56,7 +57,7 @@ def build(
             raise ConfigurationError(f"{name}: {size} must be at least 1")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigurationError(f"{output} exists already; remove it or choose another output folder")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         with torch.random.fork_rng(devices=[]):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -12,6 +15,17 @@ from pact_plugins.reference.cache.codec import encode
 
 KEY_BYTES = 16
 _PER_TOKEN = ("full_codes", "full_maximum", "prompt_free_codes", "prompt_free_maximum")
+_DTYPES = {
+    "keys": torch.uint8,
+    "token_offsets": torch.int64,
+    "response_offsets": torch.int64,
+    "checksums": torch.int64,
+    "full_codes": torch.int16,
+    "full_maximum": torch.float32,
+    "prompt_free_codes": torch.int16,
+    "prompt_free_maximum": torch.float32,
+    "refusal_mass": torch.float32,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,34 @@ def record_bytes(token_count: int, *, prompt_free: bool) -> int:
     return (2 * token_count + 4) * (2 if prompt_free else 1)
 
 
+class Records:
+    """The tensors of one shard, and where each sequence's part of them is."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = tensors
+        # Mapped memory, read when it is looked at. Slicing NumPy's views costs a fraction of slicing tensors.
+        self._arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    def span(self, row: int, offsets: str = "token_offsets") -> slice:
+        """Where the tokens, or with ``response_offsets`` the responses, of one sequence stand."""
+        return slice(*self._arrays[offsets][row : row + 2].tolist())
+
+    def checksum(self, row: int) -> int:
+        """CRC-32 over everything that one sequence's entry says."""
+        arrays, tokens = self._arrays, self.span(row)
+        value = zlib.crc32(arrays["keys"][row * KEY_BYTES : (row + 1) * KEY_BYTES])
+        for name in _PER_TOKEN:
+            if name in arrays:
+                value = zlib.crc32(arrays[name][tokens], value)
+        if "refusal_mass" in arrays:
+            value = zlib.crc32(arrays["refusal_mass"][self.span(row, "response_offsets")], value)
+        return value
+
+    def is_whole(self, row: int) -> bool:
+        """Whether an entry is what was written."""
+        return bool(self._arrays["checksums"][row] == self.checksum(row))
+
+
 def pack(entries: Sequence[Entry]) -> dict[str, Tensor]:
     """The tensors of one shard: records of equal size, one after another, and where each sequence begins."""
     tensors = {
@@ -50,6 +92,8 @@ def pack(entries: Sequence[Entry]) -> dict[str, Tensor]:
         masses = [entry.refusal_mass for entry in entries if entry.refusal_mass is not None]
         tensors["refusal_mass"] = torch.cat(masses).float()
         tensors["response_offsets"] = _offsets([len(mass) for mass in masses])
+    records = Records(tensors)
+    tensors["checksums"] = torch.tensor([records.checksum(row) for row in range(len(entries))])
     return tensors
 
 
@@ -57,18 +101,26 @@ def _offsets(lengths: Sequence[int]) -> Tensor:
     return torch.tensor([0, *lengths], dtype=torch.int64).cumsum(0)
 
 
-def are_consistent(tensors: dict[str, Tensor], token_count: int, *, prompt_free: bool, refusal_mass: bool) -> bool:
+def are_consistent(tensors: Mapping[str, Tensor], token_count: int, *, prompt_free: bool, refusal_mass: bool) -> bool:
     """Whether a file's tensors fit together and hold what is asked for."""
-    wanted = ["keys", "token_offsets", *_PER_TOKEN[: 4 if prompt_free else 2]]
+    wanted = ["keys", "token_offsets", "checksums", *_PER_TOKEN[: 4 if prompt_free else 2]]
     wanted += ["refusal_mass", "response_offsets"] if refusal_mass else []
-    if any(name not in tensors for name in wanted):
+    if any(name not in tensors or tensors[name].dtype != _DTYPES[name] for name in wanted):
         return False
-    offsets, count = tensors["token_offsets"], tensors["keys"].numel() // KEY_BYTES
-    if offsets.numel() != count + 1 or bool((offsets.diff() <= 0).any()):
+    shapes = {name: tuple(tensors[name].shape) for name in wanted}
+    count, rest = divmod(tensors["keys"].numel(), KEY_BYTES)
+    if rest or shapes["keys"] != (count * KEY_BYTES,) or shapes["checksums"] != (count,):
         return False
-    total = int(offsets[-1])
-    if any(tensors[name].shape[0] != total for name in wanted if name in _PER_TOKEN):
-        return False
-    if refusal_mass and int(tensors["response_offsets"][-1]) != tensors["refusal_mass"].numel():
-        return False
-    return tensors["full_codes"].shape[1] == token_count
+    total = _end(tensors["token_offsets"], count)
+    for name in _PER_TOKEN:
+        if name in wanted and shapes[name] != ((total, token_count) if name.endswith("codes") else (total,)):
+            return False
+    return not refusal_mass or shapes["refusal_mass"] == (_end(tensors["response_offsets"], count),)
+
+
+def _end(offsets: Tensor, count: int) -> int:
+    """The last of ``count`` + 1 offsets that begin at 0 and ascend; -1 where they do not."""
+    values = offsets.numpy()
+    if values.shape != (count + 1,) or values[0] != 0 or bool((numpy.diff(values) <= 0).any()):
+        return -1
+    return int(values[-1])

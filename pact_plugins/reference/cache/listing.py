@@ -31,7 +31,15 @@ class ListedStore:
         """As one line of ``pact cache info``."""
         described = self.description
         if described is None:
-            return (self.name, "damaged", "", "", str(self.sequences), str(self.response_tokens), self._megabytes)
+            return (
+                self.name,
+                "damaged, or of another version",
+                "",
+                "",
+                str(self.sequences),
+                str(self.response_tokens),
+                self._megabytes,
+            )
         kept = ["", " + prompt-free"][described.header is not None] + ["", " + openers"][described.openers is not None]
         return (
             self.name,
@@ -62,16 +70,21 @@ def _listed(folder: Path) -> ListedStore:
     return ListedStore(
         name=folder.name,
         description=StoreDescription(**{name: content[name] for name in names}) if whole else None,
-        sequences=sum(int(shard.get("sequences", 0)) for shard in shards),
-        response_tokens=sum(int(shard.get("response_tokens", 0)) for shard in shards),
+        sequences=sum(_count(shard, "sequences") for shard in shards),
+        response_tokens=sum(_count(shard, "response_tokens") for shard in shards),
         bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
     )
+
+
+def _count(shard: dict[str, Any], name: str) -> int:
+    value = shard.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ import numpy
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pact_plugins.batch.openings import RefusalCriterion
@@ -27,9 +27,11 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import atomic_path, write_json
 from pact_plugins.messages import announce
 from pact_plugins.reference.cache.codec import decode
-from pact_plugins.reference.cache.entries import KEY_BYTES, Entry, are_consistent, pack, record_bytes
+from pact_plugins.reference.cache.entries import KEY_BYTES, Entry, Records, are_consistent, pack, record_bytes
+from pact_plugins.tensor_file import write_tensors
 
-FORMAT = "pact-reference-cache/1"
+# 2: a checksum for each entry, and the store's name beside the file's own.
+FORMAT = "pact-reference-cache/2"
 DESCRIPTION_FILE = "store.json"
 _LOCK_FILE = "lock"
 
@@ -83,61 +85,83 @@ def hash_of_criterion(criterion: RefusalCriterion) -> str:
 
 @dataclass(frozen=True)
 class _Shard:
-    tensors: dict[str, Tensor]
+    path: Path
+    records: Records
 
-    def span(self, row: int, offsets: str = "token_offsets") -> slice:
-        return slice(int(self.tensors[offsets][row]), int(self.tensors[offsets][row + 1]))
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        return self.records.tensors
 
 
 class ReferenceStore:
-    """The entries of one ``StoreDescription`` under ``folder``.
+    """The entries of one ``StoreDescription`` under ``parent``.
+
+    Args:
+        spare: where new entries go if ``parent`` cannot be written; those that ``parent`` holds are read all the same.
 
     Raises:
-        ConfigurationError: the folder cannot be written.
+        ConfigurationError: no folder can be written.
     """
 
-    def __init__(self, parent: Path, description: StoreDescription) -> None:
+    def __init__(self, parent: Path, description: StoreDescription, *, spare: Path | None = None) -> None:
         self.description, self.folder = description, parent / description.name
+        self._folders = [self.folder]
         try:
-            if not (self.folder / DESCRIPTION_FILE).is_file():
-                write_json(self.folder / DESCRIPTION_FILE, {"format": FORMAT, **asdict(description)})
-            (self.folder / _LOCK_FILE).touch()
+            self._begin()
         except OSError as error:
-            raise ConfigurationError(
-                f"cache_path: the reference cache cannot be written in {parent}: {error}. Name a folder that can, or "
-                "use reference: auto"
-            ) from error
+            if spare is None:
+                raise ConfigurationError(
+                    f"cache_path: the reference cache cannot be written in {parent}: {error}. Name a folder that can, "
+                    "or use reference: auto"
+                ) from error
+            self.folder = spare / description.name
+            self._folders.append(self.folder)
+            self._begin()
+            announce(
+                f"the reference cache in {parent} cannot be written ({error.strerror}): what it lacks is kept in "
+                f"{spare} and gone after this run; set cache_path to a folder that can be written"
+            )
         self._shards: list[_Shard] = []
         self._opened: set[str] = set()
         self._keys = numpy.zeros(0, dtype=f"S{KEY_BYTES}")
         self._places = numpy.zeros((0, 2), dtype=numpy.int64)
         self.refresh()
 
+    def _begin(self) -> None:
+        if not (self.folder / DESCRIPTION_FILE).is_file():
+            write_json(self.folder / DESCRIPTION_FILE, {"format": FORMAT, **asdict(self.description)})
+        with tempfile.TemporaryFile(dir=self.folder):  # a lock file may be there and the folder read-only
+            (self.folder / _LOCK_FILE).touch()
+
     def __len__(self) -> int:
         return len(self._keys)
 
     def refresh(self) -> None:
         """Open the shards that other ranks and processes have finished since; a damaged one is taken away."""
-        for name in sorted(shard_names(self.folder) - self._opened):
-            tensors = self._open(name)
-            if tensors is None:
-                announce(f"the cached reference logits in {self.folder / name}.safetensors are damaged: computed again")
-                _remove(self.folder, name)
-                continue
-            self._opened.add(name)
-            self._shards.append(_Shard(tensors))
+        for folder in self._folders:
+            for name in sorted(shard_names(folder) - self._opened):
+                self._opened.add(name)
+                tensors = self._open(folder, name)
+                if tensors is None:
+                    announce(f"the cached reference logits in {folder / name}.safetensors are damaged: computed again")
+                    _remove(folder, name)
+                    continue
+                self._shards.append(_Shard(folder / f"{name}.safetensors", Records(tensors)))
         self._index()
 
-    def _open(self, name: str) -> dict[str, Tensor] | None:
-        path = self.folder / f"{name}.safetensors"
+    def _open(self, folder: Path, name: str) -> dict[str, Tensor] | None:
+        path = folder / f"{name}.safetensors"
         try:
-            index = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+            index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            # A file of another store is whole, and holds another model's numbers.
+            if index["store"] != self.description.name:
+                return None
             if path.stat().st_size != index["bytes"] or _checksum(path) != index["crc32"]:
                 return None
             # The tensors are views of the mapped file: pages are read when they are looked at.
             with safe_open(str(path), framework="pt") as reader:
                 tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
             return None
         described = self.description
         kept = {"prompt_free": described.header is not None, "refusal_mass": described.openers is not None}
@@ -167,22 +191,32 @@ class ReferenceStore:
         return [(place[0], place[1]) if hit else None for place, hit in zip(places, found.tolist(), strict=True)]
 
     def read(self, places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """``full`` and ``prompt_free`` (N, |S|) float32 and ``refusal_mass`` (R,) of the sequences at ``places``."""
+        """``full`` and ``prompt_free`` (N, |S|) float32 and ``refusal_mass`` (R,) of the sequences at ``places``.
+
+        Raises:
+            ConfigurationError: an entry is not what was written: its file was changed while it was in use.
+        """
+        for number, row in places:
+            if not self._shards[number].records.is_whole(row):
+                raise ConfigurationError(
+                    f"cache_path: the cached reference logits in {self._shards[number].path} were changed, or the disk "
+                    "fails: an entry is not what was written. Remove the file and resume; it is computed again"
+                )
         prompt_free = None if self.description.header is None else self._logits(places, "prompt_free")
         masses = None
         if self.description.openers is not None:
             spans = [(self._shards[number], row) for number, row in places]
-            masses = torch.cat([s.tensors["refusal_mass"][s.span(row, "response_offsets")] for s, row in spans])
+            masses = torch.cat([s.tensors["refusal_mass"][s.records.span(row, "response_offsets")] for s, row in spans])
         return self._logits(places, "full"), prompt_free, masses
 
     def _logits(self, places: Sequence[tuple[int, int]], kind: str) -> Tensor:
-        spans = [(self._shards[number].tensors, self._shards[number].span(row)) for number, row in places]
+        spans = [(self._shards[number].tensors, self._shards[number].records.span(row)) for number, row in places]
         codes = torch.cat([tensors[f"{kind}_codes"][span] for tensors, span in spans])
         return decode(codes, torch.cat([tensors[f"{kind}_maximum"][span] for tensors, span in spans]))
 
     def tokens_at(self, place: tuple[int, int]) -> int:
         """Number of response tokens of one sequence."""
-        span = self._shards[place[0]].span(place[1])
+        span = self._shards[place[0]].records.span(place[1])
         return span.stop - span.start
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -190,8 +224,9 @@ class ReferenceStore:
         name = uuid.uuid4().hex
         path = self.folder / f"{name}.safetensors"
         with atomic_path(path) as temporary:
-            save_file(pack(entries), temporary)
+            write_tensors(temporary, pack(entries))
             index = {
+                "store": self.description.name,
                 "bytes": temporary.stat().st_size,
                 "crc32": _checksum(temporary),
                 "sequences": len(entries),

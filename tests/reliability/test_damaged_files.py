@@ -1,0 +1,304 @@
+"""A damaged file is refused in our own words or says what it said before; it is never taken for truth."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pact_plugins import SafetyTokens
+from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.batch.teacher_forcing import TeacherForced
+from pact_plugins.errors import PACTError
+from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
+from pact_plugins.reference.cache.listing import list_stores
+from pact_plugins.training.run_record import FILE_NAME, PIECES_FILE_NAME, Piece, read_pieces, write_pieces
+from pact_plugins.verification import verify
+from tests.helpers.tiny import tiny_safety_tokens
+from tests.reliability.counts import record
+from tests.reliability.damage import BYTES, SAFETENSORS, Damage, without_checksum
+
+FEW, MANY = 60, 2000
+LONGEST = 20.0  # seconds for one file on a busy machine; a hang is longer
+
+# Reads what is at the path, and gives it back in a form that can be compared; raises PACTError where it refuses.
+Reader = Callable[[Path], Any]
+
+
+def outcome(read: Reader, path: Path, expected: Any) -> str:
+    began = time.perf_counter()
+    try:
+        found = read(path)
+    except PACTError as error:
+        result = "refused" if len(str(error)) < 2000 else str(error)[:200]
+    else:
+        assert found == expected, "corruption was taken for truth"
+        result = "harmless"
+    assert result in ("refused", "harmless")
+    assert time.perf_counter() - began < LONGEST
+    return result
+
+
+def search(path: Path, read: Reader, damages: Sequence[Damage], count: int, *, seed: int = 0) -> Counter[str]:
+    content, expected, seen = path.read_bytes(), read(path), Counter[str]()
+    for number in range(count):
+        rng = random.Random(f"{path.name} {seed} {number}")
+        damage = rng.choice(damages)
+        changed = damage(content, rng)
+        path.write_bytes(changed)
+        try:
+            seen[outcome(read, path, expected)] += 1
+        except BaseException as error:
+            error.add_note(f"{damage.__name__}, file {number} of seed {seed}")
+            raise
+        seen["tried"] += 1
+    path.write_bytes(content)
+    assert read(path) == expected
+    return seen
+
+
+def said_by_tokens(path: Path) -> Any:
+    tokens = SafetyTokens.load(path)
+    tensors = (tokens.token_ids, tokens.direction, tokens.aligned_probability, tokens.contrast_probability)
+    said = [tensor.numpy().tobytes() for tensor in tensors]
+    return said, tokens.token_strings, tokens.tokenizer_fingerprint, tokens.vocabulary_size, dict(tokens.settings)
+
+
+def tokens_file(folder: Path) -> Path:
+    settings = {"refusal_openers": [7, 3], "refusal_openings": [[7], [3, 4]], "refusal_threshold": 0.75}
+    return replace(tiny_safety_tokens(), settings=settings).save(folder / "tokens.safetensors")
+
+
+def said_by_anchors(path: Path) -> Any:
+    anchors = AnchorSet.load(path)
+    return anchors.harmful, [(list(one.context_ids), list(one.response_ids)) for one in anchors.sequences]
+
+
+def anchors_file(folder: Path) -> Path:
+    rows = [TeacherForced(list(range(5, 7 + n)), list(range(20, 22 + n))) for n in range(6)]
+    return AnchorSet(tuple(rows), harmful=3).save(folder / "anchors.safetensors")
+
+
+FILES: dict[str, tuple[Callable[[Path], Path], Reader]] = {
+    "safety tokens": (tokens_file, said_by_tokens),
+    "anchors": (anchors_file, said_by_anchors),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_few_artifacts(tmp_path, kind):
+    make, read = FILES[kind]
+    assert search(make(tmp_path), read, SAFETENSORS, FEW)["refused"] > FEW // 2
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("kind", FILES)
+def test_many_artifacts(tmp_path, kind):
+    make, read = FILES[kind]
+    record(f"damaged files: {kind}", **search(make(tmp_path), read, SAFETENSORS, MANY))
+
+
+def sound(tokens: SafetyTokens) -> None:
+    """What must hold of every file that is let in, checksum or not."""
+    ids = tokens.token_ids.tolist()
+    assert ids == sorted(set(ids))
+    assert ids[0] >= 0
+    assert ids[-1] < tokens.vocabulary_size
+    assert len(ids) == len(tokens.token_strings) == len(tokens.direction)
+    assert bool(tokens.direction.isfinite().all())
+    for name in ("refusal_openers", "refusal_openings", "compliance_openers", "refusal_threshold", "weights"):
+        with suppress(PACTError):
+            getattr(tokens, name)
+
+
+def search_old(path: Path, count: int) -> Counter[str]:
+    content, seen = without_checksum(path.read_bytes()), Counter[str]()
+    path.write_bytes(content)
+    sound(SafetyTokens.load(path))
+    for number in range(count):
+        rng = random.Random(f"old {number}")
+        damage = rng.choice(SAFETENSORS)
+        path.write_bytes(damage(content, rng))
+        try:
+            sound(SafetyTokens.load(path))
+            seen["sound"] += 1
+        except PACTError:
+            seen["refused"] += 1
+        seen["tried"] += 1
+    return seen
+
+
+def test_a_few_files_from_before_the_checksum(tmp_path):
+    assert search_old(tokens_file(tmp_path), FEW)["refused"]
+
+
+@pytest.mark.reliability
+def test_many_files_from_before_the_checksum(tmp_path):
+    record("damaged files: safety tokens without a checksum", **search_old(tokens_file(tmp_path), MANY))
+
+
+DESCRIPTION = StoreDescription("model", "float32", None, "tokens", token_count=5, header="h", openers="o")
+
+
+def entry(number: int) -> Entry:
+    generator = torch.Generator().manual_seed(number)
+    full, prompt_free = torch.randn(2, 3, 5, generator=generator)
+    return Entry(number.to_bytes(16, "little"), full, prompt_free, torch.rand(2, generator=generator))
+
+
+def store_file(folder: Path) -> Path:
+    store = ReferenceStore(folder, DESCRIPTION)
+    store.write([entry(number) for number in range(6)])
+    (path,) = store.folder.glob("*.safetensors")
+    return path
+
+
+def said_by_store(store: ReferenceStore) -> list[Any]:
+    """The values of each sequence that the store says it has, None where it has none."""
+    places = store.locate([entry(number).key for number in range(6)])
+    values = [None if place is None else store.read([place]) for place in places]
+    return [None if one is None else [part.tolist() for part in one if part is not None] for one in values]
+
+
+def search_store(folder: Path, count: int, *, of_index: bool) -> Counter[str]:
+    path = store_file(folder)
+    index = path.with_suffix(".json")
+    expected = said_by_store(ReferenceStore(folder, DESCRIPTION))
+    both = {path: path.read_bytes(), index: index.read_bytes()}
+    seen = Counter[str]()
+    for number in range(count):
+        rng = random.Random(f"store {of_index} {number}")
+        for file, content in both.items():
+            file.write_bytes(content)
+        damaged, damages = (index, BYTES) if of_index else (path, SAFETENSORS)
+        damaged.write_bytes(rng.choice(damages)(both[damaged], rng))
+        found = said_by_store(ReferenceStore(folder, DESCRIPTION))
+        assert all(one is None or one == right for one, right in zip(found, expected, strict=True))
+        list_stores(folder)
+        seen["refused" if None in found else "harmless"] += 1
+        seen["tried"] += 1
+    return seen
+
+
+def test_a_few_shards(tmp_path):
+    assert search_store(tmp_path / "shard", FEW, of_index=False)["refused"]
+    assert search_store(tmp_path / "index", FEW, of_index=True)["refused"]
+
+
+@pytest.mark.reliability
+def test_many_shards(tmp_path):
+    seen = search_store(tmp_path / "shard", MANY, of_index=False)
+    record("damaged files: cached logits", **(seen + search_store(tmp_path / "index", MANY // 2, of_index=True)))
+
+
+def search_entries(folder: Path, count: int) -> Counter[str]:
+    """A bit changes in a file that a run has open."""
+    path, seen = store_file(folder), Counter[str]()
+    store = ReferenceStore(folder, DESCRIPTION)
+    expected = said_by_store(store)
+    for number in range(count):
+        rng = random.Random(f"entry {number}")
+        content = path.read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        with path.open("r+b") as file:
+            place = rng.randrange(start, len(content))
+            file.seek(place)
+            file.write(bytes([content[place] ^ 1 << rng.randrange(8)]))
+        try:
+            found = said_by_store(store)
+            assert all(one is None or one == right for one, right in zip(found, expected, strict=True))
+            seen["harmless"] += 1
+        except PACTError:
+            seen["refused"] += 1
+        seen["tried"] += 1
+        with path.open("r+b") as file:
+            file.write(content)
+    return seen
+
+
+def test_a_few_entries_in_use(tmp_path):
+    assert search_entries(tmp_path, FEW)["refused"]
+
+
+@pytest.mark.reliability
+def test_many_entries_in_use(tmp_path):
+    record("damaged files: cached logits in use", **search_entries(tmp_path, MANY))
+
+
+def test_a_shard_of_another_store_is_whole_and_not_taken(tmp_path):
+    other = replace(DESCRIPTION, reference_model="another")
+    path = store_file(tmp_path)
+    store = ReferenceStore(tmp_path, other)
+    for file in (path, path.with_suffix(".json")):
+        (store.folder / file.name).write_bytes(file.read_bytes())
+    store.refresh()
+    assert len(store) == 0
+
+
+def run_folder(folder: Path) -> Path:
+    """What a run of ten steps left."""
+    checkpoint = folder / "checkpoint-10"
+    checkpoint.mkdir(parents=True)
+    pieces = [Piece(1, 10, 10, 20, 300, "0123456789abcdef", "adapter_off")]
+    write_pieces(checkpoint, pieces)
+    values = json.loads((checkpoint / PIECES_FILE_NAME).read_text())
+    log = [{"loss": 1.0, "pact/kl": 0.1, "step": step} for step in range(1, 11)]
+    state = {"global_step": 10, "log_history": log}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    facts = {"pieces": values, "safety_tokens": None, "last_log": {"pact/kl": 0.1}, "reference": "adapter_off"}
+    (folder / FILE_NAME).write_text(json.dumps(facts))
+    return folder
+
+
+def search_record(folder: Path, count: int, name: str) -> Counter[str]:
+    path, seen = run_folder(folder) / name, Counter[str]()
+    content = path.read_bytes()
+    assert verify(folder).is_protected
+    for number in range(count):
+        rng = random.Random(f"record {name} {number}")
+        damage = rng.choice((*BYTES, odd_json))
+        path.write_bytes(damage(content, rng))
+        found, pieces = verify(folder), read_pieces(folder / "checkpoint-10")
+        assert all(isinstance(piece, Piece) for piece in pieces)
+        # A record of fewer steps, or of none, may never count as that of a protected run of ten.
+        assert not found.is_protected or found.protected_steps == found.trained_steps == 10
+        seen["harmless" if found.is_protected else "refused"] += 1
+        seen["tried"] += 1
+    path.write_bytes(content)
+    return seen
+
+
+def odd_json(content: bytes, rng: random.Random) -> bytes:
+    """One value somewhere is of another kind."""
+    value = json.loads(content)
+    place = value
+    while True:
+        key = rng.choice(list(place) if isinstance(place, dict) else list(range(len(place))))
+        if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.3:
+            break
+        place = place[key]
+    odd = (None, "x", -1, 2**70, 1.5, float("nan"), [], {}, [[]], True, "\u202e")
+    place[key] = rng.choice(odd)
+    return json.dumps(value).encode()
+
+
+RECORDS = (FILE_NAME, f"checkpoint-10/{PIECES_FILE_NAME}", "checkpoint-10/trainer_state.json")
+
+
+def test_a_few_records(tmp_path):
+    assert all(search_record(tmp_path / str(place), FEW, name)["tried"] for place, name in enumerate(RECORDS))
+
+
+@pytest.mark.reliability
+def test_many_records(tmp_path):
+    seen = [search_record(tmp_path / str(place), MANY // 3, name) for place, name in enumerate(RECORDS)]
+    record("damaged files: records of runs", **sum(seen, Counter[str]()))
