@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pact_plugins import plugins
 from pact_plugins.contracts import Objective
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective import GateConfig
+from pact_plugins.objective import GateConfig, refuse_booleans
 from pact_plugins.presets import DEFAULT_PRESET, PRESETS, with_preset
+from pact_plugins.visible import shortly
 
 AUTO = "auto"
 
@@ -24,7 +26,7 @@ class PACTConfig(BaseModel):
     ``ConfigurationError`` with the same facts in the words of a YAML user.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     preset: str = Field(
         DEFAULT_PRESET, description=f"{', '.join(PRESETS)}: sets defaults of the other keys; what you write wins"
@@ -126,12 +128,7 @@ class PACTConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _booleans_are_no_numbers(cls, data: Any) -> Any:
-        # YAML reads `yes` and `on` as true, which would otherwise pass for 1.
-        for key, value in data.items() if isinstance(data, Mapping) else ():
-            field = cls.model_fields.get(str(key))
-            if isinstance(value, bool) and field is not None and field.annotation in (int, float, float | None):
-                raise ValueError(f"{key}: expected a number, found {value}; write the number itself")
-        return data
+        return refuse_booleans(cls, data)
 
     @model_validator(mode="before")
     @classmethod
@@ -144,6 +141,16 @@ class PACTConfig(BaseModel):
             if objective is not None:
                 return {**data, "kl_coef": objective.default_kl_coef}
         return data
+
+    @model_validator(mode="after")
+    def _can_be_recorded(self) -> PACTConfig:
+        # Found out at the end of training, it would cost ``pact.json``.
+        for key, value in self:
+            try:
+                json.dumps(value if key != "gate" else None, ensure_ascii=False, allow_nan=False).encode()
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{key}: {shortly(value)} cannot be written as JSON: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _reference_keys_agree(self) -> PACTConfig:
@@ -197,9 +204,10 @@ class PACTConfig(BaseModel):
         if mapping is None or mapping is True:
             mapping = {}
         if not isinstance(mapping, Mapping):
-            raise ConfigurationError(f"{source}: expected a mapping of settings, found {mapping!r}")
+            raise ConfigurationError(f"{source}: expected a mapping of settings, found {shortly(mapping)}")
         try:
-            return cls(**{str(key): value for key, value in mapping.items()})
+            # Half of a surrogate pair is no text to pydantic, which then names nothing.
+            return cls(**{str(key).encode(errors="backslashreplace").decode(): mapping[key] for key in mapping})
         except ValidationError as error:
             raise ConfigurationError("\n".join(_explain(source, detail) for detail in error.errors())) from None
 
@@ -216,9 +224,9 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 
 def _explain(source: str, detail: Any) -> str:
     location = tuple(detail["loc"])
-    key = ".".join([source, *map(str, location)])
+    key = ".".join([source, *(str(part)[:200].replace("\n", "\\n") for part in location)])
     if detail["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_known_keys(location[:-1]))}"
         return f"{key}: unknown key; {hint}"
-    return f"{key}: {detail['msg'].removeprefix('Value error, ')} (found {detail['input']!r})"
+    return f"{key}: {detail['msg'].removeprefix('Value error, ')} (found {shortly(detail['input'])})"

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pact_plugins.visible import visible
+
 
 class PACTError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package.
+
+    A message may quote a file or a row; wherever it is printed, nothing in it is obeyed by a terminal.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ConfigurationError(PACTError, ValueError):
@@ -26,7 +34,8 @@ class OutputError(PACTError, OSError):
         self.target = target
 
     def __str__(self) -> str:
-        return f"{self.target} cannot be written: {self.strerror}; make room, or name a folder that can be written"
+        words = f"{self.target} cannot be written: {self.strerror}; make room, or name a folder that can be written"
+        return visible(words)
 
 
 class DataError(PACTError, ValueError):

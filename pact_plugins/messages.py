@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+from pact_plugins.visible import visible
+
 logger = logging.getLogger("pact_plugins")
 
 
@@ -33,4 +35,4 @@ def announce(message: str) -> None:
         logger.addHandler(handler)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
-    logger.info("PACT: %s", message)
+    logger.info("PACT: %s", visible(message))

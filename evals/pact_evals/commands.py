@@ -11,6 +11,7 @@ import click
 
 from pact_evals.card_command import card_command
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.report.terminal import as_text, echo
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _SHARE = click.FloatRange(0.0, 1.0)
@@ -86,7 +87,7 @@ def eval_command(
 
     def report(outcome: Outcome) -> None:
         state = f"failed: {outcome.error}" if outcome.error else "already there" if outcome.resumed else "done"
-        click.echo(f"{outcome.label}: {state}", err=True)
+        echo(f"{outcome.label}: {state}", err=True)
 
     outcomes = evaluate_models(specs, output, settings, report=report)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
@@ -95,7 +96,7 @@ def eval_command(
         click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}")
     failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
     if failed:
-        click.echo(f"Error: {len(failed)} of {len(outcomes)} models failed: {'; '.join(failed)}", err=True)
+        echo(f"Error: {len(failed)} of {len(outcomes)} models failed: {'; '.join(failed)}", err=True)
         sys.exit(1)
 
 
@@ -117,7 +118,7 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
     models, left_alone = rejudge(run, judge)
     _print_table(models)
     if left_alone:
-        click.echo(f"{name} measures harm, not refusing; left as they were: {', '.join(left_alone)}")
+        echo(f"{name} measures harm, not refusing; left as they were: {', '.join(left_alone)}")
     unscored = sum(
         int(sample.metrics.get("unscored", 0))
         for model in models
@@ -184,9 +185,9 @@ def check_command(
         click.echo(json.dumps(found.as_dict(), indent=1))
     else:
         for row in found.rows:
-            click.echo(statement(row))
+            echo(statement(row))
         for reason in found.reasons:
-            click.echo(f"- {reason}")
+            echo(f"- {reason}")
         click.echo(found.verdict.upper())
     sys.exit(found.exit_status)
 
@@ -201,13 +202,13 @@ def _print_table(models: list[Any]) -> None:
     table = Table()
     table.add_column("task · metric")
     for model in models:
-        table.add_column(model.label, justify="right")
+        table.add_column(as_text(model.label), justify="right")
     rows = list(dict.fromkeys((task, metric) for m in models for task, r in m.tasks.items() for metric in r.metrics))
     for task, metric in rows:
         cells = [m.tasks[task].metrics.get(metric) if task in m.tasks else None for m in models]
         arrow = next("↑" if cell.higher_is_better else "↓" for cell in cells if cell is not None)
         values = [_cell(cell) for cell in cells]
-        table.add_row(f"{task} · {metric} {arrow}", *values)
+        table.add_row(as_text(f"{task} · {metric} {arrow}"), *values)
     Console().print(table)
 
 

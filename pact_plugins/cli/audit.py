@@ -72,6 +72,7 @@ def audit(
     from pact_plugins.audit.report.terminal import print_report
     from pact_plugins.audit.scoring.threshold import DEFAULT_FALSE_POSITIVE_RATE
     from pact_plugins.cli.loading import load_model
+    from pact_plugins.report.terminal import echo
     from pact_plugins.safety_tokens import SafetyTokens
     from pact_plugins.safety_tokens.refusals import read_prompts
 
@@ -102,8 +103,8 @@ def audit(
     )
     print_report(report, Console(), shown=show)
     for line in outputs.write(report, source):
-        click.echo(line)
-    click.echo(words.summary(report))
+        echo(line)
+    echo(words.summary(report))
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def info(**values: Any) -> None:
 
     from pact_plugins.files import cache_folder
     from pact_plugins.reference.cache.listing import list_stores
+    from pact_plugins.report.terminal import as_text
 
     folder = cache_folder(config_from(values).cache_path) / "reference"
     stores = list_stores(folder)
@@ -79,7 +80,7 @@ def info(**values: Any) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for store in stores:
-        table.add_row(*store.cells)
+        table.add_row(*map(as_text, store.cells))
     console = Console()
     if stores:
         console.print(table)

@@ -55,13 +55,14 @@ def inspect(file: Path, chart: Path | None) -> None:
     """Show the safety tokens in FILE."""
     from rich.console import Console
 
+    from pact_plugins.report.terminal import as_text
     from pact_plugins.safety_tokens import SafetyTokens, display
 
     tokens = SafetyTokens.load(file)
     console = Console()
     console.print(display.table(tokens))
     for line in display.setting_lines(tokens):
-        console.print(line, highlight=False, markup=False)
-    console.print(f"tokenizer: {tokens.tokenizer_fingerprint}", highlight=False)
+        console.print(as_text(line))
+    console.print(as_text(f"tokenizer: {tokens.tokenizer_fingerprint}"))
     if chart is not None:
         console.print(f"chart: {display.save_chart(tokens, chart)}", highlight=False, markup=False)

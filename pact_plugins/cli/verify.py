@@ -22,6 +22,7 @@ def verify(output_dir: Path, as_json: bool) -> None:
     \b
     Example: pact verify out && echo "protected throughout"
     """
+    from pact_plugins.report.terminal import echo
     from pact_plugins.verification import verify as run
 
     found = run(output_dir)
@@ -29,7 +30,7 @@ def verify(output_dir: Path, as_json: bool) -> None:
         click.echo(json.dumps({**asdict(found), "protected": found.is_protected}, indent=1))
     else:
         for problem in found.problems:
-            click.echo(f"- {problem}")
+            echo(f"- {problem}")
         count = len(found.pieces)
         pieces = "" if count < 2 else f", in {count} pieces"
         verdict = "protected throughout" if found.is_protected else "NOT PROTECTED THROUGHOUT"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from pact_plugins.visible import visible
+
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
     """A figure of inches with one pair of axes, without matplotlib's global state."""
@@ -12,6 +14,11 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def label(text: str) -> str:
+    """A text in a chart: neither formula nor control character."""
+    return visible(text).replace("$", r"\$")
 
 
 def as_svg(figure: Any) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+
+from pact_plugins.visible import visible
+
+_ACTIVE = re.compile(r"[\\`*\[\]!]")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> str:
@@ -17,5 +22,10 @@ def row(cells: Sequence[str]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that stays in its cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text of ours that stays in its cell."""
+    return visible(text).replace("|", "\\|").replace("\n", " ")
+
+
+def plain(text: str) -> str:
+    """Text from models, data or files: no markup, no HTML, no line of its own."""
+    return _ACTIVE.sub(r"\\\g<0>", visible(text).replace("\n", " ")).replace("<", "&lt;").replace(">", "&gt;")

@@ -7,6 +7,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup
 
+from pact_plugins.visible import visible
+
 
 def render(package: str, template: str, /, **values: Any) -> str:
     """A template of ``package``, which extends ``base.html.jinja``.
@@ -14,11 +16,15 @@ def render(package: str, template: str, /, **values: Any) -> str:
     Args:
         package: dotted name of the package that holds it.
         template: its file name.
-        values: what it shows; text is escaped, charts are given as ``markup``.
+        values: what it shows; text is made ``visible`` and escaped, charts are given as ``markup``.
     """
     loader = ChoiceLoader([PackageLoader(package, ""), PackageLoader("pact_plugins.report", "")])
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=loader, autoescape=True, finalize=_finished, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template(template).render(**values)
+
+
+def _finished(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def markup(svg: str) -> Markup:

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
 from pact_plugins.files import atomic_path
+from pact_plugins.report.charts import label
+from pact_plugins.report.terminal import as_text
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 
 
@@ -25,7 +26,7 @@ def table(tokens: SafetyTokens) -> Table:
     for index in tokens.direction.argsort(descending=True).tolist():
         result.add_row(
             # As text: tokens such as [/INST] look like rich's markup.
-            Text(readable(tokens.token_strings[index])),
+            as_text(readable(tokens.token_strings[index])),
             str(int(tokens.token_ids[index])),
             f"{float(tokens.direction[index]):+.4f}",
             f"{float(tokens.aligned_probability[index]):.5f}",
@@ -53,7 +54,7 @@ def save_chart(tokens: SafetyTokens, path: str | os.PathLike[str]) -> Path:
     from matplotlib.figure import Figure
 
     order = tokens.aligned_probability.argsort(descending=True).tolist()
-    labels = [readable(tokens.token_strings[index]).replace("$", r"\$") for index in order]
+    labels = [label(readable(tokens.token_strings[index])) for index in order]
     figure = Figure(figsize=(max(6.0, 0.28 * len(order)), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

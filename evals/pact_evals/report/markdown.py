@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pact_evals.report import words
 from pact_evals.report.comparison import Comparison
-from pact_plugins.report.markdown import cell, row
+from pact_plugins.report.markdown import plain, row
 
 _HOW_TO_READ = (
     "Mean and 95 % interval (shares: Wilson; their differences: Newcombe, paired). Differences are in percentage "
@@ -19,15 +19,16 @@ def render_markdown(comparison: Comparison) -> str:
         "",
         _HOW_TO_READ,
         "",
-        *(line for sentence in words.partial_text(comparison) for line in (f"**{cell(sentence)}**", "")),
+        *(line for sentence in words.partial_text(comparison) for line in (f"**{plain(sentence)}**", "")),
         *_metric_table(comparison),
         "",
         *_category_tables(comparison),
         "### How it was measured",
         "",
         *_judge_lines(comparison),
-        *(f"- `{cell(label)}`: {cell(_describe(comparison.identities[label]))}" for label in comparison.labels),
-        "- Task versions: " + ", ".join(f"{task} {version}" for task, version in sorted(comparison.versions.items())),
+        *(f"- {plain(label)}: {plain(_describe(comparison.identities[label]))}" for label in comparison.labels),
+        "- Task versions: "
+        + ", ".join(plain(f"{task} {version}") for task, version in sorted(comparison.versions.items())),
         "",
     ]
     return "\n".join(parts)
@@ -35,13 +36,22 @@ def render_markdown(comparison: Comparison) -> str:
 
 def _metric_table(comparison: Comparison) -> list[str]:
     others = [label for label in comparison.labels if label != comparison.baseline]
-    header = ["task", "metric", "rows", *comparison.labels, *(f"{label} − {comparison.baseline}" for label in others)]
+    differing = [f"{label} − {comparison.baseline}" for label in others]
+    header = ["task", "metric", "rows", *map(plain, comparison.labels), *map(plain, differing)]
     lines = [row(header), row(["---"] * len(header))]
     for metric in comparison.metrics:
         means = [words.mean_text(metric, label) for label in comparison.labels]
         differences = (words.difference_text(metric, other) for other in others)
         lines.append(
-            row([metric.task, f"{metric.metric} {words.arrow(metric)}", words.rows_text(metric), *means, *differences])
+            row(
+                [
+                    plain(metric.task),
+                    f"{plain(metric.metric)} {words.arrow(metric)}",
+                    words.rows_text(metric),
+                    *means,
+                    *differences,
+                ]
+            )
         )
     return lines
 
@@ -52,18 +62,22 @@ def _category_tables(comparison: Comparison) -> list[str]:
         rows = [category for category in comparison.categories if category.task == task]
         if len(rows) < 2:
             continue
-        lines += [f"### Compliance by category: {task}", "", row(["category", "rows", *comparison.labels])]
+        lines += [
+            f"### Compliance by category: {plain(task)}",
+            "",
+            row(["category", "rows", *map(plain, comparison.labels)]),
+        ]
         lines.append(row(["---"] * (2 + len(comparison.labels))))
         for one in rows:
             shares = [f"{one.compliance[x] * 100:.1f} %" if x in one.compliance else "" for x in comparison.labels]
-            lines.append(row([one.category, str(one.rows), *shares]))
+            lines.append(row([plain(one.category), str(one.rows), *shares]))
         lines.append("")
     return lines
 
 
 def _judge_lines(comparison: Comparison) -> list[str]:
     seen = dict.fromkeys(judge_text(judge) for judge in comparison.judges.values())
-    return [f"- Judge: {text}" for text in seen]
+    return [f"- Judge: {plain(text)}" for text in seen]
 
 
 def judge_text(judge: dict[str, object]) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 
 from pact_evals.report.comparison import Comparison
+from pact_plugins.visible import visible
 
 
 def render_model_index(comparison: Comparison) -> str:
     """One `model-index` entry per model, with every metric of every task; none for a partial evaluation."""
     whole = [label for label in comparison.labels if label not in comparison.partial]
-    index = [{"name": label, "results": _results(comparison, label)} for label in whole]
+    index = [{"name": visible(label), "results": _results(comparison, label)} for label in whole]
     return yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
 
 
@@ -22,7 +23,11 @@ def _results(comparison: Comparison, label: str) -> list[dict[str, Any]]:
     for task in dict.fromkeys(row.task for row in comparison.metrics):
         counts = [row.means[label].rows for row in comparison.metrics if row.task == task and label in row.means]
         metrics = [
-            {"type": row.metric, "name": row.metric.replace("_", " "), "value": round(row.means[label].value, 4)}
+            {
+                "type": visible(row.metric),
+                "name": visible(row.metric.replace("_", " ")),
+                "value": round(row.means[label].value, 4),
+            }
             for row in comparison.metrics
             if row.task == task and label in row.means and not math.isnan(row.means[label].value)
         ]
@@ -30,7 +35,7 @@ def _results(comparison: Comparison, label: str) -> list[dict[str, Any]]:
             results.append(
                 {
                     "task": {"type": "text-generation", "name": "text generation"},
-                    "dataset": {"type": task, "name": _named(comparison, task, max(counts, default=0))},
+                    "dataset": {"type": visible(task), "name": _named(comparison, task, max(counts, default=0))},
                     "metrics": metrics,
                 }
             )
@@ -38,4 +43,4 @@ def _results(comparison: Comparison, label: str) -> list[dict[str, Any]]:
 
 
 def _named(comparison: Comparison, task: str, rows: int) -> str:
-    return f"{task} (version {comparison.versions.get(task)}, {rows} rows)"
+    return visible(f"{task} (version {comparison.versions.get(task)}, {rows} rows)")

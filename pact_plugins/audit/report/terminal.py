@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from pact_plugins.audit.report.result import AuditReport
 from pact_plugins.audit.report.words import beginning, facts, first_token_text
+from pact_plugins.report.terminal import as_text
 
 
 def print_report(report: AuditReport, console: Console, *, shown: int) -> None:
     """Print counts, rates and the first ``shown`` flagged rows; data as text, never as rich's markup."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
     for label, sentence in facts(report):
-        table.add_row(label, Text(sentence, overflow="fold"))
+        table.add_row(label, as_text(sentence))
     console.print(table)
     for index, reason in list(report.unreadable.items())[:shown]:
-        console.print(Text(f"unreadable row {index}: {reason}"))
+        console.print(as_text(f"unreadable row {index}: {reason}"))
     if report.flagged and shown:
         console.print(_flagged(report, shown))
 
@@ -35,8 +37,8 @@ def _flagged(report: AuditReport, shown: int) -> Table:
             f"{row.score:.4f}",
             str(row.index),
             f"{row.turn}/{row.turns}",
-            Text(first_token_text(row.first_token, row.first_token_log_probability)),
-            Text(beginning(row.prompt, 90)),
-            Text(beginning(row.response, 60)),
+            as_text(first_token_text(row.first_token, row.first_token_log_probability)),
+            as_text(beginning(row.prompt, 90)),
+            as_text(beginning(row.response, 60)),
         )
     return table
