@@ -9,14 +9,16 @@ import http.client
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pact_plugins.errors import PACTError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+_LARGEST_ANSWER = 4 * 2**20  # bytes
 _RETRIED_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 _REACHABLE = 5.0  # seconds until somebody has to answer
 _SILENT = (OSError, http.client.HTTPException)
@@ -25,6 +27,26 @@ _LOADING = 180.0  # seconds for a first answer: some servers load the model for 
 
 class EndpointError(PACTError, RuntimeError):
     """The endpoint gave no usable answer to one question."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key is for the address that the user named; who is sent elsewhere has named the wrong one."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def check_address(base_url: str) -> None:
+    """Refuse what is no address of a web server, or holds a password, which results would repeat.
+
+    Raises:
+        EndpointError: it does.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise EndpointError(f"{base_url!r} is no http:// or https:// address")
+    if parts.username or parts.password:
+        raise EndpointError(f"the address of {parts.hostname} holds a name or password; set {KEY_VARIABLE} instead")
 
 
 def models_at(base_url: str, api_key: str | None) -> list[dict[str, Any]]:
@@ -72,14 +94,23 @@ def answer_of(base_url: str, route: str, body: Mapping[str, Any], api_key: str |
 
 @dataclass(frozen=True)
 class ChatEndpoint:
-    """Where to ask: `base_url` ends before `/chat/completions`. `timeout` in seconds, for each attempt."""
+    """Where to ask: `base_url` ends before `/chat/completions`. `timeout` in seconds, for each attempt.
+
+    Redirects are not followed. The key is in no message and in no `repr`.
+
+    Raises:
+        EndpointError: `base_url` is no address to send a key to.
+    """
 
     base_url: str
     model: str
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     timeout: float = 60.0
     attempts: int = 3
     pause: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_address(self.base_url)
 
     def ask(self, system: str, user: str, *, max_tokens: int) -> str:
         """The assistant's text at temperature 0.
@@ -100,7 +131,8 @@ class ChatEndpoint:
             try:
                 return _content(self._post(body))
             except urllib.error.HTTPError as error:
-                problem = f"HTTP {error.code}"
+                moved = f", a redirect to {error.headers['Location']!r:.200}" if 300 <= error.code < 400 else ""
+                problem = f"HTTP {error.code}{moved}"
                 if error.code not in _RETRIED_STATUS:
                     break
             except (TimeoutError, ConnectionError, urllib.error.URLError, OSError) as error:
@@ -112,13 +144,17 @@ class ChatEndpoint:
 
 
 def _send(base_url: str, route: str, body: Mapping[str, Any] | None, api_key: str | None, timeout: float) -> bytes:
+    check_address(base_url)
     headers = {"Content-Type": "application/json"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base_url + route, data=data, headers=headers)
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        return bytes(response.read())
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout) as response:
+        content = bytes(response.read(_LARGEST_ANSWER + 1))
+    if len(content) > _LARGEST_ANSWER:
+        raise EndpointError(f"{base_url}: an answer of more than {_LARGEST_ANSWER} bytes")
+    return content
 
 
 def _reason(error: Exception) -> str:

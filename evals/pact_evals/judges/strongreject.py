@@ -80,7 +80,10 @@ class StrongRejectJudge(Judge):
                 "judge 'strongreject' needs an endpoint and a model: --judge-url http://host:port/v1 --judge-model NAME"
             )
         key = api_key or os.environ.get(KEY_VARIABLE)
-        self.endpoint = ChatEndpoint(base_url, model, key, timeout=timeout, attempts=attempts, pause=pause)
+        try:
+            self.endpoint = ChatEndpoint(base_url, model, key, timeout=timeout, attempts=attempts, pause=pause)
+        except EndpointError as error:
+            raise JudgeError(f"judge 'strongreject': {error}") from None
         self.concurrency = concurrency
 
     @property
