@@ -65,13 +65,13 @@ def make_folder(folder: Path) -> None:
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically; half of a surrogate pair, which is no UTF-8, is written as its escape."""
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically. The escape of half of a surrogate pair is JSON's own: what was in is read again."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -18,11 +18,12 @@ from pact_plugins.files import write_text
 FILE_NAME = "pact_plugins_activation.pth"
 
 _BEGIN = 'import sys; exec("try:\\n    from pact_plugins.activation import hook\\n    hook.install('
-_END = ')\\nexcept ImportError:\\n    pass")\n'
+_END = ')\\nexcept Exception:\\n    pass")\n'
 
 
 def line(targets: Mapping[str, str]) -> str:
-    """The start-up line: one line that begins with "import". Where the package is gone it does nothing.
+    """The start-up line: one line that begins with "import". Where the package is gone, or broken, it does
+    nothing.
 
     The targets stand in it, so that nothing has to be looked up when Python starts.
     """

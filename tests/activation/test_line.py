@@ -81,6 +81,23 @@ def test_python_starts_as_ever_when_the_package_is_gone(enabled: Environment) ->
         enabled.editable.write_text(text)
 
 
+@pytest.mark.parametrize(
+    "left",
+    ["", "raise ValueError('half an upgrade')\n", "this is no Python\n", "def install():\n    'of another version'\n"],
+    ids=["empty", "raises", "no syntax", "another version"],
+)
+def test_python_starts_as_ever_when_the_package_is_broken(enabled: Environment, tmp_path: Path, left: str) -> None:
+    package = tmp_path / "pact_plugins" / "activation"
+    package.mkdir(parents=True)
+    (package / "hook.py").write_text(left)
+    text = enabled.editable.read_text()
+    enabled.editable.write_text(f"{tmp_path}\n")
+    try:
+        assert not enabled.has_hook()
+    finally:
+        enabled.editable.write_text(text)
+
+
 def test_starting_imports_four_small_modules_and_is_cheaper_than_json(environment: Environment) -> None:
     (environment.site / line.FILE_NAME).unlink(missing_ok=True)
     program = f"""

@@ -98,7 +98,7 @@ def save_model(run: Path, model: ModelResult) -> None:
         texts[_samples_file(folder, name)] = _lines(task.samples)
     with ExitStack() as stack:  # it closes in reverse: every text is on the disk before the first takes its place
         for target, text in texts.items():
-            stack.enter_context(atomic_path(target)).write_text(text, encoding="utf-8")
+            stack.enter_context(atomic_path(target)).write_text(text, encoding="utf-8", errors="backslashreplace")
     for file in (folder / _SAMPLES).glob("*.jsonl"):
         if file not in texts:
             file.unlink()
