@@ -75,6 +75,18 @@ def write_json(target: str | os.PathLike[str], value: Any) -> None:
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """``json.loads`` for what somebody else wrote.
+
+    Raises:
+        ValueError: no JSON, a number of thousands of digits, or lists in lists in lists without an end.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("lists or objects stand in one another too deeply") from None
+
+
 def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:
     """Rows of a JSON (one list) or JSONL (one value a line) file.
 
@@ -89,8 +101,8 @@ def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:
         raise ConfigurationError(f"{key}: no such file: {file}")
     try:
         text = file.read_text(encoding="utf-8")
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        rows = parse_json(text) if text.lstrip().startswith("[") else [parse_json(line) for line in _lines(text)]
+    except ValueError as error:
         raise ConfigurationError(f"{key}: {file} is neither a JSON list nor JSON lines: {error}") from None
     if not rows:
         raise ConfigurationError(f"{key}: {file} holds no row")

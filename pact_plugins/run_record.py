@@ -6,7 +6,6 @@ of the whole run and not of its last piece.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pact_plugins.compatibility import imported_versions
 from pact_plugins.errors import OutputError
-from pact_plugins.files import write_json
+from pact_plugins.files import parse_json, write_json
 from pact_plugins.messages import announce
 
 if TYPE_CHECKING:
@@ -73,8 +72,8 @@ def _write(file: Path, value: Any) -> None:
 def read_pieces(checkpoint: Path) -> list[Piece]:
     """Of a checkpoint; empty where it has none, or nobody can read them."""
     try:
-        return pieces_from(json.loads((checkpoint / PIECES_FILE_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        return pieces_from(parse_json((checkpoint / PIECES_FILE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return []
 
 

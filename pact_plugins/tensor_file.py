@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pact_plugins.errors import PACTError
-from pact_plugins.files import atomic_path
+from pact_plugins.files import atomic_path, parse_json
 
 _CHECKSUM = "checksum"
 
@@ -66,13 +66,12 @@ def load_tensor_file(
     try:
         with safe_open(str(path), framework="pt") as reader:
             stored = set(reader.keys())
-            metadata = {key: json.loads(value) for key, value in (reader.metadata() or {}).items()}
+            metadata = {key: parse_json(value) for key, value in (reader.metadata() or {}).items()}
             missing = [name for name in (*metadata_types, *dtypes) if name not in {*metadata, *stored}]
             if missing:
                 raise fail(f"{path} is not {what}: it lacks {', '.join(missing)}")
             tensors = {name: reader.get_tensor(name) for name in dtypes}
-    # ValueError: no JSON, or a number of thousands of digits. RecursionError: lists in lists in lists.
-    except (SafetensorError, OSError, ValueError, RecursionError, OverflowError) as error:
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, PACTError):
             raise
         raise fail(f"{path} cannot be read as a safetensors file: {error}") from error

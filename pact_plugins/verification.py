@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pact_plugins.errors import PACTError
+from pact_plugins.files import parse_json
 from pact_plugins.run_record import FILE_NAME, SAFETY_TOKENS_FILE, Piece, pieces_from, read_pieces, spans_of
 from pact_plugins.safety_tokens import SafetyTokens
 
@@ -63,8 +63,8 @@ def verify(folder: Path) -> Verification:
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         problems.append(f"{path} cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}")
         return None
     if not isinstance(value, dict):

@@ -11,6 +11,7 @@ import click
 
 from pact_evals.card_command import card_command
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import parse_json
 from pact_plugins.report.terminal import as_text, echo
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -228,14 +229,14 @@ def _key_values(text: str) -> dict[str, Any]:
 
 def _literal(text: str) -> Any:
     try:
-        return json.loads(text.lower() if text in ("True", "False") else text)
+        return parse_json(text.lower() if text in ("True", "False") else text)
     except ValueError:
         return text
 
 
 def _json_object(text: str, option: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise ConfigurationError(f"{option}: not JSON: {error}") from error
     if not isinstance(value, dict):

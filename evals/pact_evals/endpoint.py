@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pact_plugins.errors import PACTError
+from pact_plugins.files import parse_json
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _LARGEST_ANSWER = 4 * 2**20  # bytes
@@ -56,7 +57,7 @@ def models_at(base_url: str, api_key: str | None) -> list[dict[str, Any]]:
         EndpointError: nobody answers within seconds, or the key is refused.
     """
     try:
-        payload = json.loads(_send(base_url, "/models", None, api_key, _REACHABLE))
+        payload = parse_json(_send(base_url, "/models", None, api_key, _REACHABLE))
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             raise EndpointError(f"{base_url}: the key in {KEY_VARIABLE} is refused (HTTP {error.code})") from None
@@ -77,7 +78,7 @@ def answer_of(base_url: str, route: str, body: Mapping[str, Any], api_key: str |
     """
     place = base_url + route
     try:
-        payload = json.loads(_send(base_url, route, body, api_key, _LOADING))
+        payload = parse_json(_send(base_url, route, body, api_key, _LOADING))
     except urllib.error.HTTPError as error:
         said = error.read(2000).decode(errors="replace")
         if api_key:
@@ -163,7 +164,7 @@ def _reason(error: Exception) -> str:
 
 def _content(payload: bytes) -> str:
     try:
-        content = json.loads(payload)["choices"][0]["message"]["content"]
+        content = parse_json(payload)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise EndpointError(f"not a chat completion: {payload[:80]!r}") from error
     if not isinstance(content, str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import subprocess
 import sys
 from types import ModuleType
@@ -13,6 +12,7 @@ from pact_llamafactory.arguments import BLOCK, STAGE
 from pact_plugins import plugins
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import parse_json
 
 MENU_ENTRY = "PACT"
 OPTIONS = ("objective", "kl_coef", "safety_tokens", "reference_model_path")
@@ -96,8 +96,8 @@ def _block(values: dict[str, Any]) -> dict[str, Any]:
         ConfigurationError: names the field; the page shows it.
     """
     try:
-        more = json.loads(values[MORE] or "{}")
-    except json.JSONDecodeError as error:
+        more = parse_json(values[MORE] or "{}")
+    except ValueError as error:
         raise _shown(ConfigurationError(f"the further keys are not JSON: {error}")) from None
     block = {name: values[name] for name in OPTIONS if values[name] not in (None, "")}
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pact_plugins.files import parse_json
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -109,8 +110,8 @@ def audit(
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise _error(f"--template-arguments: {text} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise _error(f"--template-arguments: {text} is not a JSON object")

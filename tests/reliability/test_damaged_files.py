@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,10 +16,17 @@ from typing import Any
 import pytest
 import torch
 
+from pact_evals.checking import Margins, check
+from pact_evals.harness.evaluate import Metric, Sample
+from pact_evals.report.training_log import read_curves
+from pact_evals.runs.store import ModelResult, TaskResult, load_run, save_model, save_run
 from pact_plugins import SafetyTokens
 from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.audit.reading import open_source
+from pact_plugins.audit.reading.conversations import BrokenRow
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.errors import PACTError
+from pact_plugins.files import read_rows
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
 from pact_plugins.reference.cache.listing import list_stores
 from pact_plugins.training.run_record import FILE_NAME, PIECES_FILE_NAME, Piece, read_pieces, write_pieces
@@ -289,6 +297,72 @@ def odd_json(content: bytes, rng: random.Random) -> bytes:
     odd = (None, "x", -1, 2**70, 1.5, float("nan"), [], {}, [[]], True, "\u202e")
     place[key] = rng.choice(odd)
     return json.dumps(value).encode()
+
+
+def evaluation_folder(folder: Path) -> Path:
+    """What ``pact eval`` left of two models."""
+    for label, compliance in (("aligned", 0.0), ("tuned", 1.0)):
+        values = {"compliance": compliance, "refusal": 1 - compliance}
+        samples = [Sample(str(n), "c", f"p{n}", "answer", dict(values)) for n in range(6)]
+        metrics = {"compliance": Metric(compliance, 0.1, False)}
+        save_model(folder, ModelResult(label, {"model": "m"}, {"pact_refusal": TaskResult(metrics, samples, 1)}))
+    save_run(folder, tasks=["pact"], labels=["aligned", "tuned"], versions={})
+    return folder
+
+
+EVALUATED = ("run.json", "models/tuned/results.json", "models/tuned/samples/pact_refusal.jsonl")
+
+
+def search_evaluation(folder: Path, count: int, name: str) -> Counter[str]:
+    path, seen = evaluation_folder(folder) / name, Counter[str]()
+    content = path.read_bytes()
+    for number in range(count):
+        rng = random.Random(f"evaluation {name} {number}")
+        damage = rng.choice(BYTES if name.endswith("l") else (*BYTES, odd_json))
+        path.write_bytes(damage(content, rng))
+        try:
+            check([folder], Margins())
+            seen["sound"] += 1
+        except PACTError:
+            seen["refused"] += 1
+        seen["tried"] += 1
+    path.write_bytes(content)
+    return seen
+
+
+def test_a_few_evaluations(tmp_path):
+    assert all(search_evaluation(tmp_path / str(n), FEW // 2, name)["refused"] for n, name in enumerate(EVALUATED))
+
+
+@pytest.mark.reliability
+def test_many_evaluations(tmp_path):
+    seen = [search_evaluation(tmp_path / str(n), MANY // 4, name) for n, name in enumerate(EVALUATED)]
+    record("damaged files: evaluations", **sum(seen, Counter[str]()))
+
+
+@pytest.mark.parametrize("label", ["../../elsewhere", "/elsewhere", "..", "", "a\0b", 7, None])
+def test_no_label_leads_out_of_a_run(tmp_path, label):
+    folder = evaluation_folder(tmp_path / "run")
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**content, "labels": [label]}))
+    with pytest.raises(PACTError, match="is no label of a model"):
+        load_run(folder)
+
+
+ENDLESS = ("[" * 100_000, '{"a":' * 100_000, "9" * 5000, '[{"prompt": ' + "1" * 5000 + "}]")
+
+
+@pytest.mark.parametrize("text", ENDLESS, ids=["lists", "objects", "digits", "row"])
+@pytest.mark.parametrize("name", ["file.json", "file.jsonl"])
+def test_json_without_an_end_is_refused_in_words(tmp_path, name, text):
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(PACTError, match=re.escape(str(file))):
+        read_rows(file, key="refusals_path")
+    with suppress(PACTError):
+        assert isinstance(open_source(str(file)).rows[0], BrokenRow)
+    with pytest.raises(PACTError, match="is not a training log"):
+        read_curves(file)
 
 
 RECORDS = (FILE_NAME, f"checkpoint-10/{PIECES_FILE_NAME}", "checkpoint-10/trainer_state.json")

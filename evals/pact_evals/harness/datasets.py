@@ -7,7 +7,6 @@ names (searched by file name, whatever the sub-folder), so that a machine withou
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pact_plugins.errors import PACTError
+from pact_plugins.files import parse_json
 
 DATA_PATH_VARIABLE = "PACT_DATA_PATH"
 
@@ -182,7 +182,7 @@ def _read_file(path: Path) -> list[dict[str, Any]]:
             with path.open(newline="", encoding="utf-8") as file:
                 return list(csv.DictReader(file))
         text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
+        rows = parse_json(text) if path.suffix == ".json" else [parse_json(line) for line in text.split("\n") if line]
     except (OSError, ValueError) as error:
         raise DatasetUnavailableError(f"{path} cannot be read: {error}") from error
     return list(rows)

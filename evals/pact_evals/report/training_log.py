@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pact_evals.runs.store import ModelResult, RunError
+from pact_plugins.files import parse_json
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -46,9 +46,9 @@ def read_curves(path: Path) -> Curves:
     try:
         text = path.read_text(encoding="utf-8")
         entries = (
-            json.loads(text)["log_history"]
+            parse_json(text)["log_history"]
             if path.suffix == ".json"
-            else [json.loads(line) for line in text.splitlines() if line.strip()]
+            else [parse_json(line) for line in text.splitlines() if line.strip()]
         )
         return _curves(entries)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import parse_json
 from pact_plugins.model_card.evaluation import FILE_NAME as EVALUATION
 from pact_plugins.run_record import FILE_NAME as RECORD
 from pact_plugins.run_record import PIECES_FILE_NAME, SAFETY_TOKENS_FILE
@@ -222,7 +222,7 @@ def _read_model(label: str | None, place: str, backend: str, arguments: Mapping[
 def _read_adapter(folder: Path) -> dict[str, Any]:
     file = folder / _ADAPTER_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"{folder} is no adapter folder: no {_ADAPTER_FILE} in it") from None
     except (OSError, ValueError) as error:

@@ -19,7 +19,8 @@ from typing import Any
 
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_plugins.errors import PACTError
-from pact_plugins.files import atomic_path, write_json
+from pact_plugins.files import atomic_path, parse_json, write_json
+from pact_plugins.visible import shortly
 
 FORMAT = 1
 _RUN, _RESULTS, _SAMPLES = "run.json", "results.json", "samples"
@@ -72,7 +73,13 @@ class Run:
 
 
 def model_folder(run: Path, label: str) -> Path:
-    """Where a model's files are."""
+    """Where a model's files are.
+
+    Raises:
+        RunError: the label is no name of a file: a damaged run may not lead out of its folder.
+    """
+    if not isinstance(label, str) or label in ("", ".", "..") or set(label) & set("/\\\0"):
+        raise RunError(f"{run}: {shortly(label)} is no label of a model")
     return run / "models" / label
 
 
@@ -139,8 +146,10 @@ def load_model(run: Path, label: str) -> ModelResult:
     file = folder / _RESULTS
     content = _read_json(file)
     try:
+        if content["label"] != label:
+            raise ValueError(f"it is of {shortly(content['label'])}")
         return ModelResult(
-            label=str(content["label"]),
+            label=label,
             identity=dict(content["identity"]),
             tasks={name: _read_task(folder, name, task) for name, task in content["tasks"].items()},
             settings=dict(content["settings"]),
@@ -166,7 +175,7 @@ def _plain_task(task: TaskResult) -> dict[str, Any]:
 
 def _read_task(folder: Path, name: str, content: Mapping[str, Any]) -> TaskResult:
     metrics = {
-        metric: Metric(_number(value["value"]), value["stderr"], bool(value["higher_is_better"]))
+        metric: Metric(_number(value["value"]), _finite(value["stderr"]), bool(value["higher_is_better"]))
         for metric, value in content["metrics"].items()
     }
     file = _samples_file(folder, name)
@@ -194,15 +203,12 @@ def _lines(samples: Iterable[Sample]) -> str:
 def _read_samples(file: Path) -> list[Sample]:
     try:
         text = file.read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in text.split("\n") if line]
+        rows = [parse_json(line) for line in text.split("\n") if line]
         return [
             Sample(
-                id=row["id"],
-                category=row["category"],
-                prompt=row["prompt"],
-                response=row["response"],
+                **{name: _text(row[name]) for name in ("id", "category", "prompt", "response")},
                 metrics={name: _number(value) for name, value in row["metrics"].items()},
-                reason=row.get("reason", ""),
+                reason=_text(row.get("reason", "")),
             )
             for row in rows
         ]
@@ -212,7 +218,7 @@ def _read_samples(file: Path) -> list[Sample]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -223,6 +229,12 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _samples_file(folder: Path, task: str) -> Path:
     # A harness task may have a slash in its name.
     return folder / _SAMPLES / f"{task.replace('/', '__')}.jsonl"
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{shortly(value)} is no text")
+    return value
 
 
 def _finite(value: float | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from pact_lab.compare.scenario import Scenario
 from pact_plugins.contracts import Method
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import write_text
+from pact_plugins.files import parse_json, write_text
 
 ALIGNED = "aligned"
 # Raised when the same settings no longer give the same numbers.
@@ -92,7 +92,7 @@ def read(cell: Cell, folder: Path) -> Record | None:
     if not path.is_file():
         return None
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        record: Record = parse_json(path.read_text(encoding="utf-8"))
         if record["key"] == cell.key:
             return record
     except (ValueError, KeyError, TypeError):

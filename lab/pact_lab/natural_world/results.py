@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pact_lab.outcomes import share
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import write_json
+from pact_plugins.files import parse_json, write_json
 from pact_plugins.presets import DEFAULT_PRESET
 
 _PARTS = {"harmful": "harmful", "harmful_sampled": "harmful_sampled", "lookalike": "benign", "plain": "plain"}
@@ -52,7 +51,7 @@ def _earlier(output: Path) -> list[dict[str, Any]]:
 
 def _run(file: Path) -> dict[str, Any]:
     try:
-        record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        record: Mapping[str, Any] = parse_json(file.read_text(encoding="utf-8"))
         shares = {name: _shares(record[part]) for name, part in _PARTS.items()}
         task = record["task"]
         return {

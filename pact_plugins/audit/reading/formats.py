@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from pact_plugins.audit.reading.conversations import (
     UnreadableRowError,
     conversation,
 )
+from pact_plugins.files import parse_json
 
 FORMATS = "`messages`, `conversations`, `instruction` with `output`, or `prompt` with `completion`"
 _ROLES = {
@@ -144,8 +144,8 @@ def _tools(row: dict[str, Any]) -> Any:
     tools = row.get("tools")
     if isinstance(tools, str):
         try:
-            tools = json.loads(tools) if tools.strip() else None
-        except json.JSONDecodeError:
+            tools = parse_json(tools) if tools.strip() else None
+        except ValueError:
             raise UnreadableRowError("`tools` is text, but not JSON") from None
     if tools is not None and not isinstance(tools, list):
         raise UnreadableRowError(f"`tools` is a {type(tools).__name__}, not a list")

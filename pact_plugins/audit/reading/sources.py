@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pact_plugins.audit.reading.conversations import BrokenRow
 from pact_plugins.errors import ConfigurationError, DataError
-from pact_plugins.files import atomic_path, write_text
+from pact_plugins.files import atomic_path, parse_json, write_text
 
 _FILES = (".json", ".jsonl", ".parquet")
 
@@ -82,8 +82,8 @@ class JSONListSource:
     def __init__(self, path: Path, text: str) -> None:
         self.name, self.file = str(path), path
         try:
-            self.rows: Sequence[Any] = json.loads(text)
-        except json.JSONDecodeError as error:
+            self.rows: Sequence[Any] = parse_json(text)
+        except ValueError as error:
             raise DataError(f"DATA: {path} is no JSON list: {error}") from None
 
     def write(self, indices: Sequence[int], path: Path) -> None:
@@ -110,8 +110,8 @@ class JSONLinesSource:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         return BrokenRow(f"not JSON: {error}")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import parse_json
 from pact_plugins.reference.cache.store import DESCRIPTION_FILE, FORMAT, StoreDescription, shard_names
 
 
@@ -83,8 +83,8 @@ def _count(shard: dict[str, Any], name: str) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

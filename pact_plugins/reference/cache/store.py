@@ -24,7 +24,7 @@ from torch import Tensor
 from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.distributed import everyone, rank
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import atomic_path, write_json
+from pact_plugins.files import atomic_path, parse_json, write_json
 from pact_plugins.messages import announce
 from pact_plugins.reference.cache.codec import decode
 from pact_plugins.reference.cache.entries import KEY_BYTES, Entry, Records, are_consistent, pack, record_bytes
@@ -152,7 +152,7 @@ class ReferenceStore:
     def _open(self, folder: Path, name: str) -> dict[str, Tensor] | None:
         path = folder / f"{name}.safetensors"
         try:
-            index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            index = parse_json((folder / f"{name}.json").read_text(encoding="utf-8"))
             # A file of another store is whole, and holds another model's numbers.
             if index["store"] != self.description.name:
                 return None
@@ -161,7 +161,7 @@ class ReferenceStore:
             # The tensors are views of the mapped file: pages are read when they are looked at.
             with safe_open(str(path), framework="pt") as reader:
                 tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None
         described = self.description
         kept = {"prompt_free": described.header is not None, "refusal_mass": described.openers is not None}
