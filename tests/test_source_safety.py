@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +123,9 @@ def test_it_is_asked_for_by_name():
     spec = ModelSpec("m", "somewhere", arguments={"trust_remote_code": True})
     assert spec.model_args()["trust_remote_code"] is True
     assert "trust_remote_code" not in ModelSpec("m", "somewhere").model_args()
+
+
+def test_the_page_names_tests_that_are_there():
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")))
+    assert len(named) >= 6
+    assert all((ROOT / name).is_file() for name in named), named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.reliability.counts import VARIABLE, record
+from tests.reliability.table import PAGE, RESULTS, as_markdown, with_table
 
 
 def test_counts_are_gathered_and_replaced(tmp_path, monkeypatch):
@@ -22,3 +23,15 @@ def test_nothing_is_written_unless_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record("kills", trl=20)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_shows_the_counts_of_the_last_long_run():
+    page, results = PAGE.read_text(encoding="utf-8"), json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert with_table(page, results) == page, "run: python -m tests.reliability.table"
+    for name in ("layouts", "layouts through models", "configurations"):
+        assert name in results
+
+
+def test_the_table():
+    shown = as_markdown({"files": {"refused": 1990, "tried": 2000}, "kills": {"trl": 20}})
+    assert "| files | 2,000 tried, 1,990 refused |\n| kills | 20 trl |" in shown

@@ -206,7 +206,8 @@ def _read_samples(file: Path) -> list[Sample]:
         rows = [parse_json(line) for line in text.split("\n") if line]
         return [
             Sample(
-                **{name: _text(row[name]) for name in ("id", "category", "prompt", "response")},
+                **{name: _text(row[name]) for name in ("id", "category", "prompt")},
+                response=None if row["response"] is None else _text(row["response"]),
                 metrics={name: _number(value) for name, value in row["metrics"].items()},
                 reason=_text(row.get("reason", "")),
             )
