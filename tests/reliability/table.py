@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from pact_evals.judges.agreement import replace_section
 from pact_plugins.files import write_text
 from pact_plugins.report.markdown import table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, RESULTS = ROOT / "docs" / "reliability.md", ROOT / "benchmarks" / "results" / "reliability.json"
-_BEGIN, _END = "<!-- counts:begin -->\n", "\n<!-- counts:end -->"
 
 
 def as_markdown(results: Mapping[str, Mapping[str, int]]) -> str:
@@ -30,8 +30,7 @@ def ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def with_table(page: str, results: Mapping[str, Mapping[str, int]]) -> str:
     """The page with today's table between its marks."""
-    head, rest = page.split(_BEGIN)
-    return f"{head}{_BEGIN}{as_markdown(results)}{_END}{rest.split(_END)[1]}"
+    return replace_section(page, "counts", as_markdown(results))
 
 
 def main() -> None:
