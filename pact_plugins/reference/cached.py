@@ -30,6 +30,7 @@ from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fin
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_criterion, hash_of_ids
 from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build
+from pact_plugins.reference.cache.sampling import check_sample
 from pact_plugins.reference.online import AdapterOffReference, DecoderReference, automatic_reference
 
 _TOKENS_PER_MISS = 4096
@@ -142,6 +143,8 @@ class CachedReference(Reference):
         question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.refusals, autocast)
         with self.store.building():
             self.store.refresh()
+            if len(self.store) and not self._in_step:
+                check_sample(sequences, self.store, self._at_start, question)
             plan = BuildPlan.of(sequences, self.store)
             build(plan, self.store, self._at_start, question, in_step=self._in_step)
         self.store.refresh()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 from pact_plugins.cli.cache import cache
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.reference.cache.entries import Records
 from tests.helpers import matrix
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, lora, pact, rows, sft_trainer
@@ -198,6 +201,23 @@ def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, ca
 def test_what_cannot_work_is_said(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="objective: full_kl"):
         train(tmp_path / "run", "cache", objective="full_kl")
+
+
+def test_numbers_that_are_not_the_references_are_refused_though_the_file_is_whole(tmp_path):
+    folder = Path(train(tmp_path / "first", "cache")[2]["cache"]["folder"])
+    (shard,) = folder.glob("*.safetensors")
+    tensors = load_file(shard)
+    # Well-formed in every way, checksums included: the logits of each token stand in another order.
+    changed = {**tensors, "full_codes": tensors["full_codes"].flip(1)}
+    changed["checksums"] = torch.tensor([Records(changed).checksum(row) for row in range(len(tensors["checksums"]))])
+    save_file(changed, shard)
+    index = json.loads(shard.with_suffix(".json").read_text())
+    index.update(bytes=shard.stat().st_size, crc32=zlib.crc32(shard.read_bytes()))
+    shard.with_suffix(".json").write_text(json.dumps(index))
+    with pytest.raises(
+        ConfigurationError, match=rf"not what the reference answers now.*pact cache clear {folder.name}"
+    ):
+        train(tmp_path / "second", "cache")
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_the_cache(tmp_path, monkeypatch, caplog):
