@@ -12,7 +12,7 @@ import click
 from pact_evals.card_command import card_command
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
-from pact_plugins.report.terminal import as_text, echo
+from pact_plugins.report.lines import as_text, echo
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _SHARE = click.FloatRange(0.0, 1.0)

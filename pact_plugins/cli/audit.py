@@ -73,7 +73,7 @@ def audit(
     from pact_plugins.audit.report.terminal import print_report
     from pact_plugins.audit.scoring.threshold import DEFAULT_FALSE_POSITIVE_RATE
     from pact_plugins.cli.loading import load_model
-    from pact_plugins.report.terminal import echo
+    from pact_plugins.report.lines import echo
     from pact_plugins.safety_tokens import SafetyTokens
     from pact_plugins.safety_tokens.refusals import read_prompts
 

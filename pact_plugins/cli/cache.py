@@ -71,7 +71,7 @@ def info(**values: Any) -> None:
 
     from pact_plugins.files import cache_folder
     from pact_plugins.reference.cache.listing import list_stores
-    from pact_plugins.report.terminal import as_text
+    from pact_plugins.report.lines import as_text
 
     folder = cache_folder(config_from(values).cache_path) / "reference"
     stores = list_stores(folder)

@@ -55,7 +55,7 @@ def inspect(file: Path, chart: Path | None) -> None:
     """Show the safety tokens in FILE."""
     from rich.console import Console
 
-    from pact_plugins.report.terminal import as_text
+    from pact_plugins.report.lines import as_text
     from pact_plugins.safety_tokens import SafetyTokens, display
 
     tokens = SafetyTokens.load(file)

@@ -22,7 +22,7 @@ def verify(output_dir: Path, as_json: bool) -> None:
     \b
     Example: pact verify out && echo "protected throughout"
     """
-    from pact_plugins.report.terminal import echo
+    from pact_plugins.report.lines import echo
     from pact_plugins.verification import verify as run
 
     found = run(output_dir)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pact_plugins.files import atomic_path
 from pact_plugins.report.charts import label
-from pact_plugins.report.terminal import as_text
+from pact_plugins.report.lines import as_text
 from pact_plugins.safety_tokens.artifact import SafetyTokens
 
 

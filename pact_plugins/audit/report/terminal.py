@@ -7,7 +7,7 @@ from rich.table import Table
 
 from pact_plugins.audit.report.result import AuditReport
 from pact_plugins.audit.report.words import beginning, facts, first_token_text
-from pact_plugins.report.terminal import as_text
+from pact_plugins.report.lines import as_text
 
 
 def print_report(report: AuditReport, console: Console, *, shown: int) -> None:
