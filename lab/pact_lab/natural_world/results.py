@@ -41,7 +41,7 @@ def _earlier(output: Path) -> list[dict[str, Any]]:
     if not output.is_file():
         return []
     try:
-        runs: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["runs"]
+        runs: list[dict[str, Any]] = parse_json(output.read_text(encoding="utf-8"))["runs"]
         for run in runs:
             _place(run)
     except (ValueError, KeyError, TypeError) as error:
