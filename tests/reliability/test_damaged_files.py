@@ -29,7 +29,7 @@ from pact_plugins.errors import PACTError
 from pact_plugins.files import read_rows
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
 from pact_plugins.reference.cache.listing import list_stores
-from pact_plugins.training.run_record import FILE_NAME, PIECES_FILE_NAME, Piece, read_pieces, write_pieces
+from pact_plugins.run_record import FILE_NAME, PIECES_FILE_NAME, Piece, read_pieces, write_pieces
 from pact_plugins.verification import verify
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.reliability.counts import record

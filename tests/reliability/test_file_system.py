@@ -26,9 +26,9 @@ from pact_plugins.errors import OutputError, PACTError
 from pact_plugins.files import write_json, write_text
 from pact_plugins.modeling import prompt_ids
 from pact_plugins.reference.cache import ReferenceStore
+from pact_plugins.run_record import PIECES_FILE_NAME, Piece, write_pieces
 from pact_plugins.safety_tokens import display
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
-from pact_plugins.training.run_record import PIECES_FILE_NAME, Piece, write_pieces
 from tests.audit.test_report import report as audit_report
 from tests.helpers.tiny import tiny_safety_tokens, tiny_tokenizer, write_refusals
 from tests.helpers.trainers import lora, pact, python_path, rows, sft_trainer
