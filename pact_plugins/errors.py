@@ -29,13 +29,12 @@ class OutputError(PACTError, OSError):
     An ``OSError`` as well, with its number and words: who can do without the file goes on.
     """
 
-    def __init__(self, target: object, error: OSError) -> None:
+    def __init__(self, message: str, error: OSError) -> None:
         super().__init__(error.errno, error.strerror or str(error))
-        self.target = target
+        self.message = message
 
     def __str__(self) -> str:
-        words = f"{self.target} cannot be written: {self.strerror}; make room, or name a folder that can be written"
-        return visible(words)
+        return visible(self.message)
 
 
 class DataError(PACTError, ValueError):

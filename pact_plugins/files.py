@@ -34,7 +34,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name[:100]}.", suffix=final.suffix)
         os.close(handle)
     except OSError as error:
-        raise OutputError(final, error) from error
+        raise OutputError(_unwritable(final, error), error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -46,10 +46,15 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(final, error) from error
+        raise OutputError(_unwritable(final, error), error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _unwritable(target: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{target} cannot be written: {reason}; make room, or name a folder that can be written"
 
 
 def make_folder(folder: Path) -> None:
@@ -61,7 +66,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(folder, error) from error
+        raise OutputError(_unwritable(folder, error), error) from error
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

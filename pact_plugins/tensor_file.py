@@ -40,7 +40,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     try:
         save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error).removeprefix("Error while serializing: ")) from error
+        refused = OSError(errno.EIO, str(error).removeprefix("Error while serializing: "))
+        raise refused from error
 
 
 def load_tensor_file(

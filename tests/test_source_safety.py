@@ -18,7 +18,7 @@ from pact_plugins.reference.aligned_checkpoint import load_aligned_model
 from tests.helpers.tiny import save_model, tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("pact_plugins", "integrations", "evals", "lab", "benchmarks", "examples", "tests")
+FOLDERS = ("pact_plugins", "integrations", "evals", "lab", "benchmarks", "examples", "docs")
 _FORBIDDEN_MODULES = {
     "pickle",
     "cPickle",

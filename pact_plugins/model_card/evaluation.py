@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pact_plugins.errors import DataError
-from pact_plugins.files import write_json
+from pact_plugins.files import parse_json, write_json
 from pact_plugins.report.markdown import table
 
 FILE_NAME = "pact_evaluation.json"
@@ -40,7 +40,7 @@ def read(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if not isinstance(content, dict) or not set(content) >= _KEYS:

@@ -10,7 +10,7 @@ from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.model_card import evaluation
 from pact_plugins.presets import DEFAULT_PRESET
-from pact_plugins.report.markdown import cell, table
+from pact_plugins.report.markdown import cell, plain, table
 from pact_plugins.verification import Verification
 
 HEADING = "## Protection while training (PACT)"
@@ -54,7 +54,9 @@ def _verdict(found: Verification) -> str:
     steps = f"{found.protected_steps} of {found.trained_steps} optimizer steps were trained under {_PAPER}"
     if found.is_protected:
         return f"**Protected throughout**: {steps}."
-    return "\n".join([f"**Not protected throughout**: {steps}.", "", *(f"- {problem}" for problem in found.problems)])
+    return "\n".join(
+        [f"**Not protected throughout**: {steps}.", "", *(f"- {plain(problem)}" for problem in found.problems)]
+    )
 
 
 def _facts(record: Mapping[str, Any], found: Verification) -> list[tuple[str, str]]:
@@ -96,8 +98,9 @@ def _defaults(preset: str, objective: Any) -> dict[str, Any]:
 def _shown(value: Any) -> str:
     """Files by their names: a card goes where nobody should learn how somebody's folders are called."""
     if isinstance(value, str) and (Path(value).is_absolute() or value.startswith((".", "~"))):
-        return Path(value).name
-    return str(value)
+        value = Path(value).name
+    # It stands between backticks, which nothing in it may end.
+    return str(value).replace("`", "'")
 
 
 def _drift(logged: Mapping[str, Mapping[str, float]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,11 +11,12 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from pact_plugins.errors import DataError
-from pact_plugins.files import write_text
+from pact_plugins.files import parse_json, write_text
 from pact_plugins.model_card import evaluation, section
 from pact_plugins.run_record import FILE_NAME as RECORD
 from pact_plugins.run_record import SAFETY_TOKENS_FILE
 from pact_plugins.verification import Verification, verify
+from pact_plugins.visible import visible
 
 CARD = "README.md"
 TAG = "pact"
@@ -65,7 +65,7 @@ def put_section(folder: Path, text: str, *, protected: bool) -> None:
 
 
 def _with_section(text: str, added: str, file: Path) -> str:
-    whole = f"{BEGIN}\n{added.strip()}\n{END}"
+    whole = f"{BEGIN}\n{visible(added.strip())}\n{END}"
     if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1:
         raise DataError(f"{file}: the section on PACT does not begin and end once; delete it, markers included")
     if BEGIN not in text:
@@ -98,7 +98,7 @@ def _read_record(run: Path) -> dict[str, Any]:
             "training's output folder (--run)"
         )
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if not isinstance(record, dict):
