@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pact_evals.card_command import card_command
+from pact_plugins.cli.interruption import keeping
 from pact_plugins.errors import ConfigurationError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -19,7 +20,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("tasks-path")
 def tasks_path_command() -> None:
-    """Print the folder of task files, for lm_eval's --include_path."""
+    """Print the folder of task files, for lm_eval.
+
+    \b
+    Example: lm_eval --include_path "$(pact tasks-path)" --tasks pact_refusal ...
+    """
     from pact_evals import tasks_path
 
     click.echo(tasks_path())
@@ -39,6 +44,7 @@ def tasks_path_command() -> None:
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=None, help="longer answers, for reasoning models")
 @click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the tiny world')
 @click.option("--chat-template/--no-chat-template", default=True, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print every metric as JSON instead of a table")
 def eval_command(
     models: tuple[str, ...],
     adapters: tuple[str, ...],
@@ -53,10 +59,20 @@ def eval_command(
     max_new_tokens: int | None,
     task_settings: str,
     chat_template: bool,
+    as_json: bool,
 ) -> None:
-    """Evaluate each MODEL (a folder, hub id, adapter or GGUF file; LABEL=PATH names it) on refusals and over-refusals.
+    """Evaluate each MODEL on refusals and over-refusals.
 
-    With --endpoint, --batch-size is the number of requests in flight, and the key is that of OPENAI_API_KEY.
+    MODEL is a folder, a hub id, an adapter or a GGUF file; LABEL=PATH names it. What is stored in the run folder is
+    kept: start the same command again after an interruption, or with more models and tasks. With --endpoint,
+    --batch-size is the number of requests in flight, and the key is that of OPENAI_API_KEY.
+
+    \b
+    Examples:
+      pact eval aligned=org/model tuned=out -o runs/eval
+      pact eval org/model --adapter out --tasks pact_refusal,pact_overrefusal
+      pact eval served=name --endpoint http://localhost:8000/v1
+      pact eval org/model --limit 20 --json         # a trial; never evidence
     """
     from pact_evals.runs.models import read_specs
     from pact_evals.runs.served import read_served
@@ -88,9 +104,12 @@ def eval_command(
         state = f"failed: {outcome.error}" if outcome.error else "already there" if outcome.resumed else "done"
         click.echo(f"{outcome.label}: {state}", err=True)
 
-    outcomes = evaluate_models(specs, output, settings, report=report)
+    with keeping(f"What {output} holds is kept: the same command goes on from there."):
+        outcomes = evaluate_models(specs, output, settings, report=report)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
-    if results:
+    if results and as_json:
+        click.echo(json.dumps({model.label: model.plain_metrics() for model in results}, indent=1))
+    elif results:
         _print_table(results)
         click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}")
     failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
@@ -106,7 +125,13 @@ def eval_command(
 @click.option("--judge-url", default=None, help="OpenAI-compatible endpoint, up to /chat/completions")
 @click.option("--judge-settings", default="{}", help="further settings of the judge, as JSON")
 def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str | None, judge_settings: str) -> None:
-    """Judge the stored generations of RUN again, without the model."""
+    """Judge the stored answers of RUN again, without the model.
+
+    \b
+    Examples:
+      pact judge runs/eval --judge keyword
+      pact judge runs/eval --judge strongreject --judge-url http://localhost:8000/v1 --judge-model name
+    """
     from pact_evals.judges import get_judge
     from pact_evals.runs.judging import rejudge
 
@@ -142,7 +167,15 @@ def report_command(
     model_card: Path | None,
     bootstrap: int,
 ) -> None:
-    """Compare the models of RUN...: HTML, and Markdown and JSON beside it."""
+    """Compare the models of RUN... on one page.
+
+    Writes HTML, and Markdown and JSON beside it.
+
+    \b
+    Examples:
+      pact report runs/eval -o report.html
+      pact report runs/eval --baseline aligned --log tuned=out --model-card card.yaml
+    """
     from pact_evals.report import write_report
 
     pairs = dict(text.partition("=")[::2] for text in logs)
@@ -167,10 +200,11 @@ def check_command(
     confidence: float,
     as_json: bool,
 ) -> None:
-    """Decide whether the other models of RUN... kept the baseline's refusals: a gate for pipelines.
+    """Decide whether the refusals were kept.
 
-    Exit status 0: kept; 1: lost; 2: could not tell (too few rows, a partial or missing evaluation, bad input). An
-    increase counts as kept when its upper bound, and as lost when its lower bound, lies within or beyond the margin.
+    A gate for pipelines: compares the other models of RUN... with the baseline. Exit status 0: kept; 1: lost; 2: could
+    not tell (too few rows, a partial or missing evaluation, bad input). An increase counts as kept when its upper
+    bound, and as lost when its lower bound, lies within or beyond the margin.
 
     \b
     Example:
@@ -191,24 +225,22 @@ def check_command(
     sys.exit(found.exit_status)
 
 
+_ALWAYS_SHOWN = ("refusal", "compliance")
 COMMANDS = (card_command, check_command, eval_command, judge_command, report_command, tasks_path_command)
 
 
 def _print_table(models: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from pact_plugins.report.terminal import print_table
 
-    table = Table()
-    table.add_column("task · metric")
-    for model in models:
-        table.add_column(model.label, justify="right")
+    labels = [model.label for model in models]
+    lines = []
     rows = list(dict.fromkeys((task, metric) for m in models for task, r in m.tasks.items() for metric in r.metrics))
     for task, metric in rows:
         cells = [m.tasks[task].metrics.get(metric) if task in m.tasks else None for m in models]
         arrow = next("↑" if cell.higher_is_better else "↓" for cell in cells if cell is not None)
-        values = [_cell(cell) for cell in cells]
-        table.add_row(f"{task} · {metric} {arrow}", *values)
-    Console().print(table)
+        if metric in _ALWAYS_SHOWN or any(cell is not None and cell.value for cell in cells):
+            lines.append((f"{task} · {metric} {arrow}", *map(_cell, cells)))
+    print_table(("task · metric", *labels), lines, numbers=labels)
 
 
 def _cell(metric: Any) -> str:

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import sys
 
-from pact_plugins.audit.report.result import AuditReport
+from pact_plugins.audit.report.result import AuditReport, FlaggedRow
 from pact_plugins.audit.report.words import beginning, facts, first_token_text
+from pact_plugins.report.terminal import print_table
+
+_COLUMNS = ("score", "row", "turn", "first token, log p", "prompt", "response")
 
 
-def print_report(report: AuditReport, console: Console, *, shown: int) -> None:
-    """Print counts, rates and the first ``shown`` flagged rows; data as text, never as rich's markup."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for label, sentence in facts(report):
-        table.add_row(label, Text(sentence, overflow="fold"))
-    console.print(table)
+def print_report(report: AuditReport, *, shown: int) -> None:
+    """Print counts, rates and the first ``shown`` flagged rows to standard output."""
+    print_table(("about", "what was found"), facts(report), prose=("what was found",))
     for index, reason in list(report.unreadable.items())[:shown]:
-        console.print(Text(f"unreadable row {index}: {reason}"))
+        sys.stdout.write(f"unreadable row {index}: {reason}\n")
     if report.flagged and shown:
-        console.print(_flagged(report, shown))
-
-
-def _flagged(report: AuditReport, shown: int) -> Table:
-    rows = report.flagged[:shown]
-    title = f"the {len(rows)} highest of {len(report.flagged)} flagged rows"
-    table = Table(title=title, caption="rows from 0, turns from 1; log p of the row's own first token, in nats")
-    for column in ("score", "row", "turn"):
-        table.add_column(column, justify="right")
-    for column in ("first token, log p", "prompt", "response"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(
-            f"{row.score:.4f}",
-            str(row.index),
-            f"{row.turn}/{row.turns}",
-            Text(first_token_text(row.first_token, row.first_token_log_probability)),
-            Text(beginning(row.prompt, 90)),
-            Text(beginning(row.response, 60)),
+        rows = report.flagged[:shown]
+        title = (
+            f"\nThe {len(rows)} highest of {len(report.flagged)} flagged rows; rows from 0, turns from 1; log p of the "
+            "row's own first token, in nats"
         )
-    return table
+        print_table(_COLUMNS, [_cells(row) for row in rows], numbers=_COLUMNS[:3], prose=_COLUMNS[4:], title=title)
+        sys.stdout.write("\n")
+
+
+def _cells(row: FlaggedRow) -> tuple[str, ...]:
+    return (
+        f"{row.score:.4f}",
+        str(row.index),
+        f"{row.turn}/{row.turns}",
+        first_token_text(row.first_token, row.first_token_log_probability),
+        beginning(row.prompt, 90),
+        beginning(row.response, 60),
+    )
