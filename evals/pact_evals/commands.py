@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pact_evals.card_command import card_command
+from pact_evals.terminal import print_metrics
 from pact_plugins.cli.interruption import keeping
 from pact_plugins.errors import ConfigurationError
 
@@ -110,8 +111,8 @@ def eval_command(
     if results and as_json:
         click.echo(json.dumps({model.label: model.plain_metrics() for model in results}, indent=1))
     elif results:
-        _print_table(results)
-        click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}")
+        print_metrics(results)
+        click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}", err=as_json)
     failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
     if failed:
         click.echo(f"Error: {len(failed)} of {len(outcomes)} models failed: {'; '.join(failed)}", err=True)
@@ -140,7 +141,7 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
     settings |= {"base_url": judge_url} if judge_url else {}
     judge = get_judge(name, **settings)
     models, left_alone = rejudge(run, judge)
-    _print_table(models)
+    print_metrics(models)
     if left_alone:
         click.echo(f"{name} measures harm, not refusing; left as they were: {', '.join(left_alone)}")
     unscored = sum(
@@ -225,28 +226,7 @@ def check_command(
     sys.exit(found.exit_status)
 
 
-_ALWAYS_SHOWN = ("refusal", "compliance")
 COMMANDS = (card_command, check_command, eval_command, judge_command, report_command, tasks_path_command)
-
-
-def _print_table(models: list[Any]) -> None:
-    from pact_plugins.report.terminal import print_table
-
-    labels = [model.label for model in models]
-    lines = []
-    rows = list(dict.fromkeys((task, metric) for m in models for task, r in m.tasks.items() for metric in r.metrics))
-    for task, metric in rows:
-        cells = [m.tasks[task].metrics.get(metric) if task in m.tasks else None for m in models]
-        arrow = next("↑" if cell.higher_is_better else "↓" for cell in cells if cell is not None)
-        if metric in _ALWAYS_SHOWN or any(cell is not None and cell.value for cell in cells):
-            lines.append((f"{task} · {metric} {arrow}", *map(_cell, cells)))
-    print_table(("task · metric", *labels), lines, numbers=labels)
-
-
-def _cell(metric: Any) -> str:
-    if metric is None:
-        return ""
-    return f"{metric.value:.3f}" + (f" ± {metric.stderr:.3f}" if metric.stderr is not None else "")
 
 
 def _key_values(text: str) -> dict[str, Any]:

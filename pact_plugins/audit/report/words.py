@@ -66,8 +66,8 @@ def warnings(report: AuditReport) -> list[str]:
     higher = "" if report.threshold.value >= _SURE else ", raise --threshold (gate, the default, is training's own)"
     share = f"{flagged} of {scored} rows is {100 * flagged / scored:.0f} %"
     advice = (
-        f"Look before you filter: {share}. Either so many requests are refused, or this model begins ordinary answers to "
-        "these rows with a refusal opener: the rates hold for rows like the harmless prompts, and rows of a task often "
+        f"Look before you filter: {share}. Either so many requests are refused, or this model begins ordinary answers "
+        "to these rows with a refusal opener: the rates hold for rows like the harmless prompts, and rows of a task often "
         f"are not like them. Look at the histogram (--html) and at the flagged rows{higher}, and measure with "
         "--harmless-prompts of your task's kind."
     )
