@@ -12,6 +12,7 @@ import click
 from pact_evals.card_command import card_command
 from pact_evals.terminal import print_metrics
 from pact_plugins.cli.interruption import keeping
+from pact_plugins.cli.options import a_model
 from pact_plugins.errors import ConfigurationError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -136,6 +137,7 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
     from pact_evals.judges import get_judge
     from pact_evals.runs.judging import rejudge
 
+    a_model(judge_model, "--judge-model")
     settings = _json_object(judge_settings, "--judge-settings")
     settings |= {"model": judge_model} if judge_model else {}
     settings |= {"base_url": judge_url} if judge_url else {}
@@ -157,7 +159,7 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_FOLDER)
 @click.option("-o", "--output", type=_FILE, default=Path("report.html"), show_default=True)
 @click.option("--baseline", default=None, help="label of the model to compare with [default: the first]")
-@click.option("--log", "logs", multiple=True, help="LABEL=trainer_state.json, for drift over steps; repeatable")
+@click.option("--log", "logs", multiple=True, help="LABEL=FOLDER of the training run, for drift over steps; repeatable")
 @click.option("--model-card", type=_FILE, default=None, help="also write model-index metadata (YAML) for a model card")
 @click.option("--bootstrap", type=click.IntRange(min=100), default=2000, show_default=True, help="resamples")
 def report_command(

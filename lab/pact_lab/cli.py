@@ -70,4 +70,4 @@ def bench(output: Path, grid: str, steps: int, warmup: int, profile: bool) -> No
     with keeping(f"The rows that were measured are kept in {output}: the same command goes on from there."):
         results = runner.run(runner.BenchSettings(output, grid, steps, warmup, profile))
     click.echo((output / f"{grid}.md").read_text(encoding="utf-8"))
-    click.echo(f"{len(results['rows'])} rows written: {output / grid}.json, .md and .svg")
+    click.echo(f"{len(results['rows'])} rows written: {output / grid}.json, .md, .svg and .html")
