@@ -30,7 +30,8 @@ def test_tasks_path_is_the_folder(cli):
     assert invoke(cli, "tasks-path").output.strip() == str(tasks_path())
 
 
-def test_eval_judge_report(cli, model_path, other_model_path, tmp_path):
+def test_eval_judge_report(cli, model_path, other_model_path, tmp_path, caplog):
+    caplog.set_level("INFO", "pact_plugins")
     run = tmp_path / "run"
     arguments = (
         "eval",
@@ -51,8 +52,8 @@ def test_eval_judge_report(cli, model_path, other_model_path, tmp_path):
     assert f"Stored in {run}" in done.stdout
     for noise in ("fatal:", "not consistent", "Checking cached"):
         assert noise not in done.stderr
-    assert "PACT: pact_refusal: 6 answers of at most 128 tokens" in done.stderr
-    assert "PACT: pact_refusal_margin: 78 likelihoods" in done.stderr
+    assert "PACT: pact_refusal: 6 answers of at most 128 tokens" in caplog.text
+    assert "PACT: pact_refusal_margin: 78 likelihoods" in caplog.text
 
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*.jsonl")}
     again = invoke(cli, *arguments)
