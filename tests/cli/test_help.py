@@ -95,10 +95,10 @@ def test_tab_completion() -> None:
     environment = {
         **python_path(),
         "_PACT_COMPLETE": "bash_complete",
-        "COMP_WORDS": "pact ca",
+        "COMP_WORDS": "pact cal",
         "COMP_CWORD": "1",
     }
     finished = subprocess.run(
         [sys.executable, "-m", "pact_plugins"], capture_output=True, text=True, env=environment, check=False
     )
-    assert [line.partition(",")[2] for line in finished.stdout.split()] == ["cache", "calibrate"]
+    assert [line.partition(",")[2] for line in finished.stdout.split()] == ["calibrate"]
