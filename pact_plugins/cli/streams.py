@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 # Read by tqdm when it is imported, here and in the programs started from here; what the user has set stays.
-_PLAIN_BARS = {"TQDM_MININTERVAL": "10", "TQDM_BAR_FORMAT": "{l_bar} {n_fmt} of {total_fmt} [{elapsed}<{remaining}]"}
+# A bar of a moment is not shown at all.
+_PLAIN_BARS = {
+    "TQDM_DELAY": "2",
+    "TQDM_MININTERVAL": "10",
+    "TQDM_BAR_FORMAT": "{l_bar} {n_fmt} of {total_fmt} [{elapsed}<{remaining}]",
+}
 
 
 class PlainStream:

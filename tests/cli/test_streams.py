@@ -44,6 +44,27 @@ def test_a_bar_that_disappears_leaves_no_blank_line():
     assert written.getvalue() == "  0%| 0 of 1\n100%| 1 of 1\nPACT: a line\n"
 
 
+def test_in_a_file_a_long_bar_is_some_lines_and_a_short_one_none():
+    """As tqdm reads its settings: when it is imported, which is after the command has begun."""
+    script = (
+        "import time\n"
+        "from pact_plugins.cli.streams import plain_where_nobody_watches\n"
+        "with plain_where_nobody_watches():\n"
+        "    from tqdm import tqdm\n"
+        "    for _ in tqdm(range(3), desc='short'): pass\n"
+        "    for _ in tqdm(range(4), desc='long'): time.sleep(0.8)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**python_path(), "TQDM_MININTERVAL": "0.1"},  # what the user has set stays
+        check=False,
+    )
+    lines = finished.stderr.splitlines()
+    assert [line.partition(" [")[0] for line in lines] == ["long:  75%| 3 of 4", "long: 100%| 4 of 4"]
+
+
 def test_our_lines_are_not_glued_to_a_foreign_bar(monkeypatch):
     """In a terminal as in a file: the bar's line ends first."""
     written = io.StringIO()
