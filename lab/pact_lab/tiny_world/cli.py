@@ -25,7 +25,13 @@ def tiny_world() -> None:
 
 @tiny_world.command("path")
 def path_command() -> None:
-    """Print the checkpoint folder of the aligned model, which ships with the package."""
+    """Print the checkpoint folder of the aligned model.
+
+    It ships with the package.
+
+    \b
+    Example: pact tiny-world path
+    """
     from pact_lab.tiny_world import aligned_path
 
     click.echo(aligned_path())
