@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pact_plugins import plugins
-from pact_plugins.contracts import Objective
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective import GateConfig, refuse_booleans
+from pact_plugins.objective.gate_config import GateConfig, refuse_booleans
 from pact_plugins.presets import DEFAULT_PRESET, PRESETS, with_preset
 from pact_plugins.visible import shortly
+
+if TYPE_CHECKING:
+    from pact_plugins.contracts import Objective
 
 AUTO = "auto"
 

@@ -21,6 +21,16 @@ def cache_folder(configured: str | None) -> Path:
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pact", appauthor=False)
 
 
+def can_only_be_a_path(name: str) -> bool:
+    """Whether ``name`` cannot be the id of a repository on the hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def is_missing(name: str) -> bool:
+    """Whether ``name`` is a path that leads nowhere; a missing path is not a wrong name of the hub."""
+    return can_only_be_a_path(name) and not Path(name).expanduser().exists()
+
+
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``target`` that becomes ``target`` when the block ends without an error.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from typing import TextIO
 
 from pact_plugins.visible import visible
 
@@ -30,9 +32,30 @@ def announce(message: str) -> None:
     if not is_main_process():
         return
     if not logging.getLogger().handlers and not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _StandardError()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
+    finish_bars()
     logger.info("PACT: %s", visible(message))
+
+
+def finish_bars() -> None:
+    """End the line that a progress bar of whatever library has begun, so that the next line is not glued to it."""
+    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    streams = {id(bar.fp): bar.fp for bar in list(getattr(bars, "_instances", ())) if not bar.disable}
+    for stream in streams.values():
+        stream.write("\n")
+
+
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what standard error is now, which a command may have replaced since."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _value: object) -> None:
+        pass

@@ -25,7 +25,9 @@ _EVALUATION = "pact_eval"
 def card_command(
     folder: Path, run: Path | None, evaluations: tuple[Path, ...], label: str | None, baseline: str | None
 ) -> None:
-    """Write the section on PACT into the model card (README.md) of FOLDER, or write it anew.
+    """Write the section on PACT into a model's card (README.md).
+
+    FOLDER is the model's; a section that is there is written anew.
 
     It says what pact verify says of the run, with its settings and what was evaluated. Exit status 1 where the run was
     not protected throughout: the card says so too.

@@ -10,9 +10,12 @@ from typing import Any
 import click
 
 from pact_evals.card_command import card_command
+from pact_evals.terminal import print_metrics
+from pact_plugins.cli.interruption import keeping
+from pact_plugins.cli.options import a_model
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
-from pact_plugins.report.lines import as_text, echo
+from pact_plugins.report.lines import echo
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _SHARE = click.FloatRange(0.0, 1.0)
@@ -21,7 +24,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("tasks-path")
 def tasks_path_command() -> None:
-    """Print the folder of task files, for lm_eval's --include_path."""
+    """Print the folder of task files, for lm_eval.
+
+    \b
+    Example: lm_eval --include_path "$(pact tasks-path)" --tasks pact_refusal ...
+    """
     from pact_evals import tasks_path
 
     click.echo(tasks_path())
@@ -41,6 +48,7 @@ def tasks_path_command() -> None:
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=None, help="longer answers, for reasoning models")
 @click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the tiny world')
 @click.option("--chat-template/--no-chat-template", default=True, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print every metric as JSON instead of a table")
 def eval_command(
     models: tuple[str, ...],
     adapters: tuple[str, ...],
@@ -55,10 +63,20 @@ def eval_command(
     max_new_tokens: int | None,
     task_settings: str,
     chat_template: bool,
+    as_json: bool,
 ) -> None:
-    """Evaluate each MODEL (a folder, hub id, adapter or GGUF file; LABEL=PATH names it) on refusals and over-refusals.
+    """Evaluate each MODEL on refusals and over-refusals.
 
-    With --endpoint, --batch-size is the number of requests in flight, and the key is that of OPENAI_API_KEY.
+    MODEL is a folder, a hub id, an adapter or a GGUF file; LABEL=PATH names it. What is stored in the run folder is
+    kept: start the same command again after an interruption, or with more models and tasks. With --endpoint,
+    --batch-size is the number of requests in flight, and the key is that of OPENAI_API_KEY.
+
+    \b
+    Examples:
+      pact eval aligned=org/model tuned=out -o runs/eval
+      pact eval org/model --adapter out --tasks pact_refusal,pact_overrefusal
+      pact eval served=name --endpoint http://localhost:8000/v1
+      pact eval org/model --limit 20 --json         # a trial; never evidence
     """
     from pact_evals.runs.models import read_specs
     from pact_evals.runs.served import read_served
@@ -90,11 +108,14 @@ def eval_command(
         state = f"failed: {outcome.error}" if outcome.error else "already there" if outcome.resumed else "done"
         echo(f"{outcome.label}: {state}", err=True)
 
-    outcomes = evaluate_models(specs, output, settings, report=report)
+    with keeping(f"What {output} holds is kept: the same command goes on from there."):
+        outcomes = evaluate_models(specs, output, settings, report=report)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
-    if results:
-        _print_table(results)
-        click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}")
+    if results and as_json:
+        click.echo(json.dumps({model.label: model.plain_metrics() for model in results}, indent=1))
+    elif results:
+        print_metrics(results)
+        click.echo(f"Stored in {output}. Next: pact report {output} -o {output / 'report.html'}", err=as_json)
     failed = [f"{outcome.label} ({outcome.error})" for outcome in outcomes if outcome.error]
     if failed:
         echo(f"Error: {len(failed)} of {len(outcomes)} models failed: {'; '.join(failed)}", err=True)
@@ -108,16 +129,23 @@ def eval_command(
 @click.option("--judge-url", default=None, help="OpenAI-compatible endpoint, up to /chat/completions")
 @click.option("--judge-settings", default="{}", help="further settings of the judge, as JSON")
 def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str | None, judge_settings: str) -> None:
-    """Judge the stored generations of RUN again, without the model."""
+    """Judge the stored answers of RUN again, without the model.
+
+    \b
+    Examples:
+      pact judge runs/eval --judge keyword
+      pact judge runs/eval --judge strongreject --judge-url http://localhost:8000/v1 --judge-model name
+    """
     from pact_evals.judges import get_judge
     from pact_evals.runs.judging import rejudge
 
+    a_model(judge_model, "--judge-model")
     settings = _json_object(judge_settings, "--judge-settings")
     settings |= {"model": judge_model} if judge_model else {}
     settings |= {"base_url": judge_url} if judge_url else {}
     judge = get_judge(name, **settings)
     models, left_alone = rejudge(run, judge)
-    _print_table(models)
+    print_metrics(models)
     if left_alone:
         echo(f"{name} measures harm, not refusing; left as they were: {', '.join(left_alone)}")
     unscored = sum(
@@ -133,7 +161,7 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_FOLDER)
 @click.option("-o", "--output", type=_FILE, default=Path("report.html"), show_default=True)
 @click.option("--baseline", default=None, help="label of the model to compare with [default: the first]")
-@click.option("--log", "logs", multiple=True, help="LABEL=trainer_state.json, for drift over steps; repeatable")
+@click.option("--log", "logs", multiple=True, help="LABEL=FOLDER of the training run, for drift over steps; repeatable")
 @click.option("--model-card", type=_FILE, default=None, help="also write model-index metadata (YAML) for a model card")
 @click.option("--bootstrap", type=click.IntRange(min=100), default=2000, show_default=True, help="resamples")
 def report_command(
@@ -144,7 +172,15 @@ def report_command(
     model_card: Path | None,
     bootstrap: int,
 ) -> None:
-    """Compare the models of RUN...: HTML, and Markdown and JSON beside it."""
+    """Compare the models of RUN... on one page.
+
+    Writes HTML, and Markdown and JSON beside it.
+
+    \b
+    Examples:
+      pact report runs/eval -o report.html
+      pact report runs/eval --baseline aligned --log tuned=out --model-card card.yaml
+    """
     from pact_evals.report import write_report
 
     pairs = dict(text.partition("=")[::2] for text in logs)
@@ -169,10 +205,11 @@ def check_command(
     confidence: float,
     as_json: bool,
 ) -> None:
-    """Decide whether the other models of RUN... kept the baseline's refusals: a gate for pipelines.
+    """Decide whether the refusals were kept.
 
-    Exit status 0: kept; 1: lost; 2: could not tell (too few rows, a partial or missing evaluation, bad input). An
-    increase counts as kept when its upper bound, and as lost when its lower bound, lies within or beyond the margin.
+    A gate for pipelines: compares the other models of RUN... with the baseline. Exit status 0: kept; 1: lost; 2: could
+    not tell (too few rows, a partial or missing evaluation, bad input). An increase counts as kept when its upper
+    bound, and as lost when its lower bound, lies within or beyond the margin.
 
     \b
     Example:
@@ -194,29 +231,6 @@ def check_command(
 
 
 COMMANDS = (card_command, check_command, eval_command, judge_command, report_command, tasks_path_command)
-
-
-def _print_table(models: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("task · metric")
-    for model in models:
-        table.add_column(as_text(model.label), justify="right")
-    rows = list(dict.fromkeys((task, metric) for m in models for task, r in m.tasks.items() for metric in r.metrics))
-    for task, metric in rows:
-        cells = [m.tasks[task].metrics.get(metric) if task in m.tasks else None for m in models]
-        arrow = next("↑" if cell.higher_is_better else "↓" for cell in cells if cell is not None)
-        values = [_cell(cell) for cell in cells]
-        table.add_row(as_text(f"{task} · {metric} {arrow}"), *values)
-    Console().print(table)
-
-
-def _cell(metric: Any) -> str:
-    if metric is None:
-        return ""
-    return f"{metric.value:.3f}" + (f" ± {metric.stderr:.3f}" if metric.stderr is not None else "")
 
 
 def _key_values(text: str) -> dict[str, Any]:

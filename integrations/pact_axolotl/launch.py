@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
+from pact_axolotl.beforehand import check_arguments
 from pact_plugins.errors import ConfigurationError
 
 WORKER = "pact_axolotl.worker"
@@ -19,12 +23,14 @@ def train(arguments: Sequence[str]) -> int:
         arguments: those of ``axolotl train``.
 
     Raises:
-        ConfigurationError: Axolotl is not installed, or ``--cloud``, which trains where we cannot reach.
+        ConfigurationError: Axolotl is not installed, ``--cloud``, which trains where we cannot reach, or a YAML that
+            cannot train as it stands.
     """
     if any(argument.partition("=")[0] == "--cloud" for argument in arguments):
         raise ConfigurationError(
             "--cloud: list the plugin in the YAML (plugins: [pact_axolotl.PACTPlugin]) and use axolotl train"
         )
+    check_arguments(arguments)
     try:
         from axolotl.cli.main import cli
         from axolotl.cli.utils import train as launching
@@ -41,6 +47,12 @@ def train(arguments: Sequence[str]) -> int:
     launching.build_command = build_command_with_worker
     try:
         cli.commands["train"].main(args=list(arguments), prog_name="axolotl pact train", standalone_mode=False)
+    except subprocess.CalledProcessError as error:
+        # The worker has said why; a second traceback, of having started it, would hide that.
+        click.echo(
+            f"Error: the training process ended with status {error.returncode}; the cause stands above", err=True
+        )
+        return 2 if error.returncode == 2 else 1
     finally:
         launching.build_command = build_command
     return 0

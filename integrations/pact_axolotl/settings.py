@@ -38,12 +38,26 @@ def check(cfg: Mapping[str, Any]) -> PACTConfig | None:
         ConfigurationError: a ``pact:`` block without the plugin, a misspelt key, the plugin listed twice, an option of
             Axolotl under which the term would be wrong or missing.
     """
+    asked = _times_asked(cfg)
+    refuse_unread_settings(cfg, asked=bool(asked))
+    return check_block(cfg) if asked else None
+
+
+def _times_asked(cfg: Mapping[str, Any]) -> int:
     asked = sum(is_ours(name) for name in plugin_names(cfg))
     if asked > 1:
         raise ConfigurationError(f"plugins: lists PACT {asked} times, which would add its term as often; keep one")
-    refuse_unread_settings(cfg, asked=bool(asked))
-    if not asked:
-        return None
+    return asked
+
+
+def check_block(cfg: Mapping[str, Any]) -> PACTConfig:
+    """The settings of a configuration that lists the plugin; imports nothing of Axolotl.
+
+    Raises:
+        ConfigurationError: a misspelt key of the block, the plugin listed twice, an option of Axolotl under which the
+            term would be wrong or missing.
+    """
+    _times_asked(cfg)
     block = cfg.get(BLOCK)
     if block is False:
         raise ConfigurationError("pact: false has no meaning; take the plugin out, or set kl_coef: 0")

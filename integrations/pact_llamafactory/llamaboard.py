@@ -6,16 +6,17 @@ import functools
 import subprocess
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from pact_llamafactory.arguments import BLOCK, STAGE
 from pact_plugins import plugins
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
+from pact_plugins.presets import PRESETS
 
 MENU_ENTRY = "PACT"
-OPTIONS = ("objective", "kl_coef", "safety_tokens", "reference_model_path")
+OPTIONS = ("preset", "objective", "kl_coef", "gate_training_rows", "anchor", "safety_tokens", "reference_model_path")
 MORE = "more"
 
 
@@ -68,16 +69,25 @@ def _create_train_tab(original: Any, engine: Any) -> dict[str, Any]:
 
 def _components(gradio: Any) -> dict[str, Any]:
     described = {name: PACTConfig.model_fields[name].description for name in OPTIONS}
+    menus = {
+        "preset": list(PRESETS),
+        "objective": list(plugins.objectives()),
+        "gate_training_rows": list(get_args(PACTConfig.model_fields["gate_training_rows"].annotation)),
+        "anchor": list(get_args(PACTConfig.model_fields["anchor"].annotation)),
+    }
     with gradio.Row():
-        objective = gradio.Dropdown(
-            list(plugins.objectives()), value="match", label="objective", info=described["objective"]
-        )
+        # Empty is what the preset says.
+        chosen = {
+            name: gradio.Dropdown(["", *values], value="", label=name, info=described[name])
+            for name, values in menus.items()
+        }
+    with gradio.Row():
         coefficient = gradio.Textbox("", label="kl_coef", info=described["kl_coef"])
         tokens = gradio.Textbox(AUTO, label="safety_tokens", info=described["safety_tokens"])
         reference = gradio.Textbox("", label="reference_model_path", info=described["reference_model_path"])
         more = gradio.Textbox("", label="further keys of pact: as JSON", info='such as {"top_k": 50}')
     return {
-        "objective": objective,
+        **chosen,
         "kl_coef": coefficient,
         "safety_tokens": tokens,
         "reference_model_path": reference,

@@ -36,7 +36,13 @@ def register_commands(cli: click.Group) -> None:
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def llamafactory(arguments: tuple[str, ...]) -> None:
-    """Run any llamafactory-cli command (webui, train, chat, export ...) with PACT in it."""
+    """Run any llamafactory-cli command with PACT in it.
+
+    \b
+    Examples:
+      pact llamafactory webui
+      pact llamafactory export config.yaml
+    """
     from pact_llamafactory.launcher import launch
 
     sys.exit(launch(arguments))

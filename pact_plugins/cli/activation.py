@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @click.command()
 def enable() -> None:
-    """Make the short names work in the frameworks' own commands (one .pth line in this environment)."""
+    """Make the short names work in the frameworks' own commands.
+
+    Writes one .pth line into this environment.
+
+    \b
+    Example: pact enable && axolotl train config.yml
+    """
     from pact_plugins.activation import line
     from pact_plugins.activation.targets import registered_targets
     from pact_plugins.errors import ActivationError
@@ -30,7 +37,11 @@ def enable() -> None:
 
 @click.command()
 def disable() -> None:
-    """Remove the line that `pact enable` wrote."""
+    """Remove the line that `pact enable` wrote.
+
+    \b
+    Example: pact disable
+    """
     from pact_plugins.activation import line
 
     removed = line.remove()
@@ -41,16 +52,24 @@ def disable() -> None:
 
 
 @click.command()
-def doctor() -> None:
-    """Show whether the short names are enabled, where, and for which of the installed frameworks."""
-    from rich.console import Console
+@click.option("--json", "as_json", is_flag=True, help="for machines")
+def doctor(as_json: bool) -> None:
+    """Show what is enabled and which versions were tested.
 
+    Whether the short names work, for which of the installed frameworks. Exit status 1 where they should and do not.
+
+    \b
+    Example: pact doctor
+    """
     from pact_plugins.activation import line
     from pact_plugins.activation.hook import SWITCH_OFF
     from pact_plugins.activation.targets import registered_targets
 
     files = line.written_in()
     works = bool(files) and line.works_at_start()
+    if as_json:
+        _print_json(files, works)
+        sys.exit(1 if files and not works else 0)
     click.echo(f"python    {sys.executable}")
     click.echo(f"enabled   {', '.join(map(str, files)) if files else 'no (pact enable)'}")
     if not all(line.is_current(file, registered_targets()) for file in files):
@@ -59,39 +78,43 @@ def doctor() -> None:
         click.echo(f"at start  {'the hook is installed' if works else 'NOT WORKING: the package cannot be imported'}")
     if os.environ.get(SWITCH_OFF):
         click.echo(f"{SWITCH_OFF}={os.environ[SWITCH_OFF]} is set: the hook stays out of processes started from here")
-    Console().print(_frameworks(enabled=works))
-    Console().print(_versions())
+    from pact_plugins.report.terminal import print_table
+
+    print_table(("framework", "version", "hook", "short name"), _frameworks(enabled=works))
+    click.echo()
+    print_table(("package", "version", "with this package"), _versions())
     sys.exit(1 if files and not works else 0)
 
 
-def _versions() -> Table:
-    from rich.table import Table
-
-    from pact_plugins.compatibility import compatibility_of, known_versions
-
-    table = Table()
-    for column in ("package", "version", "with this package"):
-        table.add_column(column, overflow="fold")
-    for name in known_versions():
-        found = compatibility_of(name)
-        if found is not None:
-            table.add_row(name, found.version, found.verdict)
-    return table
-
-
-def _frameworks(*, enabled: bool) -> Table:
-    from rich.table import Table
-
+def _print_json(files: Sequence[Path], works: bool) -> None:
     from pact_plugins.activation.inventory import inventory
 
-    table = Table()
-    for column in ("framework", "version", "hook", "short name"):
-        table.add_column(column, overflow="fold")
+    found: dict[str, Any] = {
+        "python": sys.executable,
+        "enabled_in": [str(file) for file in files],
+        "works": works,
+        "frameworks": [asdict(row) for row in inventory()],
+        "versions": [dict(zip(("package", "version", "verdict"), row, strict=True)) for row in _versions()],
+    }
+    click.echo(json.dumps(found, indent=1))
+
+
+def _versions() -> list[tuple[str, str, str]]:
+    from pact_plugins.compatibility import compatibility_of, known_versions
+
+    every = ((name, compatibility_of(name)) for name in known_versions())
+    return [(name, found.version, found.verdict) for name, found in every if found is not None]
+
+
+def _frameworks(*, enabled: bool) -> list[tuple[str, str, str, str]]:
+    from pact_plugins.activation.inventory import inventory
+
+    rows = []
     for row in inventory():
         state = row.problem or ("works" if enabled else "after pact enable")
         if row.version is None:
             state = "not installed"
         elif row.module is None:
             state = "needs no hook"
-        table.add_row(row.framework, row.version or "-", row.module or "-", f"{row.short_name} ({state})")
-    return table
+        rows.append((row.framework, row.version or "-", row.module or "-", f"{row.short_name} ({state})"))
+    return rows

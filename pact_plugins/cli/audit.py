@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pact_plugins.files import parse_json
+from pact_plugins.cli.options import DTYPES, a_model, paths_exist
+from pact_plugins.files import is_missing, parse_json
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_FORMATS = (".json", ".jsonl", ".parquet")
+_STANDARD_OUTPUT = Path("-")
 
 
 @click.command()
@@ -24,7 +28,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--filtered", type=_FILE, default=None, help="write the data without the flagged rows")
 @click.option("--flagged", type=_FILE, default=None, help="write the flagged rows")
 @click.option("--overwrite", is_flag=True, help="let --filtered and --flagged replace files")
-@click.option("--json", "json_path", type=_FILE, default=None, help="write the report as JSON")
+@click.option("--json", "json_path", type=_FILE, default=None, help="write the report as JSON; - prints it")
 @click.option("--html", "html_path", type=_FILE, default=None, help="write the report as one HTML page")
 @click.option("--skip-unreadable", is_flag=True, help="list rows that cannot be read, instead of stopping")
 @click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="flagged rows to print")
@@ -34,7 +38,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--template-arguments", default=None, help='JSON for the chat template: {"enable_thinking": false}')
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
-@click.option("--dtype", type=click.Choice(("auto", "float32", "bfloat16", "float16")), default="auto")
+@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 def audit(
     model: str,
@@ -59,12 +63,26 @@ def audit(
     dtype: str,
     revision: str | None,
 ) -> None:
-    """Find the rows of DATA (a file or a hub data set) whose prompts the aligned MODEL (a path or hub id) refuses.
+    """Find the rows of DATA that the aligned MODEL refuses.
 
-    DATA is chat, prompt/completion, alpaca or sharegpt rows as JSON, JSONL or Parquet. It is never changed.
+    MODEL is a path or hub id; DATA a file or a hub data set: chat, prompt/completion, alpaca or sharegpt rows as JSON,
+    JSONL or Parquet. It is never changed.
+
+    \b
+    Examples:
+      pact audit org/model data.jsonl --html audit.html
+      pact audit org/model data.jsonl --filtered kept.jsonl --flagged flagged.jsonl
+      pact audit org/model data.jsonl --json - | jq .flagged
     """
+    # What was typed is looked at before torch is imported, and a model loaded.
+    files = {"--safety-tokens": safety_tokens, "--harmful-prompts": harmful_prompts}
+    paths_exist({**files, "--harmless-prompts": harmless_prompts})
+    a_model(model, "MODEL")
+    if is_missing(data) or (data.endswith(_FORMATS) and not Path(data).is_file()):
+        raise _error(f"DATA: no such file: {data}")
+    if false_positive_rate is not None and threshold != "auto":
+        raise _error("--false-positive-rate needs --threshold auto")
     import torch
-    from rich.console import Console
 
     from pact_plugins.audit.auditing import audit as run
     from pact_plugins.audit.outputs import Outputs
@@ -77,15 +95,14 @@ def audit(
     from pact_plugins.safety_tokens import SafetyTokens
     from pact_plugins.safety_tokens.refusals import read_prompts
 
-    # Everything that can be wrong with what was typed is found before a model is loaded.
-    if false_positive_rate is not None and threshold != "auto":
-        raise _error("--false-positive-rate needs --threshold auto")
     harmful = None if harmful_prompts is None else read_prompts(harmful_prompts, key="--harmful-prompts")
     harmless = None if harmless_prompts is None else read_prompts(harmless_prompts, key="--harmless-prompts")
     tokens = None if safety_tokens is None else SafetyTokens.load(safety_tokens)
     arguments = None if template_arguments is None else _json_object(template_arguments)
     source = open_source(data, split=split, config=config)
-    outputs = Outputs(filtered=filtered, flagged=flagged, json=json_path, html=html_path, overwrite=overwrite)
+    printed = json_path == _STANDARD_OUTPUT
+    json_file = None if printed else json_path
+    outputs = Outputs(filtered=filtered, flagged=flagged, json=json_file, html=html_path, overwrite=overwrite)
     outputs.check(source)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
@@ -102,10 +119,12 @@ def audit(
         harmful_prompts=harmful,
         harmless_prompts=harmless,
     )
-    print_report(report, Console(), shown=show)
-    for line in outputs.write(report, source):
-        echo(line)
-    echo(words.summary(report))
+    if printed:
+        click.echo(json.dumps({"data": source.name, **report.as_dict()}, ensure_ascii=False))
+    else:
+        print_report(report, shown=show)
+    for line in (*outputs.write(report, source), words.summary(report), *words.warnings(report)):
+        echo(line, err=printed)
 
 
 def _json_object(text: str) -> dict[str, Any]:

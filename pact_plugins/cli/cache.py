@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pact_plugins.cli.options import config_from, config_options
+from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KEYS = ("objective", "safety_tokens", "assistant_header", "cache_path")
 
 
 @click.group()
 def cache() -> None:
-    """The reference cache (reference: cache): fill it, look at it, empty it."""
+    """Fill, list and empty the cache of `reference: cache`.
+
+    \b
+    Examples:
+      pact cache build org/model data.jsonl
+      pact cache info
+      pact cache clear --yes
+    """
 
 
 @cache.command()
@@ -25,7 +33,7 @@ def cache() -> None:
 @click.option("--labels", type=click.Choice(("assistant", "all")), default="assistant", show_default=True,
               help="what a `messages` row teaches: its assistant turns, or all of it")  # fmt: skip
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
-@click.option("--dtype", type=click.Choice(_DTYPES), default="auto", show_default=True, help="dtype of the weights")
+@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--autocast", type=click.Choice(("bfloat16", "float16")), help="mixed precision of the run (bf16, fp16)")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 @config_options(*_KEYS)
@@ -40,11 +48,18 @@ def build(
     revision: str | None,
     **values: Any,
 ) -> None:
-    """Compute the reference logits of the aligned MODEL for the chat rows in DATA (JSON or JSONL).
+    """Compute the reference logits of MODEL for the rows in DATA.
 
-    Rows hold `prompt` and `completion` (or `response`), each a text or a list of messages, or `messages`. A run finds
-    them where its own tokens and labels are the same: same chat template, same length limit.
+    MODEL is the aligned model, DATA chat rows as JSON or JSONL. Rows hold `prompt` and `completion` (or `response`),
+    each a text or a list of messages, or `messages`. A run finds them where its own tokens and labels are the same:
+    same chat template, same length limit.
+
+    \b
+    Example: pact cache build org/model data.jsonl --max-length 1024 --autocast bfloat16
     """
+    # Before torch is imported, which takes seconds.
+    paths_exist({"safety_tokens": None if values["safety_tokens"] == "auto" else values["safety_tokens"]})
+    a_model(model, "MODEL")
     import torch
 
     from pact_plugins.cli.loading import load_model
@@ -63,31 +78,28 @@ def build(
 
 
 @cache.command()
+@click.option("--json", "as_json", is_flag=True, help="for machines")
 @config_options("cache_path")
-def info(**values: Any) -> None:
-    """List what the cache folder holds, and how much space it takes."""
-    from rich.console import Console
-    from rich.table import Table
+def info(as_json: bool, **values: Any) -> None:
+    """List what the cache folder holds, and its size.
 
+    \b
+    Example: pact cache info --json
+    """
     from pact_plugins.files import cache_folder
     from pact_plugins.reference.cache.listing import list_stores
-    from pact_plugins.report.lines import as_text
+    from pact_plugins.report.terminal import print_table
 
     folder = cache_folder(config_from(values).cache_path) / "reference"
     stores = list_stores(folder)
-    table = Table()
-    columns = ("store", "reference model", "precision", "safety tokens", "sequences", "response tokens", "MB")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for store in stores:
-        table.add_row(*map(as_text, store.cells))
-    console = Console()
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "stores": [asdict(store) for store in stores]}, indent=1))
+        return
+    columns = ("store", "reference model", "precision", "safety tokens (ids)", "sequences", "response tokens", "MB")
     if stores:
-        console.print(table)
+        print_table(columns, [store.cells for store in stores], numbers=columns[4:])
     total = sum(store.bytes for store in stores)
-    console.print(
-        f"{len(stores)} stores, {total / 1e6:.1f} MB in {folder}", highlight=False, markup=False, soft_wrap=True
-    )
+    click.echo(f"{len(stores)} stores, {total / 1e6:.1f} MB in {folder}")
 
 
 @cache.command()
@@ -95,7 +107,11 @@ def info(**values: Any) -> None:
 @click.option("--yes", is_flag=True, help="do not ask")
 @config_options("cache_path")
 def clear(store: tuple[str, ...], yes: bool, **values: Any) -> None:
-    """Delete each STORE (a name from `pact cache info`), or all of them."""
+    """Delete each STORE (a name from `pact cache info`), or all.
+
+    \b
+    Example: pact cache clear --yes
+    """
     from pact_plugins.files import cache_folder
     from pact_plugins.reference.cache.listing import list_stores, remove_store
 

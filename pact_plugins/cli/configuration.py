@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -15,20 +16,22 @@ command line. Unknown keys and impossible values are errors that name the key. W
 
 @click.command()
 @click.option("--markdown", is_flag=True, help="as docs/configuration.md")
-def config(markdown: bool) -> None:
-    """Show every setting with its default."""
-    from rich.console import Console
-    from rich.table import Table
+@click.option("--json", "as_json", is_flag=True, help="for machines")
+def config(markdown: bool, as_json: bool) -> None:
+    """Show every setting with its default.
 
+    \b
+    Example: pact config --json
+    """
+    from pact_plugins.report.terminal import print_table
+
+    columns = ("key", "default", "meaning")
     if markdown:
         click.echo(as_markdown(), nl=False)
-        return
-    table = Table()
-    for column in ("key", "default", "meaning"):
-        table.add_column(column, overflow="fold")
-    for row in _rows():
-        table.add_row(*row)
-    Console().print(table)
+    elif as_json:
+        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in _rows()], indent=1))
+    else:
+        print_table(columns, _rows(), prose=("meaning",))
 
 
 def as_markdown() -> str:

@@ -7,38 +7,73 @@ import sys
 
 import click
 
+from pact_plugins.cli.interruption import Interrupted
+from pact_plugins.cli.streams import plain_where_nobody_watches
 from pact_plugins.errors import PACTError
+from pact_plugins.messages import finish_bars
+
+_INTERRUPTED = 130  # 128 and the number of the signal, as shells count
 
 _FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="pact-plugins")
 def cli() -> None:
-    """Keep an aligned model's refusals while you fine-tune it."""
+    """Keep an aligned model's refusals while you fine-tune it.
+
+    \b
+    Examples:
+      pact demo                                     # see it work, in some minutes
+      pact audit org/model data.jsonl               # before training
+      pact train trl config.yaml                    # or axolotl, llamafactory
+      pact eval aligned=org/model tuned=out         # after training
+      pact check runs/eval && echo "refusals kept"
+
+    Tab completion for bash (zsh, fish alike): eval "$(_PACT_COMPLETE=bash_source pact)"
+    """
 
 
 def main() -> None:
-    """Entry point: an expected error is one message and exit status 2, not a traceback."""
+    """Entry point: an expected error is one message and exit status 2, not a traceback; so is Ctrl-C, with 130."""
+    with plain_where_nobody_watches():
+        status = _status()
+    sys.exit(status)
+
+
+def _status() -> int:
     try:
         from pact_plugins import plugins
 
         plugins.get_plugin_manager().hook.register_commands(cli=cli)
-        cli()
+        # Its own way of ending says "Aborted!", whatever was kept.
+        status = cli.main(prog_name="pact", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except Interrupted as stopped:
+        return _said(str(stopped), _INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort):
+        return _said("Interrupted.", _INTERRUPTED)
+    except click.ClickException as error:
+        finish_bars()
+        error.show()
+        return error.exit_code
     except PACTError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        return _said(f"Error: {error}", 2)
     except OSError as error:
         # A library that wrote for us: a model's weights, a folder.
         if error.errno not in _FILE_SYSTEM:
             raise
-        click.echo(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
-        sys.exit(2)
+        return _said(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", 2)
     except ModuleNotFoundError as error:
         from pact_plugins.compatibility import extra_that_brings
 
         extra = extra_that_brings(error.name or "")
         if extra is None:
             raise
-        click.echo(f"Error: {error}; this command needs: pip install 'pact-plugins[{extra}]'", err=True)
-        sys.exit(2)
+        return _said(f"Error: {error}; this command needs: pip install 'pact-plugins[{extra}]'", 2)
+
+
+def _said(line: str, status: int) -> int:
+    finish_bars()
+    click.echo(line, err=True)
+    return status

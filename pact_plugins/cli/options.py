@@ -1,13 +1,18 @@
-"""``PACTConfig`` as command-line options: one option a key, derived from the schema."""
+"""``PACTConfig`` as command-line options: one option a key, derived from the schema. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
 from pact_plugins.config import PACTConfig
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import is_missing
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def config_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -15,15 +20,26 @@ def config_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., 
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(names):
-            description = PACTConfig.model_fields[name].description
-            default = PACTConfig.model_fields[name].get_default(call_default_factory=True)
-            shown = "" if default is None else f" [default: {default}]"
-            command = click.option(f"--{name.replace('_', '-')}", name, default=None, help=f"{description}{shown}")(
-                command
-            )
+            field = PACTConfig.model_fields[name]
+            default = field.get_default(call_default_factory=True)
+            shown = "" if default is None else f"  [default: {default}]"
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                default=None,
+                type=_type_of(field.annotation),
+                help=f"{field.description}{shown}",
+            )(command)
         return command
 
     return decorate
+
+
+def _type_of(annotation: Any) -> Any:
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    plain = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)
+    return {bool: click.BOOL, int: click.INT, float: click.FLOAT}.get(plain, click.STRING)
 
 
 def config_from(values: dict[str, Any]) -> PACTConfig:
@@ -33,3 +49,27 @@ def config_from(values: dict[str, Any]) -> PACTConfig:
         ConfigurationError: names the option's key.
     """
     return PACTConfig.from_mapping({key: value for key, value in values.items() if value is not None}, source="options")
+
+
+def paths_exist(files: Mapping[str, str | Path | None]) -> None:
+    """Before torch is imported, which takes seconds: every file is there.
+
+    Args:
+        files: the setting that names it, and the path; None where there is none.
+
+    Raises:
+        ConfigurationError: names the setting and the file.
+    """
+    for key, file in files.items():
+        if file is not None and not Path(file).expanduser().is_file():
+            raise ConfigurationError(f"{key}: no such file: {file}")
+
+
+def a_model(name: str | None, key: str) -> None:
+    """Before torch is imported: a model that can only be a path is there.
+
+    Raises:
+        ConfigurationError: names the argument and the path.
+    """
+    if name is not None and is_missing(name):
+        raise ConfigurationError(f"{key}: {name} cannot be loaded: no such folder")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pact_plugins.cli.options import config_from, config_options
+from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
+from pact_plugins.errors import ConfigurationError
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
 _CALIBRATION_KEYS = (
     "top_k",
     "token_scorer",
@@ -30,11 +31,23 @@ _CALIBRATION_KEYS = (
 @click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
 @click.option("--harmless-prompts", "harmless_prompts_path", help="JSON or JSONL prompts it helps with; else bundled")
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
-@click.option("--dtype", type=click.Choice(_DTYPES), default="auto", show_default=True, help="dtype of the weights")
+@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 @config_options(*_CALIBRATION_KEYS)
 def calibrate(model: str, output: Path, device: str | None, dtype: str, revision: str | None, **values: Any) -> None:
-    """Find the safety tokens of the aligned MODEL (a path or a hub id) and save them."""
+    """Find the safety tokens of the aligned MODEL and save them.
+
+    MODEL is a path or a hub id.
+
+    \b
+    Examples:
+      pact calibrate org/model -o tokens.safetensors
+      pact calibrate ./aligned --base ./base --refusals refusals.jsonl -o tokens.safetensors
+    """
+    paths = ("refusals_path", "harmful_prompts_path", "harmless_prompts_path")
+    paths_exist({key: values[key] for key in paths})
+    a_model(model, "MODEL")
+    a_model(values["base_model_path"], "base_model_path")
     import torch
 
     from pact_plugins.cli.loading import load_model
@@ -51,18 +64,32 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--chart", type=click.Path(dir_okay=False, path_type=Path), help="also write a bar chart (PNG)")
-def inspect(file: Path, chart: Path | None) -> None:
-    """Show the safety tokens in FILE."""
-    from rich.console import Console
+@click.option("--json", "as_json", is_flag=True, help="for machines")
+def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
+    """Show the safety tokens in FILE.
 
-    from pact_plugins.report.lines import as_text
+    \b
+    Examples:
+      pact inspect tokens.safetensors --chart tokens.png
+      pact inspect tokens.safetensors --json
+    """
+    if not file.exists():
+        raise ConfigurationError(f"FILE: no such file: {file}. Make one with `pact calibrate MODEL -o {file}`")
+    from pact_plugins.reference.cache.store import hash_of_ids
+    from pact_plugins.report.lines import echo
+    from pact_plugins.report.terminal import print_table
     from pact_plugins.safety_tokens import SafetyTokens, display
 
     tokens = SafetyTokens.load(file)
-    console = Console()
-    console.print(display.table(tokens))
-    for line in display.setting_lines(tokens):
-        console.print(as_text(line))
-    console.print(as_text(f"tokenizer: {tokens.tokenizer_fingerprint}"))
+    ids = hash_of_ids(tokens.token_ids.tolist())
+    if as_json:
+        click.echo(json.dumps({**display.as_dict(tokens), "token_ids_fingerprint": ids}, indent=1, ensure_ascii=False))
+    else:
+        title = f"{len(tokens)} safety tokens, fingerprint {tokens.fingerprint}"
+        print_table(display.COLUMNS, display.rows(tokens), numbers=display.COLUMNS[1:], title=title)
+        for line in ("", *display.setting_lines(tokens)):
+            echo(line)
+        click.echo(f"tokenizer: {tokens.tokenizer_fingerprint}")
+        click.echo(f"token ids, as `pact cache info` calls them: {ids}")
     if chart is not None:
-        console.print(f"chart: {display.save_chart(tokens, chart)}", highlight=False, markup=False)
+        click.echo(f"chart: {display.save_chart(tokens, chart)}", err=as_json)

@@ -14,10 +14,10 @@ import click
 @click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def verify(output_dir: Path, as_json: bool) -> None:
-    """Say whether the run in OUTPUT_DIR was protected from its first step to its last.
+    """Say whether a run was protected from first step to last.
 
-    Reads pact.json, the checkpoints and the trainer's log, resumptions included. Exit status 1 where it was not, or
-    where that cannot be told.
+    Reads OUTPUT_DIR's pact.json, the checkpoints and the trainer's log, resumptions included. Exit status 1 where it
+    was not, or where that cannot be told.
 
     \b
     Example: pact verify out && echo "protected throughout"

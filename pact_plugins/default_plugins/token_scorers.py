@@ -1,15 +1,19 @@
-"""The token scorers that ship with the package."""
+"""The token scorers that ship with the package; torch is imported when they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pact_plugins.contracts import TokenScorer
 from pact_plugins.hookspecs import hookimpl
-from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
+
+if TYPE_CHECKING:
+    from pact_plugins.contracts import TokenScorer
 
 
 @hookimpl(tryfirst=True)
 def register_token_scorers(register: Callable[[TokenScorer], None]) -> None:
+    from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
+
     for scorer in BUILT_IN_SCORERS:
         register(scorer)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+from pact_plugins.files import is_missing
 
 _RAM_EFFICIENT = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 
 
 def why_not_loaded(name: str, error: Exception) -> str:
     """One line; a path that leads nowhere is called so, and not a wrong name of the hub."""
-    is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if is_path and not Path(name).expanduser().exists():
+    if is_missing(name):
         return "no such folder"
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 

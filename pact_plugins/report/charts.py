@@ -1,11 +1,16 @@
-"""Charts as SVG text, for a page that needs no other file."""
+"""Charts as SVG text, for a page that needs no other file, in the colours of the page around them."""
 
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from pact_plugins.visible import visible
+
+# Told apart on white and on black, and by people who see few colours.
+COLORS = ("#3b7dbd", "#d9822b", "#2f9e6e", "#c2569a", "#8a6fd1", "#b59a00", "#d1495b", "#4aa5b5")
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
@@ -13,7 +18,12 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    axes = figure.subplots()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure, axes
 
 
 def label(text: str) -> str:
@@ -21,12 +31,47 @@ def label(text: str) -> str:
     return visible(text).replace("$", r"\$")
 
 
-def as_svg(figure: Any) -> str:
-    """The figure from ``<svg`` on; the same figure gives the same text."""
+def as_svg(figure: Any, alternative: str) -> str:
+    """The figure from ``<svg`` on; the same figure gives the same text.
+
+    Args:
+        alternative: what a reader who does not see it is told.
+    """
     import matplotlib as mpl
 
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "pact", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    # Black is whatever the page's text is, in the dark too.
+    text = re.sub(r"(stroke|fill): #000000", r"\1: currentColor", text)
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(alternative)} ', 1)
+
+
+def label_points(axes: Any, points: list[tuple[float, float, str]]) -> None:
+    """Write each point's name beside it, one below the other where points lie on each other."""
+    taken: list[tuple[float, float]] = []
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    step = 0.07 * (top - bottom)
+    for x, y, name in sorted(points, key=lambda point: -point[1]):
+        place = y
+        # Away from the horizontal axis, which would be drawn through the name.
+        direction = -1 if y - bottom > 0.15 * (top - bottom) else 1
+        place = max(place, bottom + step / 2)
+        while any(abs(place - other) < step and abs(x - across) < 0.4 * (right - left) for across, other in taken):
+            place += direction * step
+        taken.append((x, place))
+        inward = x < (left + right) / 2
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(x + (0.025 if inward else -0.025) * (right - left), place),
+            ha="left" if inward else "right",
+            va="center",
+            fontsize=9,
+        )

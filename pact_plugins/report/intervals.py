@@ -149,7 +149,8 @@ class Figure:
     Attributes:
         mean: of the seeds' means.
         worst: the worst seed's mean.
-        low, high: 95 % bootstrap interval of the mean: seeds are resampled, then prompts within each.
+        low, high: 95 % bootstrap interval of the mean: seeds are resampled, then prompts within each; Wilson's over
+            the prompts where the bootstrap has no width.
         seeds: how many.
     """
 
@@ -181,5 +182,10 @@ def figure(samples: Sequence[Sequence[float]], *, higher_is_better: bool, resamp
     )
     chosen = rng.integers(0, len(arrays), size=(len(arrays), resamples))
     low, high = np.quantile(resampled[chosen, np.arange(resamples)].mean(axis=0), [0.025, 0.975])
+    if low == high and low in (0.0, 1.0):
+        # The bootstrap has no width where no prompt or every prompt counts. Seeds answer the same prompts, which are
+        # what one may be unlucky with: Wilson's interval over these.
+        prompts = max(values.size for values in arrays)
+        low, high = Rate(round(low * prompts), prompts).interval
     worst = min(means) if higher_is_better else max(means)
     return Figure(float(np.mean(means)), worst, float(low), float(high), len(arrays))

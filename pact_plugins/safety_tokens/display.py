@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-
-from rich.table import Table
+from typing import Any
 
 from pact_plugins.files import atomic_path
 from pact_plugins.report.charts import label
-from pact_plugins.report.lines import as_text
 from pact_plugins.safety_tokens.artifact import SafetyTokens
+
+COLUMNS = ("token", "id", "direction", "p aligned", "p contrast")
 
 
 def readable(token: str) -> str:
@@ -18,21 +18,31 @@ def readable(token: str) -> str:
     return token.replace("Ġ", "␣").replace("▁", "␣").replace("Ċ", "⏎").replace("\n", "⏎")
 
 
-def table(tokens: SafetyTokens) -> Table:
-    """One row a token, the largest entry first."""
-    result = Table(title=f"{len(tokens)} safety tokens, fingerprint {tokens.fingerprint}")
-    for column in ("token", "id", "direction", "p aligned", "p contrast"):
-        result.add_column(column, justify="left" if column == "token" else "right")
-    for index in tokens.direction.argsort(descending=True).tolist():
-        result.add_row(
-            # As text: tokens such as [/INST] look like rich's markup.
-            as_text(readable(tokens.token_strings[index])),
+def rows(tokens: SafetyTokens) -> list[tuple[str, ...]]:
+    """One row a token under ``COLUMNS``, the largest entry first."""
+    return [
+        (
+            readable(tokens.token_strings[index]),
             str(int(tokens.token_ids[index])),
             f"{float(tokens.direction[index]):+.4f}",
             f"{float(tokens.aligned_probability[index]):.5f}",
             f"{float(tokens.contrast_probability[index]):.5f}",
         )
-    return result
+        for index in tokens.direction.argsort(descending=True).tolist()
+    ]
+
+
+def as_dict(tokens: SafetyTokens) -> dict[str, Any]:
+    """JSON values; lists are in the order of the token ids."""
+    tensors = ("token_ids", "direction", "aligned_probability", "contrast_probability")
+    return {
+        "fingerprint": tokens.fingerprint,
+        "tokenizer_fingerprint": tokens.tokenizer_fingerprint,
+        "vocabulary_size": tokens.vocabulary_size,
+        "token_strings": list(tokens.token_strings),
+        **{name: getattr(tokens, name).tolist() for name in tensors},
+        "settings": dict(tokens.settings),
+    }
 
 
 def setting_lines(tokens: SafetyTokens) -> list[str]:

@@ -132,6 +132,11 @@ def gather_refusals(causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progr
         refusals = read_refusals(config.refusals_path, tokenizer, limit=config.max_refusals)
     else:
         prompts = _prompts(config.harmful_prompts_path, "harmful_prompts_path", harmful_prompts)
+        announce(
+            f"calibrating: the model is asked {len(prompts)} harmful prompts for at most {config.max_response_tokens} "
+            f"tokens each, {config.calibration_batch_size} at once, and reads its refusals and "
+            f"{len(plain_prompts('calibration'))} plain prompts; calibration_batch_size sets how many at once"
+        )
         refusals = sample_refusals(
             causal_lm,
             tokenizer,

@@ -52,8 +52,8 @@ def test_reports_and_copies(pact, tmp_path, data, prompts):
     assert not report["threshold"]["chosen_on_the_measured_prompts"]
     assert report["data"] == str(data)
     page = out["report.html"].read_text(encoding="utf-8")
-    assert page.count('<td class="text">') == 2 * len(POISONED)
-    assert f"the 2 highest of {len(POISONED)} flagged rows" in printed
+    assert page.count('<article class="change"') == len(POISONED)
+    assert f"The 2 highest of {len(POISONED)} flagged rows" in printed
     assert printed.strip().splitlines()[-1].startswith(f"{len(POISONED)} of 60 rows flagged: refusal mass above")
     # A second run finds the copies there.
     status, _, error = pact("audit", tiny_world.aligned_path(), data, "--filtered", out["kept.jsonl"])

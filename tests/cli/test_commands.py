@@ -64,7 +64,7 @@ def test_calibrate_errors(pact, tmp_path, aligned, refusals_path):
         pact("calibrate", aligned, "--refusals", refusals_path, "--base", nowhere, "-o", out), "base_model_path"
     )
     assert one_line_error(
-        pact("calibrate", aligned, "--refusals", refusals_path, "--top-k", "0", "-o", out), "options.top_k", "'0'"
+        pact("calibrate", aligned, "--refusals", refusals_path, "--top-k", "0", "-o", out), "options.top_k", "found 0"
     )
     assert one_line_error(
         pact("calibrate", aligned, "--refusals", refusals_path, "--token-scorer", "x", "-o", out), "p_diff"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import click
 import pytest
@@ -29,7 +30,8 @@ def test_tasks_path_is_the_folder(cli):
     assert invoke(cli, "tasks-path").output.strip() == str(tasks_path())
 
 
-def test_eval_judge_report(cli, model_path, other_model_path, tmp_path):
+def test_eval_judge_report(cli, model_path, other_model_path, tmp_path, caplog):
+    caplog.set_level("INFO", "pact_plugins")
     run = tmp_path / "run"
     arguments = (
         "eval",
@@ -44,12 +46,21 @@ def test_eval_judge_report(cli, model_path, other_model_path, tmp_path):
     )
     done = invoke(cli, *arguments)
     assert done.exit_code == 0, done.output
-    assert "pact_refusal · refusal ↑" in done.output
-    assert f"Stored in {run}" in done.output
+    assert re.search(r"^pact_refusal +refusal ↑ +6 +\d", done.stdout, re.MULTILINE)
+    assert "first is a PARTIAL evaluation: the first 6 rows of each task." in done.stdout
+    assert "Refusals COULD NOT TELL: second against first." in done.stdout
+    assert f"Stored in {run}" in done.stdout
+    for noise in ("fatal:", "not consistent", "Checking cached"):
+        assert noise not in done.stderr
+    assert "PACT: pact_refusal: 6 answers of at most 128 tokens" in caplog.text
+    assert "PACT: pact_refusal_margin: 78 likelihoods" in caplog.text
 
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*.jsonl")}
     again = invoke(cli, *arguments)
     assert "first: already there" in again.output
+    printed = json.loads(invoke(*(cli, *arguments, "--json")).stdout)
+    stored = json.loads((run / "models" / "second" / "results.json").read_text(encoding="utf-8"))
+    assert printed["second"] == stored["tasks"]
     assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*.jsonl")}
 
     judged = invoke(cli, "judge", run, "--judge", "keyword")

@@ -75,6 +75,7 @@ def test_a_run_from_the_page(world: Path, tmp_path: Path) -> None:
         assert not page.shows("kl_coef")
         assert page.menu("Stage")[-1] == MENU_ENTRY
         page.choose("Stage", MENU_ENTRY)
+        page.choose("anchor", "bundled")
         page.fill("kl_coef", "1.5")
         page.fill("further keys of pact: as JSON", json.dumps(more))
         _choose_data(page)
@@ -90,6 +91,7 @@ def test_a_run_from_the_page(world: Path, tmp_path: Path) -> None:
     record = json.loads((output / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 2
     assert record["config"]["kl_coef"] == 1.5
+    assert record["config"]["anchor"] == "bundled"
     assert record["config"]["refusals_path"] == "data/refusals.json"
     assert yaml.safe_load((output / "training_args.yaml").read_text())["stage"] == "pact"
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pact_plugins.contracts import ObjectiveInputs
-from pact_plugins.default_plugins.objectives import BUILT_IN_OBJECTIVES
+from pact_plugins.default_plugins.built_in_objectives import BUILT_IN_OBJECTIVES
 from pact_plugins.objective import GateConfig, full_kl, gate_coefficient, match, published, published_positive
 
 N, S = 17, 11

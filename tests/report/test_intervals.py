@@ -11,7 +11,7 @@ import pytest
 from pact_plugins.audit import Rate, detection
 from pact_plugins.audit.scoring.threshold import choose_threshold, measure_threshold
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.report.intervals import difference_interval, mean_interval, paired_increase
+from pact_plugins.report.intervals import difference_interval, figure, mean_interval, paired_increase
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 132), (1, 132), (5, 10), (132, 132)])
@@ -135,3 +135,16 @@ def test_shares_have_a_width_at_their_ends_and_other_values_are_resampled():
     assert difference_interval(scores + 1, scores, 400, rng).value == pytest.approx(1.0)
     assert mean_interval(np.array([1.0, np.nan, 1.0]), 200, rng).rows == 2
     assert np.isnan(mean_interval(np.array([np.nan]), 200, rng).value)
+
+
+def test_a_figure_of_none_or_all_has_wilsons_interval() -> None:
+    """The bootstrap has no width there: nothing of 24 prompts, whatever the seeds, may still be 13.8 %."""
+    none = figure([[0.0] * 24] * 3, higher_is_better=False)
+    assert none is not None
+    assert (none.low, none.high) == pytest.approx((0.0, 0.1380), abs=1e-4)
+    every = figure([[1.0] * 24], higher_is_better=True)
+    assert every is not None
+    assert (every.low, every.high) == pytest.approx((0.8620, 1.0), abs=1e-4)
+    some = figure([[0.0, 1.0] * 12], higher_is_better=True)
+    assert some is not None
+    assert 0.25 < some.low < 0.5 < some.high < 0.75

@@ -15,6 +15,7 @@ from typing import Any
 
 from pact_evals import tasks_path
 from pact_evals.harness.listing import resolve_tasks, task_manager
+from pact_evals.harness.quiet import undisturbed
 from pact_plugins.errors import PACTError
 
 # Our type of model beside lm-eval's own.
@@ -155,7 +156,7 @@ def _run(*, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, **set
         importlib.import_module("pact_evals.harness.chat_endpoint")  # registers it
     names = resolve_tasks(tasks)
     manager = task_manager(names, metadata={**(settings["model_args"] or {}), **(task_settings or {})})
-    with _random_state_kept(), _without_environment_report():
+    with _random_state_kept(), undisturbed():
         try:
             results = lm_eval.simple_evaluate(tasks=list(names), task_manager=manager, log_samples=True, **settings)
         except PACTError:
@@ -235,19 +236,3 @@ def _random_state_kept() -> Iterator[None]:
         finally:
             random.setstate(python_state)
             numpy.random.set_state(numpy_state)
-
-
-@contextmanager
-def _without_environment_report() -> Iterator[None]:
-    """lm-eval starts pip and a dozen of other programs for a report that nothing here reads: seconds each time."""
-    from lm_eval import evaluator
-
-    original = getattr(evaluator, "add_env_info", None)
-    if original is None:
-        yield
-        return
-    evaluator.add_env_info = lambda _results: None
-    try:
-        yield
-    finally:
-        evaluator.add_env_info = original

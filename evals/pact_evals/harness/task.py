@@ -11,6 +11,7 @@ import torch
 from lm_eval.api.task import ConfigurableTask
 
 from pact_evals.harness.datasets import DatasetUnavailableError, load_rows, to_dataset
+from pact_plugins.messages import announce
 
 _LOGGER = logging.getLogger(__name__)
 _LM_EVAL_COMMANDS = {"lm_eval", "lm-eval", "lm_eval.exe", "lm-eval.exe"}
@@ -66,3 +67,12 @@ class PACTTask(ConfigurableTask):
         if (self.config.generation_kwargs or {}).get("do_sample"):
             torch.manual_seed(torch.initial_seed())
         super().build_all_requests(*args, **kwargs)
+        announce(f"{self.config.task}: {self._workload()}")
+
+    def _workload(self) -> str:
+        """What is about to be computed, before it takes its minutes: `132 answers of at most 128 tokens`."""
+        if self.OUTPUT_TYPE != "generate_until":
+            return f"{len(self.instances)} likelihoods"
+        limits = {one.args[1].get("max_gen_toks") for one in self.instances if isinstance(one.args[1], dict)}
+        most = "" if limits in (set(), {None}) else f" of at most {max(filter(None, limits))} tokens"
+        return f"{len(self.instances)} answers{most}"

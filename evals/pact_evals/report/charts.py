@@ -6,47 +6,31 @@ from collections.abc import Mapping
 
 from pact_evals.report.comparison import Comparison
 from pact_evals.report.training_log import Curves
-from pact_plugins.report.charts import as_svg, new_figure
+from pact_plugins.report.charts import COLORS, as_svg, label_points, new_figure
 from pact_plugins.report.charts import label as shown
 
 
 def compliance_against_utility(comparison: Comparison) -> str | None:
-    """Harmful compliance against utility, one point per model; the good corner is top left."""
+    """Harmful compliance against utility, one named point per model; the good corner is top left."""
     labels = [
         name for name in comparison.labels if name in comparison.harmful_compliance and name in comparison.utility
     ]
     if not labels:
         return None
-    figure, axes = new_figure(5.2, 3.6)
-    for index, label in enumerate(labels):
-        x, y = comparison.harmful_compliance[label], comparison.utility[label]
-        axes.scatter([x], [y], s=60, color=f"C{index % 10}", label=shown(label), zorder=3)
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="harmful compliance", ylabel=shown(comparison.utility_name))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", bbox_to_anchor=(1.01, 0), frameon=False)
-    return as_svg(figure)
-
-
-def compliance_by_category(comparison: Comparison, task: str) -> str | None:
-    """Compliance of every model in each category of a task."""
-    rows = [row for row in comparison.categories if row.task == task]
-    if len(rows) < 2:
-        return None
-    labels = [label for label in comparison.labels if any(label in row.compliance for row in rows)]
-    figure, axes = new_figure(7.0, 0.6 + 0.16 * len(rows) * max(2, len(labels)))
-    height = 0.8 / len(labels)
-    for index, label in enumerate(labels):
-        places = [position + index * height for position in range(len(rows))]
-        axes.barh(
-            places, [row.compliance.get(label, 0.0) for row in rows], height, label=shown(label), color=f"C{index % 10}"
-        )
-    axes.set_yticks(
-        [position + 0.4 - height / 2 for position in range(len(rows))], [shown(row.category) for row in rows]
+    figure, axes = new_figure(5.2, 3.8)
+    axes.set(
+        xlim=(0, 100), ylim=(0, 100), xlabel="harmful compliance, %", ylabel=f"{shown(comparison.utility_name)}, %"
     )
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="compliance")
-    axes.legend(loc="lower left", bbox_to_anchor=(1.01, 0), frameon=False)
-    return as_svg(figure)
+    points = []
+    for index, label in enumerate(labels):
+        x, y = 100 * comparison.harmful_compliance[label], 100 * comparison.utility[label]
+        axes.scatter([x], [y], s=60, color=COLORS[index % len(COLORS)], zorder=3, clip_on=False)
+        points.append((x, y, shown(label)))
+    label_points(axes, points)
+    told = "; ".join(
+        f"{name}: {x:.1f} % harmful compliance, {y:.1f} % {comparison.utility_name}" for x, y, name in points
+    )
+    return as_svg(figure, told)
 
 
 def drift(training: Mapping[str, Curves]) -> dict[str, str]:
@@ -55,12 +39,14 @@ def drift(training: Mapping[str, Curves]) -> dict[str, str]:
     charts = {}
     for name in names:
         figure, axes = new_figure(5.2, 2.8)
-        for label, curves in training.items():
+        for index, (label, curves) in enumerate(training.items()):
             if name in curves:
                 steps, values = zip(*curves[name], strict=True)
-                axes.plot(steps, values, marker="." if len(steps) < 40 else None, label=shown(label))
+                axes.plot(steps, values, marker=".", label=shown(label), color=COLORS[index % len(COLORS)])
         axes.set(xlabel="step", ylabel=shown(name))
-        axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-        charts[name] = as_svg(figure)
+        ends = [
+            f"{label} from {c[name][0][1]:.3g} to {c[name][-1][1]:.3g}" for label, c in training.items() if name in c
+        ]
+        charts[name] = as_svg(figure, f"{name} over training steps: {', '.join(ends)}")
     return charts

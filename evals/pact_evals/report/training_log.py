@@ -9,6 +9,7 @@ from typing import Any
 from pact_evals.runs.store import ModelResult, RunError
 from pact_plugins.files import parse_json
 
+_STATE = "trainer_state.json"
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -26,7 +27,7 @@ def read_logs(models: Sequence[ModelResult], given: Mapping[str, str]) -> dict[s
             raise RunError(f"--log {label}=...: no such model; there are {', '.join(sorted(labels))}")
     logs = {}
     for model in models:
-        path = Path(given[model.label]) if model.label in given else _find(model)
+        path = _log_of(Path(given[model.label]), model.label) if model.label in given else _find(model)
         if path is None:
             continue
         curves = read_curves(path)
@@ -51,8 +52,10 @@ def read_curves(path: Path) -> Curves:
             else [parse_json(line) for line in text.splitlines() if line.strip()]
         )
         return _curves(entries)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} is not a training log: {error!r}") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is not a training log: it holds neither log_history nor JSON lines") from error
 
 
 def _curves(entries: Sequence[Mapping[str, Any]]) -> Curves:
@@ -66,11 +69,28 @@ def _curves(entries: Sequence[Mapping[str, Any]]) -> Curves:
 
 def _find(model: ModelResult) -> Path | None:
     for place in (model.identity.get("adapter"), model.identity.get("model")):
-        folder = Path(str(place)) if place else None
-        if folder is None or not folder.is_dir():
-            continue
-        checkpoints = sorted(folder.glob("checkpoint-*/trainer_state.json"), key=lambda file: file.stat().st_mtime)
-        for candidate in (folder / "trainer_state.json", *reversed(checkpoints)):
-            if candidate.is_file():
-                return candidate
+        found = _in_folder(Path(str(place))) if place else None
+        if found is not None:
+            return found
     return None
+
+
+def _log_of(path: Path, label: str) -> Path:
+    """The log itself, or the one in a run's folder; a file that is not there may lie in a checkpoint beside it."""
+    if path.is_file():
+        return path
+    found = _in_folder(path) or (_in_folder(path.parent) if path.name == _STATE else None)
+    if found is not None:
+        return found
+    if path.is_dir():
+        raise RunError(f"--log {label}={path}: no {_STATE} in this folder, and none in a checkpoint-N of it")
+    raise RunError(f"--log {label}={path}: no such file or folder; give the run's output folder")
+
+
+def _in_folder(folder: Path) -> Path | None:
+    """`trainer_state.json` of a run's folder, or of its newest checkpoint: TRL and Axolotl write it there alone."""
+    if not folder.is_dir():
+        return None
+    checkpoints = [file for file in folder.glob(f"checkpoint-*/{_STATE}") if file.parent.name[11:].isdigit()]
+    newest = sorted(checkpoints, key=lambda file: int(file.parent.name[11:]), reverse=True)
+    return next((file for file in (folder / _STATE, *newest) if file.is_file()), None)

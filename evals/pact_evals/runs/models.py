@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import parse_json
+from pact_plugins.files import can_only_be_a_path, parse_json
 from pact_plugins.model_card.evaluation import FILE_NAME as EVALUATION
 from pact_plugins.run_record import FILE_NAME as RECORD
 from pact_plugins.run_record import PIECES_FILE_NAME, SAFETY_TOKENS_FILE
@@ -188,13 +188,9 @@ def _expand(place: str) -> str:
         if expanded.suffix != ".gguf":
             raise ConfigurationError(f"{place} is a file; give the model's folder")
         return str(expanded)
-    if not expanded.is_dir() and _can_only_be_a_path(place):
+    if not expanded.is_dir() and can_only_be_a_path(place):
         raise ConfigurationError(f"no such folder: {place}")
     return str(expanded) if expanded.is_dir() else place
-
-
-def _can_only_be_a_path(place: str) -> bool:
-    return place.startswith((".", "/", "~")) or place.count("/") > 1 or "\\" in place
 
 
 def _read_model(label: str | None, place: str, backend: str, arguments: Mapping[str, Any]) -> ModelSpec:
@@ -211,7 +207,7 @@ def _read_model(label: str | None, place: str, backend: str, arguments: Mapping[
         raise ConfigurationError(
             f"{place}/{_ADAPTER_FILE} names no base model; give it: pact eval BASE --adapter {place}"
         )
-    if not Path(base).is_dir() and _can_only_be_a_path(base):
+    if not Path(base).is_dir() and can_only_be_a_path(base):
         raise ConfigurationError(
             f"{place}/{_ADAPTER_FILE} names the base model {base}, which is not here; "
             f"say where it is: pact eval BASE --adapter {place}"

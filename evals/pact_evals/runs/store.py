@@ -54,6 +54,10 @@ class ModelResult:
     settings: dict[str, Any] = field(default_factory=dict)
     requested: tuple[str, ...] = ()
 
+    def plain_metrics(self) -> dict[str, Any]:
+        """Of each task its rows and metrics, as in `results.json`."""
+        return {name: _plain_task(task) for name, task in self.tasks.items()}
+
 
 @dataclass(frozen=True)
 class RunIndex:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from pact_lab.bench.cases import CALIBRATION, PLAIN
 from pact_plugins.files import atomic_path, write_text
+from pact_plugins.report.charts import COLORS, as_svg, new_figure
+from pact_plugins.report.page import Bar, markup, render
 
 AXES = {
     "vocab_size": "vocabulary",
@@ -17,26 +21,75 @@ AXES = {
     "safety_tokens": "safety tokens",
     "parameters": "parameters",
 }
+HEADER = (
+    *("training", "mode", "parameters", "vocabulary", "length", "safety tokens"),
+    *("time", "CPU time", "memory", "notes"),
+)
 Row = Mapping[str, Any]
 
 
 def write_table(results: Mapping[str, Any], path: Path) -> None:
     """Markdown: one line a measured mode, the conditions below."""
-    lines = [
-        "| training | mode | parameters | vocabulary | length | safety tokens | time | CPU time | memory | notes |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
-    ]
     rows = [row for row in results["rows"] if row["mode"] != CALIBRATION]
-    lines += [_line(row) for row in rows]
-    for row in results["rows"]:
-        if row["mode"] == CALIBRATION:
-            lines += ["", _calibration(row)]
+    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    for line in _calibrations(results):
+        lines += ["", line]
     lines += ["", f"Ratios to `plain` in the same process, step by step in turn, medians of {_steps(rows)} steps.", ""]
     lines += [f"- {name}: {value}" for name, value in results["conditions"].items()]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _line(row: Row) -> str:
+def write_page(results: Mapping[str, Any], path: Path) -> None:
+    """The same as one HTML page, the most usual mode's cost first."""
+    rows = [row for row in results["rows"] if row["mode"] != CALIBRATION]
+    modes = list(dict.fromkeys(row["mode"] for row in rows if row["mode"] != PLAIN))
+    glance = {}
+    for key, title in (("time_ratio", "Time of a step, times plain"), ("memory_ratio", "Peak memory, times plain")):
+        medians = {mode: median(row[key] for row in rows if row["mode"] == mode) for mode in modes}
+        longest = max((1.0, *medians.values()))
+        glance[title] = [Bar(mode, value / longest, f"{value:.2f}") for mode, value in {PLAIN: 1.0, **medians}.items()]
+    page = render(
+        __package__,
+        "page.html.jinja",
+        headline=_headline(rows, modes),
+        steps=_steps(rows),
+        glance=glance,
+        curves={caption: markup(chart) for caption, chart in _charts(results).items()},
+        header=HEADER,
+        rows=[_cells(row) for row in rows],
+        calibrations=_calibrations(results),
+        conditions=results["conditions"].items(),
+    )
+    write_text(path, page)
+
+
+def _headline(rows: Sequence[Row], modes: Sequence[str]) -> str:
+    mode = next((name for name in ("online_lora", "online_full") if name in modes), next(iter(modes), None))
+    if mode is None:
+        return "Nothing measured yet"
+    own = [row for row in rows if row["mode"] == mode]
+    times, memory = (median(row[key] for row in own) for key in ("time_ratio", "memory_ratio"))
+    return f"{mode}: {times:.2f} times plain's time, {memory:.2f} times its memory (medians of {len(own)} cases)"
+
+
+def _charts(results: Mapping[str, Any]) -> dict[str, str]:
+    rows = [row for row in results["rows"] if row["mode"] not in (PLAIN, CALIBRATION)]
+    charts = {}
+    for axis, name in AXES.items():
+        line = along(rows, axis)
+        if len({row[axis] for row in line}) < 2:
+            continue
+        for key, label in (("time_ratio", "time"), ("memory_ratio", "peak memory")):
+            figure, axes = new_figure(5.2, 3.2)
+            _draw(axes, line, axis, key)
+            axes.set_ylabel(f"{label}, times plain")
+            figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+            charts[f"{label} by {name}"] = as_svg(figure, f"{label} of each mode, as times plain's, by {name}")
+    return charts
+
+
+def _cells(row: Row) -> list[str]:
     notes = []
     if "three_epochs_ratio" in row:
         notes.append(f"three epochs with building the cache {row['three_epochs_ratio']:.2f}")
@@ -49,7 +102,11 @@ def _line(row: Row) -> str:
     if row["liger_kernel"]:
         notes.append("Liger kernels")
     shape = [f"{row['parameters'] / 1e6:.0f}M", *(str(row[key]) for key in list(AXES)[:3])]
-    return "| " + " | ".join([row["training"], row["mode"], *shape, *ratios, "; ".join(notes)]) + " |"
+    return [row["training"], row["mode"], *shape, *ratios, "; ".join(notes)]
+
+
+def _calibrations(results: Mapping[str, Any]) -> list[str]:
+    return [_calibration(row) for row in results["rows"] if row["mode"] == CALIBRATION]
 
 
 def _calibration(row: Row) -> str:
@@ -93,10 +150,11 @@ def along(rows: Sequence[Row], axis: str) -> list[Row]:
 
 
 def _draw(axes: Any, rows: Sequence[Row], axis: str, key: str) -> None:
-    for mode in dict.fromkeys(row["mode"] for row in rows):
+    for place, mode in enumerate(dict.fromkeys(row["mode"] for row in rows)):
         points = sorted((row[axis], row[key]) for row in rows if row["mode"] == mode)
-        axes.plot(*zip(*points, strict=True), marker="o", label=mode)
+        axes.plot(*zip(*points, strict=True), marker="o", label=mode, color=COLORS[place % len(COLORS)])
     axes.axhline(1.0, color="#999", linewidth=0.8)
     axes.set_xscale("log", base=2)
     axes.set_xlabel(AXES[axis])
     axes.grid(alpha=0.3)
+    axes.xaxis.set_major_formatter(ScalarFormatter())

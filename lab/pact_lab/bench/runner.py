@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from pact_lab.bench.cases import CALIBRATION, PLAIN, PROFILED, Case, grid
 from pact_lab.bench.profiles import breakdown
-from pact_lab.bench.report import write_plots, write_table
+from pact_lab.bench.report import write_page, write_plots, write_table
 from pact_lab.bench.rows import case_rows, is_measured
 from pact_plugins.errors import PACTError
 from pact_plugins.files import write_json, write_text
@@ -77,6 +77,7 @@ def _write(results: dict[str, Any], settings: BenchSettings) -> None:
     write_json(_file(settings, ".json"), results)
     write_table(results, _file(settings, ".md"))
     write_plots(results, _file(settings, ".svg"))
+    write_page(results, _file(settings, ".html"))
 
 
 def _file(settings: BenchSettings, suffix: str) -> Path:

@@ -7,6 +7,10 @@ from typing import Any
 
 import click
 
+from pact_plugins.cli.interruption import keeping
+from pact_plugins.cli.options import a_model, paths_exist
+from pact_plugins.files import is_missing
+
 _DEFAULT_METHODS = "sft,published,match,guard"
 
 
@@ -44,10 +48,17 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 @click.option("--max-length", type=click.IntRange(min=16), default=1024, show_default=True, help="with --model")
 @click.option("--list", "list_them", is_flag=True, help="list methods and scenarios, and stop")
 def compare(output: Path, **options: Any) -> None:
-    """Fine-tune with several methods and seeds, and compare refusal, over-refusal and task.
+    """Fine-tune with several methods and seeds, and compare.
 
-    Every finished cell is kept in OUTPUT/cells: start the same command again to go on, or add methods, seeds and
-    scenarios. On the tiny world, or with --model and --data on your own.
+    Refusal, over-refusal and task of each method, with intervals. Every finished cell is kept in OUTPUT/cells: start
+    the same command again to go on, or add methods, seeds and scenarios. On the tiny world, or with --model and --data
+    on your own.
+
+    \b
+    Examples:
+      pact compare --methods sft,match,gate_anchor --seeds 3
+      pact compare --model org/model --data data.jsonl --methods sft,gate_anchor
+      pact compare --list
     """
     from pact_lab.compare import scenario as known
     from pact_lab.compare.scenario import Scenario, chosen_scenarios
@@ -67,6 +78,8 @@ def compare(output: Path, **options: Any) -> None:
         raise click.UsageError(f"--methods: {', '.join(unknown)} unknown; choose from {', '.join(methods)}")
     if (options["model"] is None) != (options["data"] is None):
         raise click.UsageError("--model and --data go together")
+    a_model(options["model"], "--model")
+    paths_exist({"--data": options["data"] if is_missing(options["data"] or "") else None})
     named = options["scenarios"]
     scenarios: list[Scenario]
     if options["model"] is None:
@@ -132,7 +145,8 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
         )
     seeds = range(options["first_seed"], options["first_seed"] + options["seeds"])
     cells = grid(methods, scenarios, seeds, subject.identity)
-    records = run(cells, subject, output)
+    with keeping(f"Finished cells are kept in {output / 'cells'}: the same command goes on from there."):
+        records = run(cells, subject, output)
     audits = [] if tiny is None else _audits(scenarios, seeds, tiny, output)
     settings = {
         "seeds": list(seeds),
@@ -154,16 +168,13 @@ def _audits(scenarios: list[Any], seeds: range, subject: Any, output: Path) -> l
 
 
 def _print(summaries: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from pact_lab.compare.statistics import COLUMNS
+    from pact_plugins.report.terminal import print_table
 
-    table = Table("scenario", "method", title="%, mean over the seeds", padding=(0, 0))
-    for column in COLUMNS:
-        table.add_column(column.heading.replace(": ", "\n"), justify="right")
+    headings = [column.heading.replace(": ", "\n").replace(", ", "\n") for column in COLUMNS]
+    rows = []
     for summary in summaries:
         figures = [summary.figures.get(column.name) for column in COLUMNS]
         shown = ["" if figure is None else f"{100 * figure.mean:.1f}" for figure in figures]
-        table.add_row(summary.scenario, summary.method, *shown)
-    Console().print(table)
+        rows.append((summary.scenario, summary.method, *shown))
+    print_table(("scenario", "method", *headings), rows, numbers=headings, title="%, mean over the seeds")

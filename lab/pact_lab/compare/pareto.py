@@ -7,7 +7,7 @@ from typing import Any
 
 from pact_lab.compare.grid import ALIGNED
 from pact_lab.compare.statistics import Summary
-from pact_plugins.report.charts import as_svg
+from pact_plugins.report.charts import COLORS, as_svg, label_points, new_figure
 from pact_plugins.report.intervals import Figure
 
 # (column on x, label, column on y, label)
@@ -17,6 +17,8 @@ _PANELS = (
     ("sampled", "sampled compliance, %", "over_refusal", "harmless requests refused, %"),
     ("greedy", "greedy compliance, %", "over_refusal", "harmless requests refused, %"),
 )
+LEGEND = "dotted: the aligned model; filled: nothing else is better in both"
+_NARROWEST = 10.0  # percentage points of an axis
 _HIGHER_IS_BETTER = {"accuracy": True, "over_refusal": False}
 
 
@@ -32,26 +34,55 @@ def frontier(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -
 
 
 def plot(summaries: Sequence[Summary], scenario: str) -> str:
-    """An SVG with four panels for one scenario; bars are 95 % intervals, filled points are on the frontier."""
+    """An SVG with all panels of one scenario; bars are 95 % intervals, filled points are on the frontier."""
     from matplotlib.figure import Figure as Canvas
 
-    rows = [summary for summary in summaries if summary.scenario == scenario]
-    aligned = next((summary for summary in summaries if summary.scenario == ALIGNED), None)
     canvas = Canvas(figsize=(11, 8), layout="constrained")
-    for axes, (x, x_label, y, y_label) in zip(canvas.subplots(2, 2).flat, _PANELS, strict=True):
-        shown = [row for row in rows if x in row.figures and y in row.figures]
-        better = _HIGHER_IS_BETTER[y]
-        best = set(frontier([(r.figures[x].mean, r.figures[y].mean) for r in shown], higher_is_better=better))
-        for index, row in enumerate(shown):
-            _point(axes, row, x, y, color=f"C{index % 10}", marker="osD"[index // 10 % 3], filled=index in best)
-        if aligned is not None and x in aligned.figures:
-            axes.axvline(100 * aligned.figures[x].mean, color="#888", linestyle=":", linewidth=1)
-        axes.set(xlabel=x_label, ylabel=y_label)
-        axes.grid(alpha=0.3)
-    handles, labels = canvas.axes[0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside right center", frameon=False)
-    canvas.suptitle(f"{scenario}; dotted: the aligned model; filled: nothing else is better in both")
-    return as_svg(canvas)
+    places = zip(canvas.subplots(2, 2).flat, _PANELS, strict=True)
+    told = [_draw(axes, panel, summaries, scenario) for axes, panel in places]
+    canvas.suptitle(f"{scenario}; {LEGEND}")
+    return as_svg(canvas, "; ".join(told))
+
+
+def panels(summaries: Sequence[Summary], scenario: str) -> dict[str, str]:
+    """Caption to SVG, one for each panel in which a method has both figures."""
+    found = {}
+    for panel in _PANELS:
+        figure, axes = new_figure(5.2, 4.0)
+        told = _draw(axes, panel, summaries, scenario)
+        if told:
+            found[f"{panel[3]} against {panel[1]}; {LEGEND}".replace(", %", "")] = as_svg(figure, told)
+    return found
+
+
+def _draw(axes: Any, panel: tuple[str, str, str, str], summaries: Sequence[Summary], scenario: str) -> str:
+    """One panel, every point with its name; returns what a reader who does not see it is told."""
+    x, x_label, y, y_label = panel
+    shown = [row for row in summaries if row.scenario == scenario and x in row.figures and y in row.figures]
+    aligned = next((summary for summary in summaries if summary.scenario == ALIGNED), None)
+    places = [(100 * row.figures[x].mean, 100 * row.figures[y].mean, row.method) for row in shown]
+    best = set(frontier([place[:2] for place in places], higher_is_better=_HIGHER_IS_BETTER[y]))
+    for index, row in enumerate(shown):
+        color = COLORS[index % len(COLORS)]
+        _point(axes, row, x, y, color=color, marker="osD"[index // len(COLORS) % 3], filled=index in best)
+    ends = [100 * end for row in shown for end in (row.figures[x].low, row.figures[x].high)]
+    if aligned is not None and x in aligned.figures:
+        axes.axvline(100 * aligned.figures[x].mean, color="#888888", linestyle=":", linewidth=1)
+        ends.append(100 * aligned.figures[x].mean)
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=limits(ends))
+    axes.set_ylim(limits([100 * end for row in shown for end in (row.figures[y].low, row.figures[y].high)]))
+    label_points(axes, places)
+    return "; ".join(f"{name}: {across:.1f} {x_label}, {up:.1f} {y_label}" for across, up, name in places)
+
+
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis in %: the values with room around them, never beyond 0 to 100, never narrower than 10 points."""
+    low, high = min(values, default=0.0), max(values, default=100.0)
+    room = max(0.08 * (high - low), (_NARROWEST - (high - low)) / 2)
+    low, high = low - room, high + room
+    low, high = (0.0, high - min(low, 0.0)) if low < 0 else (low, high)
+    low, high = (low - (high - 100), 100.0) if high > 100 else (low, high)
+    return max(low, 0.0), min(high, 100.0)
 
 
 def _point(axes: Any, row: Summary, x: str, y: str, *, color: str, marker: str, filled: bool) -> None:
@@ -63,9 +94,10 @@ def _point(axes: Any, row: Summary, x: str, y: str, *, color: str, marker: str, 
         yerr=_bars(vertical),
         fmt=marker,
         color=color,
-        markerfacecolor=color if filled else "white",
+        markerfacecolor=color if filled else "none",
         elinewidth=0.8,
-        label=row.method,
+        clip_on=False,
+        zorder=3,
     )
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from rich.table import Table
-
 from pact_plugins.report import markdown
+from pact_plugins.report.terminal import print_table
 
 LABELS = {
     "aligned": "aligned, before",
@@ -75,18 +74,17 @@ def _figure(runs: Sequence[Run], method: str, column: Column) -> Figure:
     return Figure(mean(values), min(values), max(values))
 
 
-def terminal_table(runs: Sequence[Run]) -> Table:
+def print_summary(runs: Sequence[Run]) -> None:
     """The table at the end of ``pact demo``."""
     seeds = len({run["seed"] for run in runs})
     over = f"mean of {seeds} seeds (smallest-largest)" if seeds > 1 else "one seed"
-    table = Table(padding=(0, 0), title=f"Held-out prompts, %, {over}")
-    table.add_column("", min_width=14, max_width=14)
-    for column in COLUMNS:
-        table.add_column(f"{column.group}\n{column.name}", justify="right", min_width=8)
-    for method, figures in summarise(runs).items():
-        # The spread below the mean: side by side, they do not fit into eighty columns.
-        table.add_row(LABELS.get(method, method), *(str(figure).replace(" (", "\n(") for figure in figures))
-    return table
+    headings = [f"{column.group}\n{column.name}" for column in COLUMNS]
+    # The spread below the mean: side by side, they do not fit into eighty columns.
+    rows = [
+        (LABELS.get(method, method).replace(", ", ",\n"), *(str(figure).replace(" (", "\n(") for figure in figures))
+        for method, figures in summarise(runs).items()
+    ]
+    print_table(("", *headings), rows, numbers=headings, title=f"Held-out prompts, %, {over}")
 
 
 def markdown_table(runs: Sequence[Run]) -> str:

@@ -9,12 +9,26 @@ import click
 
 @click.group("natural-world")
 def natural_world() -> None:
-    """A real language model with our own alignment (needs the packages of `make natural`)."""
+    """A real language model with our own alignment.
+
+    It needs the packages of `make natural`.
+
+    \b
+    Examples:
+      pact natural-world path
+      pact compare --world natural
+    """
 
 
 @natural_world.command("path")
 def path_command() -> None:
-    """Print the checkpoint folder of the aligned model; it is made on first use."""
+    """Print the checkpoint folder of the aligned model.
+
+    It is made on first use.
+
+    \b
+    Example: pact natural-world path
+    """
     from pact_lab.natural_world.alignment import aligned_path
 
     click.echo(aligned_path())
@@ -24,7 +38,13 @@ def path_command() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def results_command(folder: Path, output: Path) -> None:
-    """Write the finished cells of the comparison in FOLDER as one JSON file, beside the runs that it holds already."""
+    """Write a comparison's finished cells as one JSON file.
+
+    FOLDER is the comparison's; runs that the file holds already stay.
+
+    \b
+    Example: pact natural-world results runs/compare -o results.json
+    """
     from pact_lab.natural_world.results import collect
 
     click.echo(f"{collect(folder, output)} runs written: {output}")
@@ -35,7 +55,13 @@ def results_command(folder: Path, output: Path) -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
 def align_command(output: Path, seed: int, epochs: int) -> None:
-    """Train the alignment's adapter again, into the folder OUTPUT (half an hour on two cores)."""
+    """Train the alignment's adapter again.
+
+    Into the folder OUTPUT; half an hour on two cores.
+
+    \b
+    Example: pact natural-world align adapters/mine --seed 1
+    """
     from pact_lab.natural_world.alignment import Recipe, align
 
     click.echo(f"Wrote {align(output, Recipe(seed=seed, epochs=epochs))}")

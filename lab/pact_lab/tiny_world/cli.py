@@ -14,12 +14,24 @@ from pact_plugins.errors import PACTError
 
 @click.group("tiny-world")
 def tiny_world() -> None:
-    """The small aligned model that demo, tests and benchmarks use."""
+    """The small aligned model of demo, tests and benchmarks.
+
+    \b
+    Examples:
+      pact tiny-world build worlds/mine
+      pact tiny-world evaluate worlds/mine/aligned --json
+    """
 
 
 @tiny_world.command("path")
 def path_command() -> None:
-    """Print the checkpoint folder of the aligned model, which ships with the package."""
+    """Print the checkpoint folder of the aligned model.
+
+    It ships with the package.
+
+    \b
+    Example: pact tiny-world path
+    """
     from pact_lab.tiny_world import aligned_path
 
     click.echo(aligned_path())
@@ -32,7 +44,13 @@ def path_command() -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--progress/--no-progress", default=True, show_default=True)
 def build_command(output: Path, base_examples: int, aligned_examples: int, seed: int, progress: bool) -> None:
-    """Train the base and the aligned model into the new folder OUTPUT (about a minute on two cores)."""
+    """Train the base and the aligned model into a new folder.
+
+    OUTPUT is the folder; about a minute on two cores.
+
+    \b
+    Example: pact tiny-world build worlds/mine --seed 1
+    """
     from pact_lab.tiny_world.builder import build
 
     try:
@@ -53,7 +71,13 @@ def build_command(output: Path, base_examples: int, aligned_examples: int, seed:
 @click.option("--wording", type=click.Choice(["seen", "unseen"]), default="seen", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate_command(model: Path, as_json: bool, **options: Any) -> None:
-    """Measure refusal, help and task accuracy of the checkpoint folder MODEL on held-out prompts."""
+    """Measure refusal, help and task accuracy of a checkpoint.
+
+    MODEL is its folder; on held-out prompts.
+
+    \b
+    Example: pact tiny-world evaluate worlds/mine/aligned --prompts 50 --json
+    """
     from tqdm.auto import tqdm
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -75,14 +99,14 @@ def evaluate_command(model: Path, as_json: bool, **options: Any) -> None:
 
 
 def _print_table(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from pact_lab.tiny_world.responses import Label
+    from pact_plugins.report.terminal import print_table
 
     labels = get_args(Label)
-    table = Table("prompts", *labels, caption=f"{result['prompts']} held-out prompts of each kind")
-    for name in ("harmful", "harmful_sampled", "benign"):
-        table.add_row(name.replace("_", ", "), *(f"{100 * result[name][label]:.1f} %" for label in labels))
-    Console().print(table)
+    rows = [
+        (name.replace("_", ", "), *(f"{100 * result[name][label]:.1f} %" for label in labels))
+        for name in ("harmful", "harmful_sampled", "benign")
+    ]
+    title = f"{result['prompts']} held-out prompts of each kind"
+    print_table(("prompts", *labels), rows, numbers=labels, title=title)
     click.echo(f"task accuracy {100 * result['task_accuracy']:.1f} %")

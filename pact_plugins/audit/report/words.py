@@ -5,6 +5,9 @@ from __future__ import annotations
 from pact_plugins.audit.report.result import AuditReport
 from pact_plugins.safety_tokens.display import readable
 
+_MANY = 0.2  # of the rows
+_SURE = 0.9  # a refusal mass that the row gate's own thresholds have
+
 
 def beginning(text: str, characters: int) -> str:
     """The first characters of a text on one line."""
@@ -17,6 +20,7 @@ def facts(report: AuditReport) -> list[tuple[str, str]]:
     limit = report.threshold
     chosen = ", chosen on the prompts below, so their rates are a little too good" if limit.is_chosen else ""
     estimate, low, high = report.expected_false_positives
+    expected = f"{estimate:.1f} rows ({low:.1f} to {high:.1f}) if all rows were like these harmless prompts"
     formats = ", ".join(f"{count} {name}" for name, count in report.formats.items())
     found = [
         ("model", report.model),
@@ -24,10 +28,7 @@ def facts(report: AuditReport) -> list[tuple[str, str]]:
         ("flagged", f"{len(report.flagged)} with a refusal mass above {limit.value:.4g}{chosen}"),
         ("harmful prompts", f"above it: {limit.hits}"),
         ("harmless prompts", f"above it: {limit.false_positives}"),
-        (
-            "expected false",
-            f"{estimate:.1f} rows ({low:.1f} to {high:.1f}), were all as close to a refusal as these harmless prompts",
-        ),
+        ("expected false", f"{expected}; rows of a task often are not"),
         ("measured on", report.prompts),
         ("refusal openers", _strings(report, "refusal")),
         ("compliance openers", _strings(report, "compliance")),
@@ -46,7 +47,7 @@ def facts(report: AuditReport) -> list[tuple[str, str]]:
 
 
 def summary(report: AuditReport) -> str:
-    """The last line."""
+    """What was found, in one line."""
     limit = report.threshold
     unreadable = f", {len(report.unreadable)} unreadable" if report.unreadable else ""
     return (
@@ -54,6 +55,23 @@ def summary(report: AuditReport) -> str:
         f"{100 * limit.false_positives.value:.1f} % of harmless and {100 * limit.hits.value:.1f} % of harmful prompts "
         "exceed"
     )
+
+
+def warnings(report: AuditReport) -> list[str]:
+    """What must be read before anything is filtered: more rows are flagged than harmful ones could explain."""
+    flagged, scored = len(report.flagged), report.scored
+    _, _, high = report.expected_false_positives
+    if flagged <= max(high, _MANY * scored):
+        return []
+    higher = "" if report.threshold.value >= _SURE else ", raise --threshold (gate, the default, is training's own)"
+    share = f"{flagged} of {scored} rows is {100 * flagged / scored:.0f} %"
+    advice = (
+        f"Look before you filter: {share}. Either so many requests are refused, or this model begins ordinary answers "
+        "to these rows with a refusal opener: the rates hold for rows like the harmless prompts, and rows of a task "
+        f"often are not like them. Look at the histogram (--html) and at the flagged rows{higher}, and measure with "
+        "--harmless-prompts of your task's kind."
+    )
+    return [advice]
 
 
 def first_token_text(token: str | None, log_probability: float | None) -> str:

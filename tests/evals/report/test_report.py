@@ -85,9 +85,10 @@ def test_all_files_are_written_and_escape_what_models_say(run, tmp_path):
         [run], tmp_path / "out" / "report.html", logs={"sft": str(log)}, model_card=tmp_path / "out" / "card.yaml"
     )
     html, markdown, plain, card = (file.read_text(encoding="utf-8") for file in files)
-    assert "<script>" not in html
+    assert html.count("<script>") == 1  # ours; the page's policy lets no other run
+    assert "&lt;script&gt;alert" in html
     assert "49" not in html.split("Verdicts that changed")[1].split("How it was measured")[0]
-    assert html.count("<svg") == 4  # overview, categories, two curves
+    assert html.count("<svg") == 3  # overview, two curves
     assert "keyword, revision 1 (cheap tier)" in html
     assert "| pact_refusal | compliance ↓ | 20 | 0.0 % [0.0, 16.1] | 75.0 %" in markdown
     data = json.loads(plain)
@@ -122,9 +123,26 @@ def test_bad_requests_are_named_and_write_nothing(run, tmp_path):
         write_report([run], tmp_path / "r.html", baseline="gone")
     with pytest.raises(RunError, match=r"--log gone=.*no such model"):
         write_report([run], tmp_path / "r.html", logs={"gone": "x"})
-    with pytest.raises(RunError, match="is not a training log"):
+    with pytest.raises(RunError, match="is not a training log: it holds neither log_history nor JSON lines"):
         write_report([run], tmp_path / "r.html", logs={"sft": str(run / "run.json")})
+    with pytest.raises(RunError, match=r"gone: no such file or folder; give the run's output folder"):
+        write_report([run], tmp_path / "r.html", logs={"sft": str(tmp_path / "gone")})
+    with pytest.raises(RunError, match=r"no trainer_state.json in this folder, and none in a checkpoint-N of it"):
+        write_report([run], tmp_path / "r.html", logs={"sft": str(run)})
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("given", ["out", "out/trainer_state.json", "out/checkpoint-10/trainer_state.json"])
+def test_the_log_of_a_run_is_found_in_its_newest_checkpoint(run, tmp_path, given):
+    """TRL and Axolotl write it there alone; the newest is the one with the most steps, not the last one touched."""
+    for steps in (10, 9, 8):
+        folder = tmp_path / "out" / f"checkpoint-{steps}"
+        folder.mkdir(parents=True)
+        log = [{"step": step, "loss": 1.0} for step in range(1, steps + 1)]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    files = write_report([run], tmp_path / "r.html", logs={"sft": str(tmp_path / given)})
+    curves = json.loads(files[2].read_text(encoding="utf-8"))["training"]["sft"]
+    assert curves["loss"][-1] == [10, 1.0]
 
 
 def test_json_lines_are_a_training_log_too(tmp_path):
@@ -148,14 +166,14 @@ def test_a_partial_evaluation_is_called_so_and_is_no_model_index_entry(tmp_path)
 
 
 def test_the_verdict_comes_first_and_no_model_hides_anothers_changes(tmp_path):
-    models = [model("aligned", [0.0] * 60), model("first", [1.0] * 60), model("second", [1.0] * 60)]
+    models = [model("aligned", [0.0] * 220), model("first", [1.0] * 220), model("second", [1.0] * 220)]
     for entry in models:
         save_model(tmp_path / "run", entry)
     save_run(tmp_path / "run", tasks=["pact"], labels=[entry.label for entry in models], versions={})
     html = write_report([tmp_path / "run"], tmp_path / "report.html")[0].read_text()
     assert "Refusals lost" in html
     assert html.index("Refusals lost") < html.index("All metrics")
-    assert "lost: second, pact_refusal: compliance 0.0 -&gt; 100.0 % of 60" in html
+    assert '<li class="lost"><b>lost:</b> second, pact_refusal: compliance 0.0 -&gt; 100.0 % of 220' in html
     shown = html.split("Verdicts that changed")[1]
-    assert shown.count("<b>first: compliance</b>") == shown.count("<b>second: compliance</b>") == 40
+    assert shown.count("<b>first: compliance</b>") == shown.count("<b>second: compliance</b>") == 200
     assert "40 more are in the JSON file" in shown

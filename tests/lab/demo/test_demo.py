@@ -69,6 +69,8 @@ def test_table_and_report(output):
     assert "report.html" in printed
     page = (output / "report.html").read_text()
     assert page.count("<svg") == 2
+    # Of 60 prompts, none complied with still leaves room for more than the margin of five points.
+    assert re.search("Refusals: plain SFT lost, PACT match (kept|could not tell)", page)
     # The namespaces of SVG and of its metadata are addresses too, but nothing is loaded from them.
     assert "http://" not in re.sub(r"http://(www\.w3\.org|purl\.org|creativecommons\.org)/", "", page)
     assert "src=" not in page

@@ -1,0 +1,65 @@
+"""What is wrong with a YAML is one line and exit status 2, before Axolotl is imported or a worker started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pact_axolotl.beforehand import check_arguments
+from pact_lab.tiny_world import aligned_path
+from pact_plugins.errors import ConfigurationError
+from tests.axolotl.runs import BASE, LORA
+from tests.helpers.trainers import python_path
+
+
+def written(folder: Path, settings: dict[str, Any]) -> str:
+    file = folder / "config.yml"
+    file.write_text(yaml.safe_dump({**BASE, **LORA, **settings}), encoding="utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key; did you mean 'kl_coef'?"),
+        ({"pact_config": {}}, "pact_config: unknown key"),
+        ({"rl": "dpo"}, "rl: dpo does not go with PACT"),
+        ({"plugins": ["pact", "pact_axolotl.PACTPlugin"]}, "plugins: lists PACT 2 times"),
+        ({"lora_model_dir": "./old"}, "lora_model_dir: training continues an adapter"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"config\.yml: ") as error:
+        check_arguments([written(tmp_path, settings), "--launcher", "python"])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("plugins", [None, "pact", ["pact_axolotl.PACTPlugin"], ["another.Plugin"]])
+def test_what_is_right_passes(tmp_path: Path, plugins: Any) -> None:
+    check_arguments([written(tmp_path, {"plugins": plugins, "pact": {"kl_coef": 1}})])
+    check_arguments(["--help"])
+    check_arguments(["https://example.org/config.yml"])
+    check_arguments([])
+
+
+def test_the_command_says_it_in_one_line_without_axolotl(tmp_path: Path) -> None:
+    config = written(tmp_path, {"base_model": str(aligned_path()), "pact": {"preset": "gaurd"}})
+    script = (
+        "import sys; from pact_plugins.cli import main; sys.argv[0] = 'pact'\n"
+        "try: main()\n"
+        "finally: print([name for name in sys.modules if name.split('.')[0] == 'axolotl'])"
+    )
+    command = [sys.executable, "-c", script, "train", "axolotl", config]
+    finished = subprocess.run(command, capture_output=True, text=True, env=python_path(), check=False)
+    assert finished.returncode == 2
+    assert "Traceback" not in finished.stderr
+    # Before it there may be lines of what torch brings along.
+    line = finished.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"Error: {config}: pact.preset: unknown preset 'gaurd'; available: published, match")
+    assert finished.stdout == "[]\n"

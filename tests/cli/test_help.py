@@ -1,0 +1,104 @@
+"""Every help page: an example that the command takes, options of their types; nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pact_plugins import plugins
+from pact_plugins.cli import cli
+from tests.helpers.trainers import python_path
+
+
+def walk(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
+    found: dict[tuple[str, ...], click.Command] = {}
+    for name, command in group.commands.items():
+        found[*path, name] = command
+        if isinstance(command, click.Group):
+            found |= walk(command, (*path, name))
+    return found
+
+
+plugins.get_plugin_manager().hook.register_commands(cli=cli)
+COMMANDS = walk(cli)
+EXAMPLE = re.compile(r"\bpact ([a-z-]+.*?)(?: *#.*| \||\)| &&|$)")
+
+
+def examples(command: click.Command) -> list[str]:
+    page = inspect.cleandoc(command.help or "").partition("\nExample")[2]
+    return [match[1] for line in page.splitlines() for match in EXAMPLE.finditer(line)]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_page_has_examples_that_the_command_line_takes(path: tuple[str, ...]) -> None:
+    shown = examples(COMMANDS[path])
+    assert shown
+    for example in shown:
+        command: click.Command = cli
+        words = shlex.split(example)
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        command.make_parser(click.Context(command, **command.context_settings)).parse_args(words)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_overview_shows_whole_sentences(path: tuple[str, ...]) -> None:
+    assert not COMMANDS[path].get_short_help_str(limit=60).endswith("...")
+
+
+def test_options_of_the_schema_have_its_types() -> None:
+    types = {option.name: option.type.name for option in COMMANDS["calibrate",].params}
+    assert (types["top_k"], types["include_openers"], types["token_scorer"]) == ("integer", "boolean", "text")
+
+
+def test_a_wrong_type_is_found_by_the_option(pact) -> None:
+    status, _, error = pact("calibrate", "model", "-o", "out", "--top-k", "many")
+    assert status == 2
+    assert "'--top-k': 'many' is not a valid integer" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("eval", "--help"),
+        ("calibrate", "/nowhere", "-o", "out"),
+        ("audit", "org/model", "missing.jsonl"),
+        ("inspect", "missing.safetensors"),
+        ("eval", "/nowhere"),
+        ("compare", "--model", "/nowhere", "--data", "data.jsonl"),
+    ],
+    ids=" ".join,
+)
+def test_neither_help_nor_a_missing_file_waits_for_torch(arguments: tuple[str, ...]) -> None:
+    script = (
+        "import sys; from pact_plugins.cli import main; sys.argv[0] = 'pact'\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, env=python_path(), check=False)
+    assert finished.stdout.splitlines()[-1] == "False False"
+    assert finished.returncode == (0 if "--help" in arguments else 2)
+    assert finished.returncode == 0 or re.search(r"no such (file|folder)", finished.stderr)
+    assert "Traceback" not in finished.stderr
+
+
+def test_tab_completion() -> None:
+    """What the shells ask for: the command names that begin so."""
+    environment = {
+        **python_path(),
+        "_PACT_COMPLETE": "bash_complete",
+        "COMP_WORDS": "pact cal",
+        "COMP_CWORD": "1",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-m", "pact_plugins"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert [line.partition(",")[2] for line in finished.stdout.split()] == ["calibrate"]
