@@ -40,7 +40,8 @@ HIDDEN = re.compile(
 
 def harmless_page(text: str) -> None:
     assert not HIDDEN.search(text)
-    assert "<script" not in text
+    # The page's own, which its policy pins by a hash.
+    assert set(re.findall(r"<script.{13}", text)) <= {'<script>"use strict"'}
     assert "<img" not in text
     assert r"\x1b[2J" in text
     assert r"\u202eevil" in text
