@@ -21,10 +21,10 @@ EVIDENCE ?= sums-p05
 # The torch that `make dist` tries the wheel with: on a machine without a GPU the one of the lock saves gigabytes.
 DIST_TORCH ?= $(shell grep -oE '^torch==[0-9.]+' requirements/trl.lock)
 
-# Tests marked `matrix` are run by `make test-all` alone.
-MARKERS ?= not matrix
+# Tests marked `matrix` are run by `make test-all` alone, those marked `reliability` by `make test-reliability` alone.
+MARKERS ?= not matrix and not reliability
 
-.PHONY: help install environments natural evidence evidence-all demo docs pages test test-all test-main test-frameworks test-fast lint format dist bench compat lock clean
+.PHONY: help install environments natural evidence evidence-all demo docs pages test test-all test-main test-frameworks test-fast test-reliability lint format dist bench compat lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -70,7 +70,7 @@ demo: install ## an aligned model, plain fine-tuning, PACT: the table, runs/demo
 test: install environments ## every suite, one after the other; a failure in one does not hide the others
 	$(MAKE) --keep-going test-main test-frameworks
 
-test-all: export MARKERS =
+test-all: export MARKERS = not reliability
 test-all: test ## the same with every combination of launcher, mode and size, and the long commands
 
 test-main: install
@@ -80,7 +80,14 @@ test-frameworks: install environments
 	status=0; for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name -m "$(MARKERS)" || status=1; done; exit $$status
 
 test-fast: install ## without the tests that start a trainer or a subprocess
-	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework and not matrix"
+	$(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m "not framework and not matrix and not reliability"
+
+# pytest's exit status 5: no test of that framework is marked.
+test-reliability: export PACT_RELIABILITY_RESULTS = benchmarks/results/reliability.json
+test-reliability: install environments ## thousands of layouts, damaged files and configurations, and kills; its counts
+	status=0; $(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m reliability || status=$$?; \
+	for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name -m reliability || \
+	[ $$? = 5 ] || status=1; done; exit $$status
 
 docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no warning, no dead link
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict

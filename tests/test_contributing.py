@@ -31,7 +31,7 @@ def test_every_room_has_its_tests_and_every_folder_of_tests_its_room() -> None:
     for package, tests in MIRRORED.items():
         folders = {file.parent.name for file in tests.glob("*/test_*.py")}
         assert rooms(package) - _WITHOUT_A_FOLDER <= folders, package
-    known = rooms("pact_plugins") | {"docs", "evals", "lab", "trl", "axolotl", "llamafactory", "engines"}
+    known = rooms("pact_plugins") | {"docs", "evals", "lab", "trl", "axolotl", "llamafactory", "engines", "reliability"}
     assert {file.parent.name for file in (ROOT / "tests").glob("*/test_*.py")} <= known
 
 
