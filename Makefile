@@ -87,7 +87,7 @@ test-reliability: export PACT_RELIABILITY_RESULTS = benchmarks/results/reliabili
 test-reliability: install environments ## thousands of layouts, damaged files and configurations, and kills; its counts
 	status=0; $(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m reliability || status=$$?; \
 	for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name -m reliability || \
-	[ $$? = 5 ] || status=1; done; $(BIN)/python -m tests.reliability.table; exit $$status
+	[ $$? = 5 ] || status=1; done; $(BIN)/python -m tests.reliability.table; $(BIN)/python -m tests.reliability.kills_table; exit $$status
 
 docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no warning, no dead link
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict

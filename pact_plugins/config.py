@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pact_plugins import plugins
+from pact_plugins.drift_watch import DriftWatchConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.objective.gate_config import GateConfig, refuse_booleans
 from pact_plugins.presets import DEFAULT_PRESET, PRESETS, with_preset
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pact_plugins.contracts import Objective
 
 AUTO = "auto"
+# Blocks of keys inside the configuration.
+NESTED: Mapping[str, type[BaseModel]] = {"gate": GateConfig, "drift_watch": DriftWatchConfig}
 
 
 class PACTConfig(BaseModel):
@@ -93,6 +96,9 @@ class PACTConfig(BaseModel):
     reference_check_every: int = Field(
         100, ge=0, description="optimizer steps between checks that the reference is unchanged; 0 never checks"
     )
+    drift_watch: DriftWatchConfig | None = Field(
+        None, description="look at the model's refusals every few steps; {} for the defaults below"
+    )
     parts: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="further parts of the loss, from plugins: their names, each with its options"
     )
@@ -119,6 +125,11 @@ class PACTConfig(BaseModel):
     @classmethod
     def _reference_is_registered(cls, value: str) -> str:
         return value if value == AUTO else _registered("reference", value, [AUTO, *plugins.references()])
+
+    @field_validator("drift_watch", mode="before")
+    @classmethod
+    def _true_means_defaults(cls, value: Any) -> Any:
+        return {} if value is True else None if value is False else value
 
     @field_validator("parts")
     @classmethod
@@ -165,8 +176,9 @@ class PACTConfig(BaseModel):
 
     @property
     def is_off(self) -> bool:
-        """Whether nothing at all is to be added to the framework's own run."""
-        return not self.holds_tokens and not self.gates_rows and self.anchor == "off" and not self.parts
+        """Whether nothing at all is to be added to the framework's own run, and nothing watched."""
+        adds = self.holds_tokens or self.gates_rows or self.anchor != "off" or bool(self.parts)
+        return not adds and self.drift_watch is None
 
     @property
     def holds_tokens(self) -> bool:
@@ -221,7 +233,7 @@ def _registered(key: str, value: str, known: Any) -> str:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    return list((GateConfig if location[:1] == ("gate",) else PACTConfig).model_fields)
+    return list(NESTED.get(str(location[0]) if location else "", PACTConfig).model_fields)
 
 
 def _explain(source: str, detail: Any) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from pact_plugins.errors import LostRankError
 
 
 def is_distributed() -> bool:
@@ -31,12 +34,27 @@ def _device() -> str:
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
 
 
+@contextmanager
+def _told_if_a_rank_is_lost() -> Iterator[None]:
+    """torch's error names a connection or a time limit, and neither the run nor what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LostRankError(
+            f"another rank of this run has gone, or does not answer (this is rank {rank()} of {world_size()}): it was "
+            "killed, or stopped with an error in its own log. Start all ranks again from the newest checkpoint "
+            f"[{first[:200]}]"
+        ) from error
+
+
 def summed(values: Sequence[float]) -> list[float]:
     """The element-wise sum over the ranks. Every rank must call it with as many values."""
     if not is_distributed():
         return list(values)
     packed = torch.tensor(values, dtype=torch.float64, device=_device())
-    torch.distributed.all_reduce(packed)
+    with _told_if_a_rank_is_lost():
+        torch.distributed.all_reduce(packed)
     return packed.tolist()
 
 
@@ -45,7 +63,8 @@ def largest(number: int) -> int:
     if not is_distributed():
         return number
     packed = torch.tensor([number], device=_device())
-    torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
+    with _told_if_a_rank_is_lost():
+        torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
     return int(packed)
 
 
@@ -59,11 +78,12 @@ def from_first_rank(tensor: Tensor) -> Tensor:
     if not is_distributed():
         return tensor
     size = torch.tensor([tensor.numel()], device=_device())
-    torch.distributed.broadcast(size, src=0)
-    received = torch.zeros(int(size), dtype=tensor.dtype, device=_device())
-    if torch.distributed.get_rank() == 0:
-        received.copy_(tensor)
-    torch.distributed.broadcast(received, src=0)
+    with _told_if_a_rank_is_lost():
+        torch.distributed.broadcast(size, src=0)
+        received = torch.zeros(int(size), dtype=tensor.dtype, device=_device())
+        if torch.distributed.get_rank() == 0:
+            received.copy_(tensor)
+        torch.distributed.broadcast(received, src=0)
     return received.to(tensor.device)
 
 
@@ -73,10 +93,11 @@ def gathered_text(text: str) -> list[str]:
         return [text]
     own = torch.tensor(list(text.encode()), dtype=torch.uint8, device=_device())
     sizes = [torch.zeros(1, dtype=torch.int64, device=_device()) for _ in range(world_size())]
-    torch.distributed.all_gather(sizes, torch.tensor([own.numel()], device=_device()))
-    longest = max(int(size) for size in sizes)
-    padded = torch.zeros(longest, dtype=torch.uint8, device=_device())
-    padded[: own.numel()] = own
-    received = [torch.zeros_like(padded) for _ in sizes]
-    torch.distributed.all_gather(received, padded)
+    with _told_if_a_rank_is_lost():
+        torch.distributed.all_gather(sizes, torch.tensor([own.numel()], device=_device()))
+        longest = max(int(size) for size in sizes)
+        padded = torch.zeros(longest, dtype=torch.uint8, device=_device())
+        padded[: own.numel()] = own
+        received = [torch.zeros_like(padded) for _ in sizes]
+        torch.distributed.all_gather(received, padded)
     return [bytes(buffer[: int(size)].cpu().tolist()).decode() for buffer, size in zip(received, sizes, strict=True)]

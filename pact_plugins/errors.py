@@ -49,5 +49,9 @@ class UnprotectedTrainingError(PACTError, RuntimeError):
     """The term did not reach the loss that the trainer back-propagated."""
 
 
+class LostRankError(PACTError, RuntimeError):
+    """Another process of a distributed run has gone, or does not answer."""
+
+
 class ActivationError(PACTError, RuntimeError):
     """The start-up line cannot be written or removed, or a framework could not be given its short name."""

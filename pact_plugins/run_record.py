@@ -1,7 +1,8 @@
 """``pact.json``: what protected a run, left in its output folder.
 
-A run has pieces: from each start to the next kill. Every checkpoint carries those so far, so that ``pact.json`` speaks
-of the whole run and not of its last piece.
+A run has pieces: from each start to the next kill. Those so far, and what parts of the loss and reference want to know
+again, stand in the trainer's own state: it writes that as the last file of a checkpoint, so that there is no moment at
+which a checkpoint can be resumed from and lacks them. So ``pact.json`` speaks of the whole run, not of its last piece.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerState
 
 from pact_plugins.compatibility import imported_versions
 from pact_plugins.errors import OutputError
@@ -22,10 +25,12 @@ if TYPE_CHECKING:
     from pact_plugins.safety_tokens import SafetyTokens
 
 FILE_NAME = "pact.json"
-PIECES_FILE_NAME = "pact_pieces.json"
 SAFETY_TOKENS_FILE = "pact_safety_tokens.safetensors"
+TRAINER_STATE_FILE = "trainer_state.json"
+# Our entry among the stateful callbacks of the trainer's state, which it restores callbacks from by their class names.
+STATE_KEY = "pact"
 # What stands there where nothing has said it.
-_NOT_ON = {"reference": None, "anchor": None, "gate_threshold": None, "gated_rows": None}
+_NOT_ON = {"reference": None, "anchor": None, "gate_threshold": None, "gated_rows": None, "drift_watch": None}
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,20 @@ class Piece:
     reference: str | None
 
 
-def checkpoint_folder(output_dir: str | None, step: int) -> Path:
-    """Where the trainer keeps its checkpoint of that step."""
-    return Path(output_dir or ".") / f"checkpoint-{step}"
+def warn_of_half_written_checkpoint(output_dir: str | None) -> None:
+    """Say so where a kill came while the newest checkpoint was written.
 
-
-def write_pieces(checkpoint: Path, pieces: Sequence[Piece]) -> None:
-    """Leave them in a checkpoint that the trainer has written."""
-    if checkpoint.is_dir():
-        _write(checkpoint / PIECES_FILE_NAME, [asdict(piece) for piece in pieces])
+    Trainers resume from the one with the highest number, whole or not, and end in an error that names a file in it.
+    """
+    numbered = sorted((int(path.name.rpartition("-")[2]), path) for path in _checkpoints(Path(output_dir or ".")))
+    if not numbered or _is_whole(numbered[-1][1]):
+        return
+    whole = [path for _, path in numbered if _is_whole(path)]
+    way_out = f"resume from {whole[-1].name}" if whole else "begin again"
+    announce(
+        f"{numbered[-1][1]} is half-written (it has no whole {TRAINER_STATE_FILE}), and resuming from it would fail: "
+        f"the run was killed while saving. Remove that folder, and {way_out}"
+    )
 
 
 def _write(file: Path, value: Any) -> None:
@@ -69,12 +79,49 @@ def _write(file: Path, value: Any) -> None:
         announce(f"{error}. Training goes on; without this file nobody can tell later that the run was protected")
 
 
-def read_pieces(checkpoint: Path) -> list[Piece]:
-    """Of a checkpoint; empty where it has none, or nobody can read them."""
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name.rpartition("-")[2].isdigit()]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the file that trainers write last is there, to its end."""
     try:
-        return pieces_from(parse_json((checkpoint / PIECES_FILE_NAME).read_text(encoding="utf-8")))
+        return isinstance(parse_json((checkpoint / TRAINER_STATE_FILE).read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
+        return False
+
+
+def keep(state: TrainerState, pieces: Sequence[Piece], progress: Mapping[str, Any] | None = None) -> None:
+    """Have the trainer's next checkpoint carry them.
+
+    Args:
+        progress: by name, what parts and reference want to know again (JSON); None leaves what is there.
+    """
+    entry = state.stateful_callbacks.setdefault(STATE_KEY, {})  # type: ignore[union-attr]
+    entry["pieces"] = [asdict(piece) for piece in pieces]
+    if progress is not None:
+        entry["progress"] = dict(progress)
+
+
+def kept_progress(state: TrainerState) -> Mapping[str, Any]:
+    """What the checkpoint that training goes on from says of parts and reference; empty where it says nothing."""
+    entry = (state.stateful_callbacks or {}).get(STATE_KEY)
+    progress = entry.get("progress") if isinstance(entry, Mapping) else None
+    return progress if isinstance(progress, Mapping) else {}
+
+
+def kept_pieces(stateful_callbacks: Any) -> list[Piece]:
+    """Of a trainer's state, or of its file; empty where it has none, or nobody can read them."""
+    entry = stateful_callbacks.get(STATE_KEY) if isinstance(stateful_callbacks, Mapping) else None
+    try:
+        return pieces_from(entry.get("pieces") if isinstance(entry, Mapping) else None)
+    except ValueError:
         return []
+
+
+def earlier_pieces(state: TrainerState) -> list[Piece]:
+    """Those of the checkpoint that training goes on from."""
+    return [piece for piece in kept_pieces(state.stateful_callbacks) if piece.last_step <= state.global_step]
 
 
 def pieces_from(values: Any) -> list[Piece]:
@@ -108,16 +155,6 @@ def spans_of(pieces: Sequence[Piece]) -> list[tuple[int, int]]:
         else:
             spans.append((first, last))
     return spans
-
-
-def earlier_pieces(output_dir: str | None, step: int, resumed_from: Any) -> list[Piece]:
-    """Those of the checkpoint that training goes on from at ``step``: the named folder, or the trainer's own."""
-    if step == 0:
-        return []
-    folders = [Path(resumed_from)] if isinstance(resumed_from, str) and Path(resumed_from).is_dir() else []
-    folders.append(checkpoint_folder(output_dir, step))
-    found = next((pieces for folder in folders if (pieces := read_pieces(folder))), [])
-    return [piece for piece in found if piece.last_step <= step]
 
 
 def drift(log_history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -9,10 +9,16 @@ from typing import Any
 
 from pact_plugins.errors import PACTError
 from pact_plugins.files import parse_json
-from pact_plugins.run_record import FILE_NAME, SAFETY_TOKENS_FILE, Piece, pieces_from, read_pieces, spans_of
+from pact_plugins.run_record import (
+    FILE_NAME,
+    SAFETY_TOKENS_FILE,
+    TRAINER_STATE_FILE,
+    Piece,
+    kept_pieces,
+    pieces_from,
+    spans_of,
+)
 from pact_plugins.safety_tokens import SafetyTokens
-
-_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -41,16 +47,16 @@ def verify(folder: Path) -> Verification:
     """Look at ``pact.json``, the checkpoints' pieces, the trainer's log and the safety tokens of one output folder."""
     problems: list[str] = []
     record = _json(folder / FILE_NAME, problems) if (folder / FILE_NAME).is_file() else None
+    files = [*sorted(folder.glob(f"checkpoint-*/{TRAINER_STATE_FILE}")), *folder.glob(TRAINER_STATE_FILE)]
+    states = [state for path in files if (state := _json(path, problems)) is not None]
     if record is not None:
         pieces = _recorded_pieces(record, problems)
     else:
-        pieces = max((read_pieces(path) for path in folder.glob("checkpoint-*")), key=_last_step, default=[])
+        pieces = max((kept_pieces(state.get("stateful_callbacks")) for state in states), key=_last_step, default=[])
         problems.append(
             f"there is no {FILE_NAME}: "
             + ("the run has not come to its end" if pieces else "no run under PACT has ended in this folder")
         )
-    files = [*sorted(folder.glob(f"checkpoint-*/{_STATE}")), *folder.glob(_STATE)]
-    states = [state for path in files if (state := _json(path, problems)) is not None]
     trained = max([_global_step(state, problems) for state in states] + [_last_step(pieces)], default=0)
     problems += _gaps(pieces, trained)
     problems += _changes(pieces)
@@ -76,7 +82,7 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any] | None:
 def _global_step(state: dict[str, Any], problems: list[str]) -> int:
     value = state.get("global_step", 0)
     if type(value) is not int or value < 0:
-        problems.append(f"{_STATE}: global_step is {value!r:.40}")
+        problems.append(f"{TRAINER_STATE_FILE}: global_step is {value!r:.40}")
         return 0
     return value
 

@@ -21,7 +21,7 @@ class KilledError(Exception):
     pass
 
 
-def trainer(folder, model_path, *, protected=True, stop_at=None):
+def trainer(folder, model_path, *, protected=True, stop_at=None, **settings):
     from transformers import AutoModelForCausalLM, TrainerCallback
 
     class Stop(TrainerCallback):
@@ -31,7 +31,7 @@ def trainer(folder, model_path, *, protected=True, stop_at=None):
 
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
     callbacks = [pact()] if protected else []
-    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2, **settings}
     return sft_trainer(folder, model=model, callbacks=[*callbacks, Stop()], **settings)
 
 
@@ -143,3 +143,42 @@ def test_the_command(resumed, tmp_path):
     nothing = CliRunner().invoke(command, [str(tmp_path)])
     assert nothing.exit_code == 1
     assert "no run under PACT has ended in this folder" in nothing.output
+
+
+def test_a_kill_right_after_the_checkpoint_was_written_loses_nothing(tmp_path, model_path):
+    """Between the trainer's last file of a checkpoint and anything that a callback could add to it."""
+    from tests.helpers.trainers import RecordingTrainer
+
+    class KilledWhileSaving(RecordingTrainer):
+        def _save_checkpoint(self, *args, **kwargs):
+            super()._save_checkpoint(*args, **kwargs)
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        trainer(tmp_path, model_path, trainer_class=KilledWhileSaving).train()
+    trainer(tmp_path, model_path).train(resume_from_checkpoint=True)
+    found = verify(tmp_path)
+    assert (found.problems, found.protected_steps) == ([], 6)
+    assert [(piece.first_step, piece.last_step) for piece in found.pieces] == [(1, 2), (3, 6)]
+
+
+@pytest.mark.parametrize("left", [None, '{"global_step": 4'], ids=["missing", "truncated"])
+def test_a_half_written_checkpoint_is_named_before_the_trainer_stumbles(run, model_path, caplog, left):
+    shutil.rmtree(run / "checkpoint-6")
+    (run / "pact.json").unlink()
+    state = run / "checkpoint-4" / "trainer_state.json"
+    state.unlink()
+    if left is not None:
+        state.write_text(left)
+    with caplog.at_level("INFO"):
+        again = trainer(run, model_path)
+        assert "checkpoint-4 is half-written" in caplog.text
+        assert "Remove that folder, and resume from checkpoint-2" in caplog.text
+        with pytest.raises((FileNotFoundError, json.JSONDecodeError)):
+            again.train(resume_from_checkpoint=True)
+    shutil.rmtree(run / "checkpoint-4")
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        trainer(run, model_path).train(resume_from_checkpoint=True)
+    assert "half-written" not in caplog.text
+    assert verify(run).problems == []

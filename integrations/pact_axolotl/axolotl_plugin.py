@@ -9,6 +9,7 @@ from axolotl.integrations.base import BasePlugin
 
 from pact_axolotl import settings
 from pact_plugins import messages
+from pact_plugins.run_record import warn_of_half_written_checkpoint
 from pact_plugins.training import PACTCallback
 
 
@@ -41,6 +42,7 @@ class PACTPlugin(BasePlugin):
         config = settings.check(cfg)
         if config is None:
             return []
+        warn_of_half_written_checkpoint(trainer.args.output_dir)
         return [PACTCallback(config, trainer=trainer if _computes_its_own_loss(trainer) else None)]
 
 

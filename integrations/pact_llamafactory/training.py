@@ -81,8 +81,10 @@ def protected_trainers(config: PACTConfig) -> Iterator[list[PACTCallback]]:
 
 def protect(trainer: Any, config: PACTConfig) -> PACTCallback:
     """Put a callback on ``trainer``, joined to the loss that it will back-propagate."""
+    from pact_plugins.run_record import warn_of_half_written_checkpoint
     from pact_plugins.training import PACTCallback
 
+    warn_of_half_written_checkpoint(trainer.args.output_dir)
     callback = PACTCallback(config, trainer=trainer if computes_own_loss(trainer) else None)
     accumulates = trainer.args.gradient_accumulation_steps > 1
     if computes_own_loss(trainer) and accumulates and not scales_with_accumulation(trainer):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pact_plugins.anchor.anchor import Anchor, HeldReplies
 from pact_plugins.anchor.anchors import AnchorSet
-from pact_plugins.anchor.prompts import anchor_prompts, evenly_spread
+from pact_plugins.anchor.prompts import anchor_prompts
 from pact_plugins.anchor.sampling import sampled_anchors
 from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.sequences import ContextRules
@@ -23,6 +23,7 @@ from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, prompt_ids
+from pact_plugins.prompts import evenly_spread
 from pact_plugins.reference.adapters import adapters_off
 from pact_plugins.reference.faithfulness import left_when_off
 from pact_plugins.row_gate.prompts import gated_contexts

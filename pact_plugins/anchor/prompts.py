@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_rows
-from pact_plugins.prompts import BundledPrompt, harmful_prompts, harmless_prompts, plain_prompts
+from pact_plugins.prompts import BundledPrompt, evenly_spread, harmful_prompts, harmless_prompts, plain_prompts
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
-
-T = TypeVar("T")
 
 KINDS = ("harmful", "harmless")
 
@@ -80,13 +78,3 @@ def _read(row: Any) -> tuple[str | None, str]:
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
         return None, ""
     return row["prompt"], str(row.get("kind"))
-
-
-def evenly_spread(prompts: Sequence[T], count: int) -> list[T]:
-    """``count`` of them at even distances, so that every category of a sorted file is represented.
-
-    Where there are fewer, they are repeated: each repetition gets a reply of its own.
-    """
-    if count <= len(prompts):
-        return [prompts[index * len(prompts) // count] for index in range(count)]
-    return [prompts[index % len(prompts)] for index in range(count)]

@@ -42,11 +42,12 @@ def as_markdown() -> str:
 
 
 def _rows() -> list[tuple[str, str, str]]:
-    from pact_plugins.config import PACTConfig
-    from pact_plugins.objective import GateConfig
+    from pact_plugins.config import NESTED, PACTConfig
 
+    # A block that is always there is shown by its keys alone.
     rows = [_row(name, field) for name, field in PACTConfig.model_fields.items() if name != "gate"]
-    return rows + [_row(f"gate.{name}", field) for name, field in GateConfig.model_fields.items()]
+    blocks = [(block, model.model_fields) for block, model in NESTED.items()]
+    return rows + [_row(f"{block}.{name}", field) for block, fields in blocks for name, field in fields.items()]
 
 
 def _row(name: str, field: Any) -> tuple[str, str, str]:

@@ -101,6 +101,13 @@ class Part(ABC):
     def save(self, folder: Path) -> None:  # noqa: B027 - there may be nothing to leave
         """Leave what it was made of in the run's output folder. Called on the first rank alone."""
 
+    def progress(self) -> Any:
+        """What it must know again when the run is resumed from here: JSON values, or None. Every rank calls it."""
+        return None
+
+    def restore(self, progress: Any) -> None:  # noqa: B027 - there may be nothing to know
+        """Take up what ``progress`` gave in an earlier piece of the run. Every rank calls it, before the first step."""
+
     def record(self, data: TrainingData | None) -> Mapping[str, Any]:
         """What ``pact.json`` says of it; ``data`` is the training set where it can be read. Every rank calls it."""
         return {}

@@ -107,6 +107,13 @@ class Reference(ABC):
         """Values for the log, as ``pact/<name>``, since the last call. Every rank calls it."""
         return {}
 
+    def progress(self) -> Any:
+        """What it must know again when the run is resumed from here: JSON values, or None. Every rank calls it."""
+        return None
+
+    def restore(self, progress: Any) -> None:  # noqa: B027 - there may be nothing to know
+        """Take up what ``progress`` gave in an earlier piece of the run. Every rank calls it, before the first step."""
+
     def record(self) -> Mapping[str, Any] | None:
         """What ``pact.json`` says of it under its own name; None for nothing. Every rank calls it."""
         return None

@@ -9,13 +9,16 @@ for finding safety tokens and anything else that training looks at; `evaluation`
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TypeVar
 
 from pact_plugins.errors import ConfigurationError
 
 SPLITS = ("calibration", "evaluation")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,20 @@ def _prompts(kind: str, split: str) -> list[BundledPrompt]:
     return [prompt for prompt in _read(kind) if prompt.split == split]
 
 
+def evenly_spread(prompts: Sequence[T], count: int) -> list[T]:
+    """``count`` of them at even distances, so that every category of a sorted file is represented.
+
+    Where there are fewer, they are repeated: each repetition gets a reply of its own.
+    """
+    if count <= len(prompts):
+        return [prompts[index * len(prompts) // count] for index in range(count)]
+    return [prompts[index % len(prompts)] for index in range(count)]
+
+
 @cache
 def _read(kind: str) -> tuple[BundledPrompt, ...]:
     text = files(__name__).joinpath(f"{kind}.jsonl").read_text(encoding="utf-8")
     return tuple(BundledPrompt(**json.loads(line)) for line in text.splitlines())
 
 
-__all__ = ["SPLITS", "BundledPrompt", "harmful_prompts", "harmless_prompts", "plain_prompts"]
+__all__ = ["SPLITS", "BundledPrompt", "evenly_spread", "harmful_prompts", "harmless_prompts", "plain_prompts"]

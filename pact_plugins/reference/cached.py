@@ -83,6 +83,7 @@ class CachedReference(Reference):
         folder, spare = cache_folder(context.config.cache_path) / "reference", None if must_keep else self._spare()
         self.store = ReferenceStore(folder, self._describe(fingerprint), spare=spare)
         self.hits = self.misses = self._logged_misses = 0
+        self._earlier = {"hits": 0, "misses": 0}
 
     def _spare(self) -> Path:
         """A temporary folder, the same on every rank, that goes when this reference does."""
@@ -249,12 +250,15 @@ class CachedReference(Reference):
         self._logged_misses = self.misses
         return {"cache_misses": summed([new])[0]}
 
+    def progress(self) -> dict[str, int]:
+        """Hits and misses so far, over all ranks and pieces."""
+        hits, misses = (int(value) for value in summed([self.hits, self.misses]))
+        return {"hits": self._earlier["hits"] + hits, "misses": self._earlier["misses"] + misses}
+
+    def restore(self, progress: Any) -> None:
+        """Go on counting."""
+        self._earlier = {key: int(progress.get(key, 0)) for key in self._earlier}
+
     def record(self) -> dict[str, Any]:
         """Folder, number of sequences, hits and misses."""
-        hits, misses = summed([self.hits, self.misses])
-        return {
-            "folder": str(self.store.folder),
-            "sequences": len(self.store),
-            "hits": int(hits),
-            "misses": int(misses),
-        }
+        return {"folder": str(self.store.folder), "sequences": len(self.store), **self.progress()}

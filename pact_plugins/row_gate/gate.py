@@ -107,6 +107,14 @@ class RowGate(Part):
         """Mode and threshold."""
         return f"row gate {self._mode} above {self.threshold:.3g}"
 
+    def progress(self) -> Any:
+        """The gated responses of all ranks."""
+        return self.gated_rows.everywhere(None)
+
+    def restore(self, progress: Any) -> None:
+        """Go on with the gated responses of earlier pieces."""
+        self.gated_rows.restore(progress)
+
     def record(self, data: TrainingData | None) -> Mapping[str, Any]:
         """The threshold and the gated responses of all ranks."""
         rows = self.gated_rows.everywhere(data)

@@ -14,6 +14,7 @@ from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, response_spans, split_sequences
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.distributed import gathered_text
+from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import is_main_process
 
 SHOWN_CHARACTERS = 100
@@ -77,6 +78,21 @@ class GatedRows:
                     self._text(sequence.input_ids[:begin])[-SHOWN_CHARACTERS:],
                     self._text(sequence.input_ids[begin:end])[:SHOWN_CHARACTERS],
                 )
+
+    def restore(self, rows: Any) -> None:
+        """Take up what ``everywhere`` gave before. Each rank may: every response is counted once.
+
+        Raises:
+            ConfigurationError: it is no list of gated rows.
+        """
+        try:
+            earlier = [GatedRow(**row) for row in rows]
+        except TypeError:
+            raise ConfigurationError(
+                "the checkpoint's trainer_state.json says something else of gated rows than this version writes; "
+                "resume with the version that wrote it, or take the entry pact out of its stateful_callbacks"
+            ) from None
+        self._rows = {(row.sequence, row.response): row for row in earlier} | self._rows
 
     def _numbered(
         self, decoder_inputs: dict[str, Any], labels: Tensor, count: int

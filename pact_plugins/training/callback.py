@@ -11,30 +11,34 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import CallbackHandler
 
-from pact_plugins.batch.training_data import TrainingData, training_data
+from pact_plugins.batch.training_data import training_data
 from pact_plugins.compatibility import check_versions
 from pact_plugins.config import AUTO, PACTConfig
-from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.model_card.keeping import CardKeeper
 from pact_plugins.run_record import (
     SAFETY_TOKENS_FILE,
     Piece,
-    checkpoint_folder,
     earlier_pieces,
-    write_pieces,
+    keep,
+    kept_progress,
+    warn_of_half_written_checkpoint,
     write_run_record,
 )
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.preparation import Preparation, Run, prepare
 from pact_plugins.training.trainers import (
     calling_trainer,
+    loss_scale_of,
     refuse_bypassed_outputs,
     refuse_other_trainers,
     refuse_own_loss,
+    refuse_two_best_checkpoints,
     suspects,
+    take_first_place,
+    will_save,
 )
 
 
@@ -71,18 +75,23 @@ class PACTCallback(TrainerCallback):
         self._began = False
         self._card = CardKeeper()
 
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A half-written checkpoint is named before the trainer stumbles over it."""
+        warn_of_half_written_checkpoint(args.output_dir)
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check everything, calibrate if need be, and attach."""
         self._detach()
         self._began = True
-        _take_first_place(self, inspect.currentframe())
+        take_first_place(self, inspect.currentframe())
         if self.config.is_off:
             announce("kl_coef is 0: off, this is the framework's own run")
             return
         check_versions()
         refuse_other_trainers(args)
+        refuse_two_best_checkpoints(args, self.config)
         if self._trainer is None:
             refuse_bypassed_outputs(args)
         elif self.config.weighs_rows:
@@ -96,12 +105,15 @@ class PACTCallback(TrainerCallback):
             precision=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
             train_dataloader=kwargs.get("train_dataloader"),
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
+            log_history=state.log_history,
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
-        self._first_step = state.global_step + 1
-        self._earlier = earlier_pieces(args.output_dir, state.global_step, args.resume_from_checkpoint)
+        self._first_step, self._earlier = state.global_step + 1, earlier_pieces(state)
         self._preparation = prepare(model, tokenizer, self.config, run)
+        self._preparation.restore(kept_progress(state))
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
+        if self._preparation.drift_watch is not None:
+            self._preparation.drift_watch.begin(state)
         attachment = self._preparation.attachment
         if self._trainer is None:
             attachment.attach_to_outputs()
@@ -122,7 +134,7 @@ class PACTCallback(TrainerCallback):
             )
         if self._preparation is not None:
             # DeepSpeed steps inside backward() and may change its scale there: what counts is the one before.
-            self._step_loss_scale = _loss_scale(kwargs.get("optimizer"))
+            self._step_loss_scale = loss_scale_of(kwargs.get("optimizer"))
             step = state.global_step + 1
             attachment = self._preparation.attachment
             attachment.begin_step(state.global_step, micro_batches=args.gradient_accumulation_steps)
@@ -146,14 +158,30 @@ class PACTCallback(TrainerCallback):
             raise
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """The reference must be what it was: every few steps, and before a checkpoint is written."""
-        if control.should_save or state.global_step % (self.config.reference_check_every or 1) == 0:
+        """Every few steps refusals are looked at; then, and before a checkpoint, the reference must be what it was."""
+        if self._preparation is None:
+            return
+        drift_watch = self._preparation.drift_watch
+        if drift_watch is not None and drift_watch.is_due(state):
+            drift_watch.look(args, state, control)
+        saves = will_save(args, state, control, "on_step_end")
+        if saves or state.global_step % (self.config.reference_check_every or 1) == 0:
             self._check_reference(state.global_step)
+        self._keep(state, saves=saves)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """The checkpoint carries what was protected so far."""
-        if self._preparation is not None and is_main_process():
-            write_pieces(checkpoint_folder(args.output_dir, state.global_step), self._pieces(state))
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Before a checkpoint the reference must be what it was."""
+        if self._preparation is not None and will_save(args, state, control, "on_epoch_end"):
+            self._check_reference(state.global_step)
+            self._keep(state, saves=True)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """What evaluation says may lead to a checkpoint."""
+        if self._preparation is not None and state.global_step >= self._first_step:
+            self._check_reference(state.global_step)
+            self._keep(state, saves=True)
 
     def on_log(
         self,
@@ -172,6 +200,8 @@ class PACTCallback(TrainerCallback):
             values["pact/loss"] = self.config.coefficient * means["kl"]
         if self._preparation.reference is not None:
             values |= {f"pact/{name}": value for name, value in self._preparation.reference.metrics().items()}
+        if self._preparation.drift_watch is not None:
+            values |= self._preparation.drift_watch.take_unlogged()
         logs.update(values)
         if state.log_history:
             state.log_history[-1].update(values)
@@ -191,7 +221,10 @@ class PACTCallback(TrainerCallback):
                 f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
                 f"{ledger.response_tokens} response tokens"
             )
-        recorded = _recorded(preparation, training_data(kwargs.get("train_dataloader"))[0])
+        recorded = preparation.record(training_data(kwargs.get("train_dataloader"))[0])
+        if preparation.drift_watch is not None:
+            preparation.drift_watch.tell(state)
+            recorded["drift_watch"] = preparation.drift_watch.record(state)
         if is_main_process() and args.output_dir:
             recorded["pieces"] = self._pieces(state, preparation)
             tokens = preparation.safety_tokens
@@ -224,6 +257,11 @@ class PACTCallback(TrainerCallback):
             ),
         ]
 
+    def _keep(self, state: TrainerState, *, saves: bool) -> None:
+        """The checkpoint carries what was protected so far. Every rank must call it, with the same ``saves``."""
+        if self._preparation is not None:
+            keep(state, self._pieces(state), self._preparation.progress() if saves else None)
+
     def _check_reference(self, step: int) -> None:
         if self._preparation is None or self._preparation.watch is None:
             return
@@ -251,42 +289,3 @@ class PACTCallback(TrainerCallback):
         if self._preparation is not None:
             self._preparation.attachment.detach()
             self._preparation = None
-
-
-def _recorded(preparation: Preparation, data: TrainingData | None) -> dict[str, Any]:
-    """What the parts and the reference say of the run. Every rank must call it."""
-    recorded: dict[str, Any] = {"reference": None if preparation.reference is None else preparation.reference.name}
-    for part in preparation.parts:
-        recorded.update(part.record(data))
-    said = None if preparation.reference is None else preparation.reference.record()
-    if preparation.reference is not None and said is not None:
-        recorded[preparation.reference.name] = dict(said)
-    return recorded
-
-
-def _take_first_place(callback: PACTCallback, frame: Any) -> None:
-    """Move ``callback`` to the front of the handler that is calling it; two of its kind are an error.
-
-    A trainer puts its reporting callbacks (W&B, TensorBoard) before the user's, and hands callbacks no reference to
-    itself or to the handler: without this, reporters would see the log line before our values are on it. Where the
-    caller is not a plain handler, nothing happens: progress bar, printer and ``trainer_state.json`` come later anyway.
-    """
-    while frame is not None:
-        handler = frame.f_locals.get("self")
-        if isinstance(handler, CallbackHandler):
-            others = [other for other in handler.callbacks if other is not callback]
-            if any(isinstance(other, PACTCallback) for other in others):
-                raise ConfigurationError("the trainer has two PACTCallbacks, which would both add a term; keep one")
-            # A new list: the handler is iterating over the old one.
-            handler.callbacks = [callback, *others]
-            return
-        frame = frame.f_back
-
-
-def _loss_scale(optimizer: Any) -> float | None:
-    """The factor on the loss: a gradient scaler's, 1 without one, None where an engine keeps it to itself."""
-    scaler = getattr(optimizer, "scaler", None)
-    if scaler is not None:
-        return float(scaler.get_scale())
-    engine_scale = getattr(getattr(optimizer, "optimizer", None), "loss_scale", None)
-    return 1.0 if engine_scale is None else float(engine_scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,13 @@ from torch import nn
 
 from pact_plugins import plugins
 from pact_plugins.anchor.building import build_anchor
+from pact_plugins.anchor.prompts import anchor_prompts
 from pact_plugins.batch.sequences import ContextRules
+from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Part, PartContext, Reference, ReferenceContext
+from pact_plugins.drift_watch.measuring import RefusalMeter
+from pact_plugins.drift_watch.prompts import watched_prompts
+from pact_plugins.drift_watch.watch import DriftWatch, start_in
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import (
@@ -50,12 +55,14 @@ class Run:
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, which a cached reference and ``anchor: gated`` read ahead.
         safety_tokens: given here, they override ``config.safety_tokens``.
+        log_history: what earlier pieces of a resumed run have logged.
     """
 
     resumed: bool = False
     precision: torch.dtype | None = None
     train_dataloader: Any = None
     safety_tokens: SafetyTokens | None = None
+    log_history: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,32 @@ class Preparation:
     reference: Reference | None
     parts: Sequence[Part] = field(default_factory=tuple)
     watch: ReferenceWatch | None = None
+    drift_watch: DriftWatch | None = None
+
+    def progress(self) -> dict[str, Any]:
+        """What parts and reference want to know again when a run is resumed from here. Every rank must call it."""
+        named = {name: one.progress() for name, one in self._named().items()}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def restore(self, progress: Mapping[str, Any]) -> None:
+        """Give back what ``progress`` said in an earlier piece of the run."""
+        for name, one in self._named().items():
+            if name in progress:
+                one.restore(progress[name])
+
+    def record(self, data: TrainingData | None) -> dict[str, Any]:
+        """What the parts and the reference say of the run. Every rank must call it."""
+        recorded: dict[str, Any] = {"reference": None if self.reference is None else self.reference.name}
+        for part in self.parts:
+            recorded.update(part.record(data))
+        said = None if self.reference is None else self.reference.record()
+        if self.reference is not None and said is not None:
+            recorded[self.reference.name] = dict(said)
+        return recorded
+
+    def _named(self) -> dict[str, Part | Reference]:
+        named: dict[str, Part | Reference] = {part.name: part for part in self.parts}
+        return named if self.reference is None else {**named, f"reference {self.reference.name}": self.reference}
 
     def save(self, folder: Path) -> None:
         """Leave copies of the safety tokens, and of what the parts are made of, in ``folder``."""
@@ -142,9 +175,10 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
         watch = None
         if reference is not None and config.reference_check_every:
             watch = ReferenceWatch(reference, watched.token_ids, probe_ids, run.precision)
+        drift_watch = _watch_drift(part_context, watched, run)
     announce(_summary(parts, reference))
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, reference, asked))
-    return Preparation(attachment, watched.safety_tokens, reference, parts, watch)
+    return Preparation(attachment, watched.safety_tokens, reference, parts, watch, drift_watch)
 
 
 def _build_parts(context: PartContext, watched: WatchedTokens) -> list[Part]:
@@ -175,6 +209,20 @@ def _of_plugin(name: str, context: PartContext) -> Part:
     return part
 
 
+def _watch_drift(context: PartContext, watched: WatchedTokens, run: Run) -> DriftWatch | None:
+    config: PACTConfig = context.config
+    if config.drift_watch is None or watched.criterion is None:
+        return None
+    held = anchor_prompts(config) if config.anchor != "off" else None
+    prompts = watched_prompts(config.drift_watch, () if held is None else {*held.harmful, *held.harmless})
+    meter = RefusalMeter(context, prompts, watched.criterion.openings, greedy=config.drift_watch.greedy)
+    start = start_in(run.log_history, meter.names)
+    if start is None and run.resumed:
+        with context.aligned.running() as aligned:
+            start = meter.measure(aligned)
+    return DriftWatch(config.drift_watch, meter, context.anatomy, start or meter.measure(context.anatomy))
+
+
 def _header_ids(tokenizer: Any, config: PACTConfig) -> list[int] | None:
     if not config.holds_tokens or not config.objective_spec().needs_prompt_free(config.gate):
         return None
@@ -185,4 +233,4 @@ def _summary(parts: Sequence[Part], reference: Reference | None) -> str:
     told = [part.summary() for part in parts]
     if reference is not None:
         told.append(f"reference {reference.name}")
-    return "; ".join(filter(None, told))
+    return "; ".join(filter(None, told)) or "nothing is added to the loss; refusals are watched"

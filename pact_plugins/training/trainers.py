@@ -1,10 +1,12 @@
-"""Trainers and settings that the term cannot ride on: refused by name, before the first step."""
+"""What must be known of the trainer that calls us; trainers and settings that we cannot ride on, refused by name."""
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
-from transformers import Trainer, TrainingArguments
+from transformers import DefaultFlowCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import CallbackHandler
 
 from pact_plugins.errors import ConfigurationError
 
@@ -69,8 +71,56 @@ def refuse_bypassed_outputs(args: TrainingArguments) -> None:
         )
 
 
+def refuse_two_best_checkpoints(args: TrainingArguments, config: PACTConfig) -> None:
+    """A trainer knows one best checkpoint; raise ConfigurationError where it chooses that itself."""
+    keeps = config.drift_watch is not None and config.drift_watch.keep_best
+    if keeps and args.metric_for_best_model is not None:
+        raise ConfigurationError(
+            f"drift_watch.keep_best and metric_for_best_model: {args.metric_for_best_model} (load_best_model_at_end "
+            "sets it too) would both choose the trainer's best checkpoint; drop one of them"
+        )
+
+
+def take_first_place(callback: TrainerCallback, frame: Any) -> None:
+    """Move ``callback`` to the front of the handler that is calling it; two of its kind are an error.
+
+    A trainer puts its reporting callbacks (W&B, TensorBoard) before the user's, and hands callbacks no reference to
+    itself or to the handler: without this, reporters would see the log line before our values are on it. Where the
+    caller is not a plain handler, nothing happens: progress bar, printer and ``trainer_state.json`` come later anyway.
+    """
+    while frame is not None:
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, CallbackHandler):
+            others = [other for other in handler.callbacks if other is not callback]
+            if any(isinstance(other, type(callback)) for other in others):
+                raise ConfigurationError("the trainer has two PACTCallbacks, which would both add a term; keep one")
+            # A new list: the handler is iterating over the old one.
+            handler.callbacks = [callback, *others]
+            return
+        frame = frame.f_back
+
+
+def will_save(args: TrainingArguments, state: TrainerState, control: TrainerControl, event: str) -> bool:
+    """Whether the trainer will write a checkpoint after ``event``.
+
+    We come first among the callbacks, so that its own flow, which decides it, has not spoken yet.
+    """
+    foreseen = copy.copy(control)
+    getattr(DefaultFlowCallback(), event)(args, state, foreseen)
+    return foreseen.should_save
+
+
+def loss_scale_of(optimizer: Any) -> float | None:
+    """The factor on the loss: a gradient scaler's, 1 without one, None where an engine keeps it to itself."""
+    scaler = getattr(optimizer, "scaler", None)
+    if scaler is not None:
+        return float(scaler.get_scale())
+    engine_scale = getattr(getattr(optimizer, "optimizer", None), "loss_scale", None)
+    return 1.0 if engine_scale is None else float(engine_scale)
+
+
 def suspects(args: TrainingArguments) -> str:
-    """What may have kept the term from the loss, for an error message."""
+    """Settings that may be at fault where the term misses the loss, in words."""
     named = [
         name
         for name, suspicious in (

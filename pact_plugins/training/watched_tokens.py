@@ -27,7 +27,7 @@ class WatchedTokens:
         safety_tokens: None where nothing needs any.
         token_ids: (|S|,) whose logits the reference gives; None for the whole vocabulary.
         weights: (|S|,) of the safety tokens.
-        criterion: what counts as a refusal of the reference's; None where neither row gate nor anchor asks.
+        criterion: what counts as a refusal; None where neither row gate, nor anchor, nor drift watch asks.
     """
 
     safety_tokens: SafetyTokens | None
@@ -50,7 +50,7 @@ def watch_tokens(
         ConfigurationError: they lack what the objective, the row gate or the anchor needs.
     """
     full_vocabulary = config.objective_spec().full_vocabulary
-    needs_openers = config.gates_rows or config.anchor == "gated"
+    needs_openers = config.gates_rows or config.anchor == "gated" or config.drift_watch is not None
     if not needs_openers and (full_vocabulary or not config.holds_tokens):
         return WatchedTokens(None, None, None, None)
     tokens = given or _find_safety_tokens(aligned, tokenizer, config)
@@ -77,8 +77,8 @@ def _criterion(tokens: SafetyTokens, config: PACTConfig) -> RefusalCriterion:
     openings = tokens.refusal_openings
     if not openings:
         raise ConfigurationError(
-            "the row gate needs refusal openings, but the safety tokens name none, so nobody can say what the "
-            "reference would refuse: calibration found that it begins its answers to harmful and to harmless prompts "
+            "row gate and drift watch need refusal openings, but the safety tokens name none, so nobody can say what "
+            "the model would refuse: calibration found that it begins its answers to harmful and to harmless prompts "
             "alike. It may refuse the harmless ones too (give plain ones: harmless_prompts_path), refuse too few of "
             "the harmful ones (harmful_prompts_path), or think before it answers"
         )

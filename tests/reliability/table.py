@@ -19,6 +19,7 @@ def as_markdown(results: Mapping[str, Mapping[str, int]]) -> str:
     rows = [
         (name, ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in ordered(counts)))
         for name, counts in sorted(results.items())
+        if not name.startswith("kills, ")
     ]
     return table(("inputs", "counts"), rows, texts=2)
 

@@ -27,6 +27,9 @@ PROCESSES = {
     "match, lora": {"objective": "match", "adapter": True},
     "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor_max_new_tokens": 5}},
 }
+# The weights are moved before the first step: more than this has drifted when it ends.
+WATCH = {"every": 1, "prompts": 3, "greedy": True, "stop_if_drift": 0.01}
+WATCHED = {"adapter": True, "guard": {"drift_watch": WATCH}, "max_steps": 4}
 SILENT = {"objective": "published", "kl_coef": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
 OLDEST_CASES = {
     "match, lora": {"objective": "match", "adapter": True, "gradient_accumulation_steps": 2},
@@ -52,7 +55,9 @@ def in_subprocess(out, cases, *, launcher):
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    cases = {name: {**settings, **options} for name, options in {**PROCESSES, "silent": SILENT}.items()}
+    cases = {
+        name: {**settings, **options} for name, options in {**PROCESSES, "watched": WATCHED, "silent": SILENT}.items()
+    }
     cases["silent"]["gradient_accumulation_steps"] = 1
     cases = {name: {**options, "ddp_backend": "gloo"} for name, options in cases.items()}
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -90,6 +95,19 @@ def test_two_processes_equal_one(tmp_path, two_processes, name):
     guarded = ("pact/anchor_kl", "pact/gated_rows") if "guard" in PROCESSES[name] else ()
     for key in ("loss", "pact/kl", "pact/loss", *guarded):
         assert log[key] == pytest.approx(expected[key], rel=1e-4)
+
+
+def test_two_processes_see_one_drift_and_stop_together(tmp_path, two_processes):
+    """Each asks half of the prompts; one that went on alone would wait for the other for ever."""
+    run(tmp_path, **WATCHED, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    alone, together = (
+        json.loads((folder / "run" / "pact.json").read_text())["drift_watch"]
+        for folder in (tmp_path, two_processes / "watched")
+    )
+    assert together["stopped_at"] == alone["stopped_at"] == 1
+    for key in ("start", "last"):
+        assert together[key] == pytest.approx(alone[key], abs=1e-5)
+    assert alone["last"]["drift"] > 0.01
 
 
 def test_a_rank_without_response_tokens_takes_part(two_processes):

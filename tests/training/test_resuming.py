@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from pact_plugins import PACTCallback, SafetyTokens
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import save_model, tiny_llama
-from tests.helpers.trainers import ADAPTERS, hooks_on, pact, sft_trainer, weights_of
+from tests.helpers.trainers import ADAPTERS, hooks_on, lora, pact, sft_trainer, weights_of
 
 pytestmark = pytest.mark.framework
 
@@ -17,8 +21,6 @@ def assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, config, model_pa
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
 
     def trainer(folder):
-        from transformers import AutoModelForCausalLM
-
         model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
         return sft_trainer(folder, model=model, adapter=ADAPTERS[kind](), callbacks=[pact(config)], **settings)
 
@@ -42,8 +44,6 @@ def test_resuming_keeps_the_aligned_model_as_reference(tmp_path, kind, reference
 
 def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
     """On a resumed run in full the weights have moved: calibrating on them would change the target."""
-    from transformers import AutoModelForCausalLM
-
     path = save_model(tmp_path / "aligned", tiny_llama())
     config = {"refusals_path": str(refusals_path), "top_k": 20}
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 5e-2}
@@ -63,8 +63,6 @@ def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_training_twice_keeps_the_first_reference(tmp_path, kind):
-    from transformers import AutoModelForCausalLM
-
     path = save_model(tmp_path / "aligned", tiny_llama())
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     trainer = sft_trainer(tmp_path / "run", model=model, adapter=ADAPTERS[kind](), callbacks=[pact()], max_steps=2)
@@ -92,3 +90,46 @@ def test_resuming_in_full_without_tokens_and_without_the_aligned_models_path_is_
     again = sft_trainer(tmp_path / "run", callbacks=[PACTCallback()], max_steps=4)
     with pytest.raises(ConfigurationError, match="set reference_model_path to the aligned model"):
         again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+
+
+def test_the_reference_is_asked_again_with_every_checkpoint(tmp_path):
+    """A base weight moves between two checks: there is no checkpoint of it."""
+    from transformers import TrainerCallback
+
+    class Change(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 3:
+                with torch.no_grad():
+                    model.get_base_model().model.layers[0].self_attn.o_proj.weight.add_(0.5)
+
+    settings = {"max_steps": 8, "save_strategy": "steps", "save_steps": 2}
+    callbacks = [pact({"reference": "adapter_off"}), Change()]
+    trainer = sft_trainer(tmp_path, adapter=ADAPTERS["lora"](), callbacks=callbacks, **settings)
+    with pytest.raises(UnprotectedTrainingError, match="no longer the aligned model at step 4"):
+        trainer.train()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_pieces(tmp_path):
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    config = {"gate_training_rows": "hard", "gate_threshold": 1e-6, "reference": "cache"}
+
+    def train(folder, steps, **resuming):
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        callback = pact({**config, "cache_path": str(folder / "cache")}, safety_tokens=tokens_with_openers())
+        settings = {"max_steps": steps, "save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "constant"}
+        trainer = sft_trainer(
+            folder, model=model, adapter=lora(), callbacks=[callback], per_device_train_batch_size=1, **settings
+        )
+        trainer.train(**resuming)
+        record = json.loads((folder / "pact.json").read_text())
+        counts = {key: record["cache"][key] for key in ("hits", "misses", "sequences")}
+        return record["gated_rows"], counts, trainer.state.log_history
+
+    whole, whole_counts, _ = train(tmp_path / "whole", 6)
+    first, _, _ = train(tmp_path / "pieces", 3)
+    both, counts, history = train(tmp_path / "pieces", 6, resume_from_checkpoint=True)
+    assert 0 < len(first) < len(both)
+    assert both == whole
+    assert counts == whole_counts
+    assert sum(entry.get("pact/gated_rows", 0) for entry in history) == len(both)

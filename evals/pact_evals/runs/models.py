@@ -15,7 +15,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import can_only_be_a_path, parse_json
 from pact_plugins.model_card.evaluation import FILE_NAME as EVALUATION
 from pact_plugins.run_record import FILE_NAME as RECORD
-from pact_plugins.run_record import PIECES_FILE_NAME, SAFETY_TOKENS_FILE
+from pact_plugins.run_record import SAFETY_TOKENS_FILE, TRAINER_STATE_FILE
 
 _LABEL = re.compile(r"\w(?:[\w .+@-]*[\w+@-])?")
 _ADAPTER_FILE = "adapter_config.json"
@@ -26,7 +26,7 @@ _HUGGING_FACE = ("hf", "hf-auto", "huggingface")
 _LOCAL_BACKENDS = (*_HUGGING_FACE, "vllm", "sglang")
 _WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".gguf", ".json", ".jinja", ".model", ".txt")
 # What a training or an evaluation leaves beside a model.
-_NO_WEIGHTS = {"trainer_state.json", RECORD, PIECES_FILE_NAME, SAFETY_TOKENS_FILE, EVALUATION}
+_NO_WEIGHTS = {TRAINER_STATE_FILE, RECORD, SAFETY_TOKENS_FILE, EVALUATION}
 _HUB_TIMEOUT = 10.0  # seconds
 _VLLM_RANK = 16  # vLLM refuses adapters of a higher rank unless told
 

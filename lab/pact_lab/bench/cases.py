@@ -9,6 +9,7 @@ from importlib.util import find_spec
 PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "online_full"
 NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
 GATE, ANCHOR, GUARD = "gate", "anchor", "guard"
+WATCH, WATCH_GREEDY = "watch", "watch_greedy"
 ASFT = "use_asft_loss"
 CALIBRATION = "calibration"
 MODES = {
@@ -18,6 +19,8 @@ MODES = {
 # `stage: pact` protects every trainer made while it runs, so its run has to be the last one to begin.
 LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, ONLINE_FULL)}
 PARTS = (GATE, ANCHOR, GUARD)
+# Every step is looked at: what they take beyond plain fine-tuning is one look.
+LOOKS = (WATCH, WATCH_GREEDY)
 # Beside `plain`, where a case has them.
 PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, GUARD)
 
@@ -55,6 +58,7 @@ class Case:
         batch_size: rows of a step.
         framework: whose trainer trains.
         parts: whether gate, anchor and all of guard are measured too.
+        looks: whether the drift watch is measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
     """
 
@@ -67,12 +71,15 @@ class Case:
     parts: bool = False
     framework: str = "trl"
     liger_kernel: bool = False
+    looks: bool = False
 
     @property
     def modes(self) -> tuple[str, ...]:
         """Its modes, ``plain`` first."""
         if self.framework == "llamafactory":
             return LLAMAFACTORY_MODES[self.training]
+        if self.looks:
+            return (PLAIN, *LOOKS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
         return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if self.liger_kernel else modes
 
@@ -84,13 +91,15 @@ class Case:
 
 
 def grid(name: str) -> list[Case]:
-    """The cases of ``quick``, ``cpu``, ``gpu`` or ``llamafactory``: a centre, and one axis at a time away from it."""
+    """The cases of ``quick``, ``cpu``, ``gpu``, ``llamafactory`` or ``watch``: a centre, then one axis at a time."""
     centre = Case()
     if name == "quick":
         tiny = replace(centre, size="tiny", vocab_size=32_768, sequence_length=256)
         return [replace(tiny, parts=True), replace(tiny, training="full")]
     if name == "llamafactory":
         return [replace(centre, framework=name, training=training) for training in LLAMAFACTORY_MODES]
+    if name == "watch":
+        return [replace(centre, looks=True)]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
     return _on_a_gpu(replace(centre, size="1b", sequence_length=2048, batch_size=4))

@@ -26,6 +26,8 @@ from pact_lab.bench.cases import (
     PLAIN,
     PLAIN_LOGITS,
     SIZES,
+    WATCH,
+    WATCH_GREEDY,
     Case,
 )
 from pact_lab.bench.naive import LogitsTrainer, NaiveTrainer
@@ -39,6 +41,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     GATE: {"kl_coef": 0.0, "gate_training_rows": "hard"},
     ANCHOR: {"kl_coef": 0.0, "anchor": "bundled"},
     GUARD: {"preset": "guard"},
+    WATCH: {"kl_coef": 0.0, "drift_watch": {"every": 1}},
+    WATCH_GREEDY: {"kl_coef": 0.0, "drift_watch": {"every": 1, "greedy": True}},
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pact_lab.bench.calibration import measure_calibration
-from pact_lab.bench.cases import ANCHOR, GATE, GUARD, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
+from pact_lab.bench.cases import ANCHOR, GATE, GUARD, LOOKS, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
 from pact_lab.bench.profiles import breakdown, operation_times
 from pact_lab.bench.subject import build_trainer
 from pact_lab.bench.turns import take_turns
@@ -31,6 +31,17 @@ def test_trainers_take_turns_on_the_same_rows(tmp_path):
     for name, weight in weights[PLAIN].items():
         torch.testing.assert_close(weights[PLAIN_LOGITS][name], weight, rtol=1e-3, atol=1e-5, msg=name)
     assert any((weights[PLAIN][name] - weights[NAIVE][name]).abs().max() > 1e-4 for name in weights[PLAIN])
+
+
+def test_looks_leave_the_weights_alone(tmp_path):
+    case = replace(CASE, looks=True)
+    trainers = {mode: build_trainer(case, mode, steps=2, folder=tmp_path) for mode in case.modes}
+    take_turns(trainers, warmup=1, steps=1)
+    plain = trainers[PLAIN].model.state_dict()
+    for mode in LOOKS:
+        history = trainers[mode].state.log_history
+        assert [entry["step"] for entry in history if "pact/drift" in entry] == [0, 1, 2]
+        assert all(torch.equal(weight, plain[name]) for name, weight in trainers[mode].model.state_dict().items())
 
 
 def test_half_of_every_row_is_response(tmp_path):

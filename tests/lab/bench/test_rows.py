@@ -60,6 +60,15 @@ def test_rows_of_a_case(training):
         assert rows[ONLINE_FULL]["memory_ratio_without_copy"] == pytest.approx(1.1)
 
 
+def test_a_look_is_told_in_steps(tmp_path):
+    (case,) = grid("watch")
+    rows = case_rows(case, *measured(case, {"watch": 2.0, "watch_greedy": 6.0}))
+    write_table({"rows": rows, "conditions": {}}, tmp_path / "watch.md")
+    text = (tmp_path / "watch.md").read_text()
+    assert "one look takes 1.00 steps: 1.020 at every: 50" in text
+    assert "one look takes 5.00 steps: 1.100 at every: 50" in text
+
+
 def test_the_parts_of_guard_are_measured_at_the_centre_only():
     assert [case.parts for case in grid("cpu")] == [True, True, *[False] * 8]
     assert grid("cpu")[0].modes[-3:] == ("gate", "anchor", "guard")

@@ -1,0 +1,43 @@
+"""The ``drift_watch:`` block of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class DriftWatchConfig(BaseModel):
+    """When the model in training is asked, what, and what follows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: int = Field(
+        50, ge=1, description="optimizer steps from one look to the next; the last step is looked at too"
+    )
+    prompts: int = Field(16, ge=1, le=10_000, description="prompts of each kind: harmful, look-alike and plain")
+    prompts_path: str | None = Field(
+        None,
+        description="JSON or JSONL rows with prompt and kind (harmful, lookalike or plain), instead of bundled prompts",
+    )
+    greedy: bool = Field(
+        False, description="write greedy answers too, and count those that the keyword judge calls refusals"
+    )
+    stop_if_drift: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="stop training when a share of refusals has changed for the worse by more than this",
+    )
+    keep_best: bool = Field(
+        False, description="save the best look's checkpoint, and keep it whatever save_total_limit removes"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _booleans_are_no_numbers(cls, data: Any) -> Any:
+        for key in ("every", "prompts", "stop_if_drift"):
+            if isinstance(data, Mapping) and isinstance(data.get(key), bool):
+                raise ValueError(f"{key}: expected a number, found {data[key]}; write the number itself")
+        return data

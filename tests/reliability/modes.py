@@ -1,0 +1,24 @@
+"""What is killed: every way to ask the reference, on the tiny world, trained with an adapter or in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.guarded_world import guard_settings
+from tests.helpers.prompts import write_prompts
+
+STEPS, SAVE_EVERY, KEPT = 60, 3, 3
+KILLS = 5
+# Guard reads a cached reference, and keeps anchors beside it.
+COMBINATIONS = (("lora", "online"), ("lora", "guard"), ("full", "online"), ("full", "cache"))
+
+
+def pact_settings(files: Path, mode: str) -> dict[str, Any]:
+    """The ``pact:`` block of one mode; what it names is written into ``files``, the cache is the run's own."""
+    files.mkdir(parents=True, exist_ok=True)
+    if mode == "guard":
+        return {**guard_settings(files), "reference": "cache", "cache_path": "cache"}
+    # Calibrated in the run itself, so that it can be killed there.
+    calibrated = {**write_prompts(files, count=48, seed=3), "top_k": 24, "calibration_batch_size": 48}
+    return {**calibrated, "reference": "cache" if mode == "cache" else "auto", "cache_path": "cache"}
