@@ -160,7 +160,7 @@ class PACTConfig(BaseModel):
         # Found out at the end of training, it would cost ``pact.json``.
         for key, value in self:
             try:
-                json.dumps(value if key != "gate" else None, ensure_ascii=False, allow_nan=False).encode()
+                json.dumps(None if key in NESTED else value, ensure_ascii=False, allow_nan=False).encode()
             except (TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"{key}: {shortly(value)} cannot be written as JSON: {error}") from None
         return self

@@ -13,14 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerState
-
 from pact_plugins.compatibility import imported_versions
 from pact_plugins.errors import OutputError
 from pact_plugins.files import parse_json, write_json
 from pact_plugins.messages import announce
 
 if TYPE_CHECKING:
+    from transformers import TrainerState
+
     from pact_plugins.config import PACTConfig
     from pact_plugins.safety_tokens import SafetyTokens
 

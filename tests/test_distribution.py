@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -34,10 +35,8 @@ def built(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def installed(built, tmp_path_factory):
-    """An environment with the wheel; the main one's packages, and not its checkout, stand behind it."""
-    folder = tmp_path_factory.mktemp("installed") / "venv"
+def environment(built: Path, folder: Path, packages: Path) -> Path:
+    """One with the wheel in ``folder``; those packages, and not the checkout, stand behind it."""
     uv = Path(sys.executable).parent / "uv"
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, folder],
@@ -45,10 +44,21 @@ def installed(built, tmp_path_factory):
     ):
         finished = run(*command, cwd=folder.parent)
         assert finished.returncode == 0, finished.stderr
-    site = run(folder / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder)
     # A plain entry: .pth files of that folder, the editable checkout's among them, are not read.
-    (Path(site.stdout.strip()) / "main.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (purelib(folder) / "behind.pth").write_text(f"{packages}\n")
     return folder
+
+
+def purelib(folder: Path) -> Path:
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(run(folder / "bin" / "python", "-c", asked, cwd=folder).stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """An environment with the wheel and the main one's packages."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    return environment(built, folder, Path(sysconfig.get_path("purelib")))
 
 
 def tracked():
@@ -99,3 +109,35 @@ def test_the_demo_from_the_wheel(installed, tmp_path):
     demo = run(installed / "bin" / "pact", "demo", "-o", "demo", cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert demo.returncode == 0, demo.stderr
     assert (tmp_path / "demo" / "results.json").is_file()
+
+
+COMMANDS = {
+    "trl": ("-m", "pact_plugins", "train", "trl", "tiny.yaml", "--model_name_or_path", "MODEL"),
+    "axolotl": (
+        *("-m", "axolotl.cli.main", "train", "tiny_lora.yml"),
+        *("--launcher", "python", "--base-model", "MODEL", "--use-cpu", "true"),
+    ),
+    "llamafactory": ("-m", "pact_plugins", "train", "llamafactory", "tiny.yaml", "model_name_or_path=MODEL"),
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("framework", COMMANDS)
+def test_a_training_from_the_wheel(built, tmp_path, framework):
+    packages = Path(sysconfig.get_path("purelib"))
+    if framework != "trl":
+        if not (CHECKOUT / ".venvs" / framework / "bin" / "python").exists():
+            pytest.skip(f"no environment of {framework}: make environments")
+        packages = purelib(CHECKOUT / ".venvs" / framework)
+    folder = environment(built, tmp_path / "venv", packages)
+    shutil.copytree(CHECKOUT / "examples", tmp_path / "examples")
+    python, where = folder / "bin" / "python", tmp_path / "examples" / framework
+    offline = {"HF_HUB_OFFLINE": "1", "PACT_CACHE_PATH": str(tmp_path / "cache"), "ACCELERATE_USE_CPU": "true"}
+    model = run(python, "-m", "pact_plugins", "tiny-world", "path", cwd=where, **offline).stdout.strip()
+    assert model.startswith(str(folder))
+    command = [part.replace("MODEL", model) for part in COMMANDS[framework]]
+    trained = run(python, *command, cwd=where, **offline)
+    assert trained.returncode == 0, trained.stdout[-2000:] + trained.stderr[-3000:]
+    (output,) = {path.parent for path in (where / "runs").rglob("pact.json")}
+    verified = run(python, "-m", "pact_plugins", "verify", output, cwd=where, **offline)
+    assert verified.returncode == 0, verified.stdout + verified.stderr

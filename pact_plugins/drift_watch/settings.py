@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pact_plugins.objective.gate_config import refuse_booleans
 
 
 class DriftWatchConfig(BaseModel):
     """When the model in training is asked, what, and what follows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     every: int = Field(
         50, ge=1, description="optimizer steps from one look to the next; the last step is looked at too"
@@ -37,7 +38,4 @@ class DriftWatchConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _booleans_are_no_numbers(cls, data: Any) -> Any:
-        for key in ("every", "prompts", "stop_if_drift"):
-            if isinstance(data, Mapping) and isinstance(data.get(key), bool):
-                raise ValueError(f"{key}: expected a number, found {data[key]}; write the number itself")
-        return data
+        return refuse_booleans(cls, data)
