@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from rich.console import Console
 
 from pact_evals.commands import check_command
 from pact_evals.harness.evaluate import Metric, Sample
@@ -21,6 +19,7 @@ from pact_plugins.audit.report.page import render_page
 from pact_plugins.audit.report.terminal import print_report
 from pact_plugins.errors import PACTError
 from pact_plugins.report.markdown import plain, table
+from pact_plugins.report.terminal import print_table
 from pact_plugins.safety_tokens import display
 from pact_plugins.visible import shortly, visible
 from tests.audit.test_report import report as audit_report
@@ -95,10 +94,9 @@ def test_the_audits_page(audit):
     harmless_page(render_page(audit, data=INJECTED))
 
 
-def test_the_audit_in_the_terminal(audit):
-    stream = io.StringIO()
-    print_report(audit, Console(file=stream, force_terminal=True, color_system=None, width=400), shown=10)
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())  # rich's own styles
+def test_the_audit_in_the_terminal(audit, capsys):
+    print_report(audit, shown=10)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)  # rich's own styles
     assert not HIDDEN.search(shown)
     assert "[red]x[/red]" in shown.replace("\n", "")
 
@@ -107,14 +105,14 @@ def test_the_audits_json_is_data(audit):
     assert json.loads(json.dumps(audit.as_dict()))["flagged"][0]["prompt"] == INJECTED
 
 
-def test_safety_tokens_in_the_terminal():
+def test_safety_tokens_in_the_terminal(capsys):
     tokens = tiny_safety_tokens(count=2)
     object.__setattr__(tokens, "token_strings", (INJECTED, "[red]"))
     object.__setattr__(tokens, "settings", {"model": INJECTED})
-    stream = io.StringIO()
-    Console(file=stream, width=2000).print(display.table(tokens))
-    assert not HIDDEN.search(stream.getvalue())
-    assert "[red]" in stream.getvalue()
+    print_table(display.COLUMNS, display.rows(tokens))
+    shown = capsys.readouterr().out
+    assert not HIDDEN.search(shown)
+    assert "[red]" in shown
 
 
 def test_safety_tokens_as_a_chart(tmp_path):

@@ -50,7 +50,7 @@ def as_svg(figure: Any, alternative: str) -> str:
     # Black is whatever the page's text is, in the dark too.
     text = re.sub(r"(stroke|fill): #000000", r"\1: currentColor", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
-    return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(alternative)} ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(visible(alternative))} ', 1)
 
 
 def label_points(axes: Any, points: list[tuple[float, float, str]]) -> None:

@@ -128,7 +128,8 @@ def test_the_table(records):
     rows = [line for line in lines if line.startswith(("| aligned", "| sft", "| guard"))]
     assert len(rows) == 3
     assert {line.count("|") for line in rows} == {header.count("|")}
-    assert "| sft | 2 | 0.0 | 100.0 |" in rows[1]
+    # None of 2 x 2 prompts, and all of them: Wilson's intervals.
+    assert "| sft | 2 | 0.0 [0.0-49.0] 0.0 | 100.0 [51.0-100.0] 100.0 |" in rows[1]
 
 
 def test_the_report(records, tmp_path):
@@ -140,7 +141,8 @@ def test_the_report(records, tmp_path):
         "pareto-mixture-p05.svg",
     }
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 1
+    # In the page each panel is a chart of its own.
+    assert page.count('<svg role="img" aria-label=') == 4
     assert "a &lt; b" in page
     assert "src=" not in page
     assert (tmp_path / "pareto-mixture-p05.svg").read_text().startswith("<svg")
