@@ -143,6 +143,6 @@ def test_the_report(records, tmp_path):
     page = (tmp_path / "report.html").read_text()
     # In the page each panel is a chart of its own.
     assert page.count('<svg role="img" aria-label=') == 4
-    assert "a &lt; b" in page
+    assert "A &lt; b" in page
     assert "src=" not in page
     assert (tmp_path / "pareto-mixture-p05.svg").read_text().startswith("<svg")
