@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from pact_plugins.contracts.reference import ReferenceContext, ReferenceSettings
@@ -30,7 +32,9 @@ def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: 
 
 
 def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
-    """The model at ``path`` in the dtype and on the device of the trained one.
+    """The model at ``path`` in the dtype, on the device and with the attention implementation of the trained one.
+
+    Another implementation rounds otherwise, and need not read packed sequences apart.
 
     Raises:
         ConfigurationError: it cannot be loaded.
@@ -38,9 +42,11 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
     from transformers import AutoModelForCausalLM
 
     own = next(trained.decoder.parameters())
+    attention = getattr(trained.causal_lm.config, "_attn_implementation", None)
+    same: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
         with preserved_random_state(), whole_on_every_rank():
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype, **same)
     except (OSError, ValueError) as error:
         reason = why_not_loaded(path, error)
         raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {reason}") from error
