@@ -22,7 +22,14 @@ HOMES = ("integrations/", "evals/", "lab/")
 def run(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
     return subprocess.run(
-        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
     )
 
 
@@ -132,7 +139,12 @@ def test_a_training_from_the_wheel(built, tmp_path, framework):
     folder = environment(built, tmp_path / "venv", packages)
     shutil.copytree(CHECKOUT / "examples", tmp_path / "examples")
     python, where = folder / "bin" / "python", tmp_path / "examples" / framework
-    offline = {"HF_HUB_OFFLINE": "1", "PACT_CACHE_PATH": str(tmp_path / "cache"), "ACCELERATE_USE_CPU": "true"}
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        "PACT_CACHE_PATH": str(tmp_path / "cache"),
+        "ACCELERATE_USE_CPU": "true",
+    }
     model = run(python, "-m", "pact_plugins", "tiny-world", "path", cwd=where, **offline).stdout.strip()
     assert model.startswith(str(folder))
     command = [part.replace("MODEL", model) for part in COMMANDS[framework]]

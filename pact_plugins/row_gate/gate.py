@@ -119,7 +119,7 @@ class RowGate(Part):
         """The threshold and the gated responses of all ranks."""
         rows = self.gated_rows.everywhere(data)
         announce(
-            f"{len(rows)} responses to requests that the reference would refuse, {_DONE[self._mode]}; pact.json lists "
+            f"{len(rows)} response{'' if len(rows) == 1 else 's'} to requests that the reference would refuse, {_DONE[self._mode]}; pact.json lists "
             "them"
         )
         return {"gate_threshold": self.threshold, "gated_rows": rows}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import signal
 import subprocess
 import sys
 
@@ -94,6 +92,8 @@ def test_ctrl_c_during_start_up(module):
     """While the plugins are imported: a signal that arrives then."""
     script = (
         "import os, signal, sys\n"
+        # A shell's background job has it ignored, and so have its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pact_plugins.cli import main\n"
         "class Signal:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
@@ -102,7 +102,6 @@ def test_ctrl_c_during_start_up(module):
         "sys.argv = ['pact', 'plugins']\n"
         "main()\n"
     )
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, os.getpid()
     finished = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=python_path(), check=False
     )

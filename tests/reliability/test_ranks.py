@@ -85,7 +85,9 @@ def test_without_an_agent_the_other_stops_by_itself(tmp_path, module):
     wait_for(lambda: list((out / "out").glob("checkpoint-*")), *ranks)
     kill(out, 1)
     ends(ranks[0])
-    assert "Connection closed by peer" in (out / "log0").read_text()
+    said = (out / "log0").read_text()
+    # gloo's own words, which differ with the exchange that fails first.
+    assert "Connection closed by peer" in said or "Check the logs of the remote worker" in said
     if module.endswith("of_ours"):
         assert (
             "another rank of this run has gone, or does not answer (this is rank 0 of 2)" in (out / "log0").read_text()
