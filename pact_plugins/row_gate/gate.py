@@ -118,9 +118,10 @@ class RowGate(Part):
     def record(self, data: TrainingData | None) -> Mapping[str, Any]:
         """The threshold and the gated responses of all ranks."""
         rows = self.gated_rows.everywhere(data)
+        plural = "" if len(rows) == 1 else "s"
         announce(
-            f"{len(rows)} response{'' if len(rows) == 1 else 's'} to requests that the reference would refuse, {_DONE[self._mode]}; pact.json lists "
-            "them"
+            f"{len(rows)} response{plural} to requests that the reference would refuse, {_DONE[self._mode]}; "
+            "pact.json lists them"
         )
         return {"gate_threshold": self.threshold, "gated_rows": rows}
 
