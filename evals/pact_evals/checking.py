@@ -97,8 +97,11 @@ def check_models(models: Sequence[ModelResult], margins: Margins, *, baseline: s
         rows += found
         metrics = {row.metric for row in found}
         reasons += [
-            f"{model.label}: no task measures {what}"
-            for metric, what in (("compliance", "harmful compliance"), ("refusal", "over-refusal"))
+            f"{model.label}: no task measures {what}, as {task} does"
+            for metric, what, task in (
+                ("compliance", "harmful compliance", "pact_refusal"),
+                ("refusal", "over-refusal", "pact_overrefusal"),
+            )
             if metric not in metrics
         ]
     return Check(rows, reasons)
