@@ -113,7 +113,7 @@ def _entered(part: Part, contribution: Contribution, batch: MicroBatch, receipts
     if len(batch.responses):
         ledger.enter(values, labels=batch.label_count, scale=contribution.scale)
     else:
-        ledger.enter_idle()
+        ledger.enter_idle(scale=contribution.scale)
     return part.coefficient * contribution.scale * values
 
 

@@ -22,7 +22,6 @@ class _Receipt:
 
     tokens: int
     labels: int
-    scale: float
     arrived: Tensor | None = None
 
 
@@ -88,7 +87,7 @@ class ReceiptLedger:
         self.name, self._key = name, key
         self._coefficient = coefficient
         self._open: list[_Receipt] = []
-        self._idle_micro_batches = 0
+        self._idle_micro_batches, self._scale = 0, 1.0
         self.receipts = 0
         self.response_tokens = 0
         self.optimizer_steps = 0
@@ -108,17 +107,23 @@ class ReceiptLedger:
                 f"the {self.name} has no gradient, so that nothing which trains can be held by it: the model was "
                 "frozen, or its adapter merged, unloaded or switched off"
             )
-        receipt = _Receipt(values.numel(), labels, scale)
+        receipt = _Receipt(values.numel(), labels)
         self._open.append(receipt)
+        self._scale = scale
 
         def keep(gradient: Tensor) -> None:
             receipt.arrived = _facts(gradient.detach())
 
         values.register_hook(keep)
 
-    def enter_idle(self) -> None:
-        """A micro-batch without a response token: nothing to protect, nothing to expect."""
+    def enter_idle(self, *, scale: float | None = None) -> None:
+        """A micro-batch without a response token: nothing to protect, nothing to expect.
+
+        Args:
+            scale: as of ``enter``, which the values of other ranks have in this step.
+        """
         self._idle_micro_batches += 1
+        self._scale = self._scale if scale is None else scale
 
     def settle(self, *, loss_scale: float | None, exact: bool, suspects: str, adds_means: bool = False) -> None:
         """Check and close the entries of one optimizer step. Every rank must call it.
@@ -136,9 +141,8 @@ class ReceiptLedger:
 
     def _close(self, adds_means: bool) -> _Closed:
         """Take the entries of the step away, as numbers to be summed over the ranks and facts yet to be read."""
-        entries, idle = self._open, self._idle_micro_batches
-        self._open, self._idle_micro_batches = [], 0
-        scale = max((entry.scale for entry in entries), default=1.0)
+        entries, idle, scale = self._open, self._idle_micro_batches, self._scale
+        self._open, self._idle_micro_batches, self._scale = [], 0, 1.0
         means = sum(entry.tokens > 0 for entry in entries) if adds_means else 1.0
         numbers = {
             "missing": sum(entry.arrived is None for entry in entries),

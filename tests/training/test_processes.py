@@ -31,6 +31,8 @@ PROCESSES = {
 WATCH = {"every": 1, "prompts": 3, "greedy": True, "stop_if_drift": 0.01}
 WATCHED = {"adapter": True, "guard": {"drift_watch": WATCH}, "max_steps": 4}
 SILENT = {"objective": "published", "kl_coef": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
+SELDOM = {"anchor": "bundled", "anchor_every": 2, "anchor_size": 4, "anchor_max_new_tokens": 4}
+SILENT_ANCHORED = {**SILENT, "objective": "match", "kl_coef": 0.0, "guard": SELDOM}
 OLDEST_CASES = {
     "match, lora": {"objective": "match", "adapter": True, "gradient_accumulation_steps": 2},
     "published, full": {"objective": "published", "kl_coef": 1.0},
@@ -55,10 +57,9 @@ def in_subprocess(out, cases, *, launcher):
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    cases = {
-        name: {**settings, **options} for name, options in {**PROCESSES, "watched": WATCHED, "silent": SILENT}.items()
-    }
-    cases["silent"]["gradient_accumulation_steps"] = 1
+    further = {"watched": WATCHED, "silent": SILENT, "silent, anchored": SILENT_ANCHORED}
+    cases = {name: {**settings, **options} for name, options in {**PROCESSES, **further}.items()}
+    cases["silent"]["gradient_accumulation_steps"] = cases["silent, anchored"]["gradient_accumulation_steps"] = 1
     cases = {name: {**options, "ddp_backend": "gloo"} for name, options in cases.items()}
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     return in_subprocess(tmp_path_factory.mktemp("two_processes"), cases, launcher=launcher)
@@ -118,6 +119,14 @@ def test_a_rank_without_response_tokens_takes_part(two_processes):
     assert 0 < log["pact/gate"] < 1
     assert any(float(gradient.abs().max()) > 1e-3 for gradient in gradients.values())
     record = json.loads((two_processes / "silent" / "run" / "pact.json").read_text())
+    assert record["optimizer_steps_protected"] == 1
+
+
+def test_a_rank_without_response_tokens_knows_what_an_anchored_step_weighs(two_processes):
+    gradients, log = read(two_processes / "silent, anchored")
+    assert "pact/anchor_kl" in log
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in gradients.values())
+    record = json.loads((two_processes / "silent, anchored" / "run" / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 1
 
 
