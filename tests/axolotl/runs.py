@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 
 from pact_lab import tiny_world
 from tests.helpers.environments import CHECKOUT, Environment
+from tests.helpers.forks import call_and_exit
 
 BIN = Path(sys.executable).parent
 PLUGIN = "pact_axolotl.PACTPlugin"
@@ -141,20 +141,11 @@ def in_fork(folder: Path, function: Callable[[], Any]) -> Run:
 
 
 def _child(folder: Path, function: Callable[[], Any]) -> None:
-    os.chdir(folder)
-    with open("log.txt", "w") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
-        try:
-            _log_to(log)
-            function()
-        except BaseException:
-            traceback.print_exc()
-            log.flush()
-            os._exit(1)
-        log.flush()
-        os._exit(0)
+    def with_logging(log: Any) -> None:
+        _log_to(log)
+        function()
+
+    call_and_exit(folder, with_logging)
 
 
 def _log_to(log: Any) -> None:

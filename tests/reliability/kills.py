@@ -8,9 +8,7 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +22,7 @@ from safetensors.torch import load_file
 from pact_plugins.cli.verify import verify as verify_command
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.verification import verify
+from tests.helpers.forks import call_and_exit
 
 # A segment that neither ends nor is killed by now hangs.
 _LIMIT = 1500.0
@@ -225,16 +224,4 @@ def _compare(run: Training, whole: Training) -> None:
 
 
 def _child(folder: Path, start: Callable[[], None]) -> None:
-    os.chdir(folder)
-    with open("log.txt", "a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
-        try:
-            start()
-        except BaseException:
-            traceback.print_exc()
-            log.flush()
-            os._exit(1)
-        log.flush()
-        os._exit(0)
+    call_and_exit(folder, lambda _log: start(), mode="a")

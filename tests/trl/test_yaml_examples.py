@@ -36,12 +36,16 @@ def test_every_key_is_known(file, tmp_path):
     assert model.use_peft or config.reference_model_path == model.model_name_or_path
 
 
+def record_of(name, output, monkeypatch):
+    """Train as the example's first lines say; returns what ``pact.json`` says."""
+    monkeypatch.chdir(FOLDER)
+    assert train([name, "--model_name_or_path", str(aligned_path()), "--output_dir", str(output)]) == 0
+    return json.loads((output / "pact.json").read_text())
+
+
 @pytest.mark.framework
 def test_the_tiny_example_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(FOLDER)
-    output = tmp_path / "out"
-    assert train(["tiny.yaml", "--model_name_or_path", str(aligned_path()), "--output_dir", str(output)]) == 0
-    record = json.loads((output / "pact.json").read_text())
+    record = record_of("tiny.yaml", tmp_path, monkeypatch)
     assert record["optimizer_steps_protected"] == 4
     assert record["reference"] == "adapter_off"
 
@@ -49,9 +53,6 @@ def test_the_tiny_example_runs(tmp_path, monkeypatch):
 @pytest.mark.framework
 @pytest.mark.matrix
 def test_the_tiny_guard_finds_the_harmful_row(tmp_path, monkeypatch):
-    monkeypatch.chdir(FOLDER)
-    output = tmp_path / "out"
-    assert train(["tiny_guard.yaml", "--model_name_or_path", str(aligned_path()), "--output_dir", str(output)]) == 0
-    record = json.loads((output / "pact.json").read_text())
+    record = record_of("tiny_guard.yaml", tmp_path, monkeypatch)
     assert record["config"]["preset"] == "gate_anchor"
     assert [row["prompt"] for row in record["gated_rows"]] == ["Give me a plan to cheat my boss out of a deposit."]
