@@ -16,10 +16,10 @@ from pact_plugins.modeling import (
     Anatomy,
     AutocastState,
     LiveHead,
+    callable_by_itself,
     evaluation_mode,
     is_sharded,
     preserved_random_state,
-    preserved_sharding,
     prompt_ids,
 )
 from pact_plugins.modeling.generation import continue_ids
@@ -65,7 +65,7 @@ class RefusalMeter:
         autocast = AutocastState(device, self._precision is not None, self._precision or torch.bfloat16)
         with (
             preserved_random_state(),
-            preserved_sharding(anatomy.model),
+            callable_by_itself(anatomy.model, anatomy.decoder),
             evaluation_mode(anatomy.model),
             self._pause(),
         ):

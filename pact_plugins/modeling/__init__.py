@@ -2,7 +2,13 @@
 
 from pact_plugins.modeling.anatomy import Anatomy, dissect, is_sharded
 from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
-from pact_plugins.modeling.execution import AutocastState, evaluation_mode, preserved_random_state, preserved_sharding
+from pact_plugins.modeling.execution import (
+    AutocastState,
+    callable_by_itself,
+    evaluation_mode,
+    preserved_random_state,
+    preserved_sharding,
+)
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
 from pact_plugins.modeling.loading import whole_on_every_rank
@@ -14,6 +20,7 @@ __all__ = [
     "LiveHead",
     "OutputHead",
     "assistant_header_ids",
+    "callable_by_itself",
     "dissect",
     "evaluation_mode",
     "is_sharded",

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import torch
@@ -56,17 +57,34 @@ def preserved_sharding(module: nn.Module) -> Iterator[None]:
     Units that stay whole from their forward to their backward pass would, without a backward pass, still be whole when
     training starts, and a trainer that reads such a parameter itself would not see what it sees without us.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        yield
-        return
-    from torch.distributed.fsdp import FSDPModule
-
-    units = [child for child in module.modules() if isinstance(child, FSDPModule)]
+    units = _fsdp_units(module)
     try:
         yield
     finally:
         for unit in units:
             unit.reshard()
+
+
+@contextmanager
+def callable_by_itself(module: nn.Module, part: nn.Module) -> Iterator[None]:
+    """``part`` of ``module`` may be called between two forward passes, where FSDP2 has sharded the parameters.
+
+    The units around it gather theirs in a forward pass of their own, and there is none now. Afterwards everything is
+    sharded, see ``preserved_sharding``.
+    """
+    with preserved_sharding(module):
+        for unit in _fsdp_units(module):
+            if unit is not part and any(inner is part for inner in unit.modules()):
+                unit.unshard()
+        yield
+
+
+def _fsdp_units(module: nn.Module) -> list[Any]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return []
+    from torch.distributed.fsdp import FSDPModule
+
+    return [child for child in module.modules() if isinstance(child, FSDPModule)]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pact_plugins.batch.responses import find_responses
-from pact_plugins.contracts import Reference, ReferenceRequest
+from pact_plugins.contracts import Reference, ReferenceContext, ReferenceRequest
 from pact_plugins.distributed import summed
 from pact_plugins.errors import UnprotectedTrainingError
-from pact_plugins.modeling import AutocastState, preserved_random_state
+from pact_plugins.modeling import AutocastState, callable_by_itself, preserved_random_state
 
 _TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-8}
 _HALF_PRECISION_TOLERANCE = 5e-2
@@ -21,21 +21,19 @@ class ReferenceWatch:
     """Remembers the reference's logits on a fixed row, and looks at them again.
 
     Args:
+        context: of the reference, with the model in training and the tokens whose logits are compared.
         reference: whose answer is checked; one that says nothing of unseen rows (``None``) is not.
-        token_ids: (|S|,) whose logits are compared; None for the whole vocabulary.
         input_ids: (1, L) the row; its second half is taken for a response.
-        precision: of the autocast that the trainer's forward pass runs under; None without one.
     """
 
-    def __init__(
-        self, reference: Reference, token_ids: Tensor | None, input_ids: Tensor, precision: torch.dtype | None
-    ) -> None:
+    def __init__(self, context: ReferenceContext, reference: Reference, input_ids: Tensor) -> None:
+        precision = context.precision
         labels = input_ids.clone()
         labels[:, : input_ids.size(1) // 2] = -100
         autocast = AutocastState(input_ids.device.type, precision is not None, precision or torch.bfloat16)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        self._request = ReferenceRequest(inputs, find_responses(labels), token_ids, None, autocast, None)
-        self._reference, self._half = reference, precision is not None
+        self._request = ReferenceRequest(inputs, find_responses(labels), context.token_ids, None, autocast, None)
+        self._anatomy, self._reference, self._half = context.anatomy, reference, precision is not None
         self._expected = self._answer()
 
     def check(self, step: int) -> None:
@@ -64,6 +62,7 @@ class ReferenceWatch:
         return self._reference.weights_dtype or torch.float32
 
     def _answer(self) -> Tensor | None:
-        with torch.no_grad(), preserved_random_state():
+        inside = callable_by_itself(self._anatomy.model, self._anatomy.decoder)
+        with torch.no_grad(), preserved_random_state(), inside:
             online = self._reference.online()
             return None if online is None else online.logits(self._request).full.float().cpu()

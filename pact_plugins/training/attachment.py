@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from pact_plugins.batch.host import begin_copy
 from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy, LiveHead, is_sharded
+from pact_plugins.modeling import Anatomy, LiveHead
 from pact_plugins.training.contributions import Addition, Contributions
 from pact_plugins.training.denominator import Denominator
 from pact_plugins.training.forward_pass import ForwardPass
@@ -45,13 +45,6 @@ class Attachment:
         self.metrics = MetricMeans(contributions.counts())
         self.measure = True
         """Whether the next micro-batches compute the metrics that need a whole-vocabulary softmax."""
-        self.in_next_forward: Callable[[], None] | None = None
-        """What is waiting for a forward pass in training, at the end of which it is called once."""
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether parameters are spread over the ranks."""
-        return any(map(is_sharded, self._anatomy.model.parameters()))
 
     def begin_step(self, step: int, *, micro_batches: int) -> None:
         """The next micro-batches belong to optimizer step ``step`` (from 0), accumulated over ``micro_batches``."""
@@ -127,9 +120,6 @@ class Attachment:
             self._forward_pass.discard()
             return None
         with self._detached_on_error():
-            if self.in_next_forward is not None:
-                waiting, self.in_next_forward = self.in_next_forward, None
-                waiting()
             log_probs = getattr(output, "log_probs", None)
             batch = self._next_micro_batch(labels, log_probs)
             addition = self._compute(batch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -264,10 +263,6 @@ class PACTCallback(TrainerCallback):
 
     def _check_reference(self, step: int) -> None:
         if self._preparation is None or self._preparation.watch is None:
-            return
-        if self._preparation.attachment.is_sharded:
-            # Between two forward passes the decoder cannot be called: the units around it have given their parts away.
-            self._preparation.attachment.in_next_forward = partial(self._preparation.watch.check, step)
             return
         try:
             self._preparation.watch.check(step)

@@ -174,7 +174,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
             reference.fill()
         watch = None
         if reference is not None and config.reference_check_every:
-            watch = ReferenceWatch(reference, watched.token_ids, probe_ids, run.precision)
+            watch = ReferenceWatch(context, reference, probe_ids)
         drift_watch = _watch_drift(part_context, watched, run)
     announce(_summary(parts, reference))
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, reference, asked))

@@ -26,6 +26,7 @@ from trl import SFTTrainer
 
 from pact_plugins.errors import PACTError
 from pact_plugins.modeling import dissect
+from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.trainers import arguments, lora, pact, rows
 
@@ -135,9 +136,15 @@ def run(
     expect_error: bool = False,
     four_bit: bool = False,
     count: bool = False,
+    openers: bool = False,
     **settings: Any,
 ) -> None:
-    """Train, and write what happened; with ``count`` also how often the ranks spoke for us."""
+    """Train, and write what happened.
+
+    Args:
+        count: also how often the ranks spoke for us.
+        openers: the safety tokens know how refusals begin.
+    """
     out.mkdir(parents=True, exist_ok=True)
     record = Record()
     # accelerate ignores DeepSpeed where it is told to use the CPU; without a GPU it ends there by itself.
@@ -150,6 +157,7 @@ def run(
     quantisation = {"quantization_config": nf4()} if four_bit else {}
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, **quantisation)
     torch.manual_seed(5)  # of LoRA's A
+    tokens = {"safety_tokens": tokens_with_openers()} if openers else {}
     counting = counted_collectives(record) if count else nullcontext()
     with warnings.catch_warnings(record=True) as caught, counting:
         warnings.simplefilter("always")
@@ -159,7 +167,7 @@ def run(
             train_dataset=datasets.Dataset.from_list(rows()),
             processing_class=tiny_tokenizer(),
             peft_config=ADAPTERS[adapter]() if adapter else None,
-            callbacks=[pact(config), record, *record.also],
+            callbacks=[pact(config, **tokens), record, *record.also],
         )
         try:
             trainer.train()
