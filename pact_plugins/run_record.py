@@ -60,13 +60,13 @@ def warn_of_half_written_checkpoint(output_dir: str | None) -> None:
 
     Trainers resume from the one with the highest number, whole or not, and end in an error that names a file in it.
     """
-    numbered = sorted((int(path.name.rpartition("-")[2]), path) for path in _checkpoints(Path(output_dir or ".")))
-    if not numbered or _is_whole(numbered[-1][1]):
+    numbered = checkpoints_in(Path(output_dir or "."))
+    if not numbered or _is_whole(numbered[-1]):
         return
-    whole = [path for _, path in numbered if _is_whole(path)]
+    whole = [path for path in numbered if _is_whole(path)]
     way_out = f"resume from {whole[-1].name}" if whole else "begin again"
     announce(
-        f"{numbered[-1][1]} is half-written (it has no whole {TRAINER_STATE_FILE}), and resuming from it would fail: "
+        f"{numbered[-1]} is half-written (it has no whole {TRAINER_STATE_FILE}), and resuming from it would fail: "
         f"the run was killed while saving. Remove that folder, and {way_out}"
     )
 
@@ -79,8 +79,10 @@ def _write(file: Path, value: Any) -> None:
         announce(f"{error}. Training goes on; without this file nobody can tell later that the run was protected")
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name.rpartition("-")[2].isdigit()]
+def checkpoints_in(folder: Path) -> list[Path]:
+    """A trainer's checkpoints there, by their steps."""
+    found = [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def _is_whole(checkpoint: Path) -> bool:

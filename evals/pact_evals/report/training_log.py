@@ -8,8 +8,8 @@ from typing import Any
 
 from pact_evals.runs.store import ModelResult, RunError
 from pact_plugins.files import parse_json
+from pact_plugins.run_record import TRAINER_STATE_FILE, checkpoints_in
 
-_STATE = "trainer_state.json"
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -79,11 +79,11 @@ def _log_of(path: Path, label: str) -> Path:
     """The log itself, or the one in a run's folder; a file that is not there may lie in a checkpoint beside it."""
     if path.is_file():
         return path
-    found = _in_folder(path) or (_in_folder(path.parent) if path.name == _STATE else None)
+    found = _in_folder(path) or (_in_folder(path.parent) if path.name == TRAINER_STATE_FILE else None)
     if found is not None:
         return found
     if path.is_dir():
-        raise RunError(f"--log {label}={path}: no {_STATE} in this folder, and none in a checkpoint-N of it")
+        raise RunError(f"--log {label}={path}: no trainer_state.json in this folder, and none in a checkpoint-N of it")
     raise RunError(f"--log {label}={path}: no such file or folder; give the run's output folder")
 
 
@@ -91,6 +91,5 @@ def _in_folder(folder: Path) -> Path | None:
     """`trainer_state.json` of a run's folder, or of its newest checkpoint: TRL and Axolotl write it there alone."""
     if not folder.is_dir():
         return None
-    checkpoints = [file for file in folder.glob(f"checkpoint-*/{_STATE}") if file.parent.name[11:].isdigit()]
-    newest = sorted(checkpoints, key=lambda file: int(file.parent.name[11:]), reverse=True)
-    return next((file for file in (folder / _STATE, *newest) if file.is_file()), None)
+    places = (folder, *reversed(checkpoints_in(folder)))
+    return next((file for place in places if (file := place / TRAINER_STATE_FILE).is_file()), None)
