@@ -18,6 +18,7 @@ from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.teacher_forcing import right_padded
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Contribution, Part, PartContext, ReferenceLogits
+from pact_plugins.modeling import checkpointing_if_large
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -44,7 +45,7 @@ class HeldReplies:
 
 
 class Anchor(Part):
-    """Divergence from the reference on anchors that rotate with the micro-batches."""
+    """Divergence from the reference on anchors that rotate with the optimizer steps."""
 
     name, key = "anchor", "anchor_coef"
 
@@ -53,31 +54,34 @@ class Anchor(Part):
         self._decoder, self._head, self._pause = context.anatomy.decoder, context.head, context.pause
         self._tokenizer, self._replies = context.tokenizer, replies
         self.anchors, self._fraction, self.coefficient = replies.anchors, config.anchor_fraction, config.anchor_coef
-        self._every = config.anchor_every
+        self._every, self._longest = config.anchor_every, _longest(replies.anchors)
 
     def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
         """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token.
 
-        Every ``anchor_every``-th optimizer step, with that many times the weight: the expected gradient is the same.
+        One pass for all micro-batches of an optimizer step, however few replies each would draw: a pass costs its
+        launches. Every ``anchor_every``-th step, with that many times the weight: the expected gradient is the same.
         """
-        draw = batch.draw.among(self._every)
+        step = batch.draw.of_step()
+        draw = None if step is None else step.among(self._every)
         if draw is None:
             return Contribution(None, rests=True)
         divergence = self.divergence(batch, draw)
         values = divergence.mean().expand(len(batch.responses))
-        return Contribution(values, {"anchor_kl": divergence}, scale=self._every)
+        return Contribution(values, {"anchor_kl": divergence}, scale=self._every, for_step=True)
 
     def divergence(self, batch: MicroBatch, draw: Draw) -> Tensor:
         """``KL(reference || model)`` over the vocabulary at each reply position of the drawn anchors: (P,) float32.
 
-        The decoder runs as the trainer has set it: gradient checkpointing, dropout and precision are those of the
-        batch itself.
+        The decoder runs as the trainer has set it: dropout and precision are those of the batch itself, and so is
+        gradient checkpointing unless the pass is small beside the batch.
         """
-        drawn = self._drawn(draw, batch.responses.count)
+        drawn = self._drawn(draw, batch)
         sequences = [self.anchors.sequences[index] for index in drawn]
         device = next(self._decoder.parameters()).device
         input_ids, attention_mask = right_padded(sequences, device)
-        with self._pause(), batch.autocast():
+        fitting = checkpointing_if_large(self._decoder, input_ids.numel(), beside=batch.labels.numel())
+        with self._pause(), batch.autocast(), fitting:
             hidden = self._decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
         states = torch.cat(
             [
@@ -88,9 +92,14 @@ class Anchor(Part):
         reference_states = to_device(torch.cat([self._replies.states[index] for index in drawn]), states.device)
         return reference_divergence(self._head, self._replies.logits, states, reference_states)
 
-    def _drawn(self, draw: Draw, responses: int) -> list[int]:
-        count = min(max(1, round(self._fraction * responses)), len(self.anchors))
+    def _drawn(self, draw: Draw, batch: MicroBatch) -> list[int]:
+        """The step's share of replies, in a pass no larger than the batch's own where one micro-batch draws fewer."""
+        own, of_step = (self._count(responses) for responses in (batch.responses.count, batch.so_far.responses))
+        count = min(of_step, max(own, batch.labels.numel() // self._longest), len(self.anchors))
         return drawn_indices(draw, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
+
+    def _count(self, responses: int) -> int:
+        return max(1, round(self._fraction * responses))
 
     def summary(self) -> str:
         """How many replies of each kind, and which."""
@@ -107,3 +116,8 @@ class Anchor(Part):
         return {
             "anchor": {"fingerprint": held.fingerprint, "harmful": held.harmful, "harmless": held.harmless},
         }
+
+
+def _longest(anchors: AnchorSet) -> int:
+    """Tokens of the longest context and reply."""
+    return max(len(one.context_ids) + len(one.response_ids) for one in anchors.sequences)

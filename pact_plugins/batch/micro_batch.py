@@ -22,6 +22,7 @@ class Draw:
         step: the optimizer step, from 0.
         micro_batch: its number in the step, of ``micro_batches``.
         rank: whose it is, of ``ranks``.
+        covers: how many micro-batches of the step it ends, itself included; 0 where more of them follow.
     """
 
     step: int
@@ -29,6 +30,7 @@ class Draw:
     rank: int = 0
     micro_batches: int = 1
     ranks: int = 1
+    covers: int = 1
 
     @property
     def number(self) -> int:
@@ -38,6 +40,39 @@ class Draw:
     def among(self, every: int) -> Draw | None:
         """Its place where only every ``every``-th optimizer step counts, the first included; None in the others."""
         return replace(self, step=self.step // every) if self.step % every == 0 else None
+
+    def of_step(self) -> Draw | None:
+        """The place of what is done once for all micro-batches of a step, with the last; None with the others."""
+        if not self.covers:
+            return None
+        return replace(self, micro_batch=0, micro_batches=1) if self.covers > 1 else self
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What micro-batches of one optimizer step hold, on one rank.
+
+    Attributes:
+        micro_batches: those with a response token.
+        responses, tokens: responses, and the tokens in them.
+        labels: those in column 0 included, which nothing predicts.
+    """
+
+    micro_batches: int = 0
+    responses: int = 0
+    tokens: int = 0
+    labels: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.micro_batches + other.micro_batches,
+            self.responses + other.responses,
+            self.tokens + other.tokens,
+            self.labels + other.labels,
+        )
+
+
+NOTHING = Counts()
 
 
 @dataclass(frozen=True)
@@ -52,6 +87,9 @@ class MicroBatch:
         draw: its place in the run.
         log_probs: (B, L - 1) per-token log-probabilities where the trainer reads these, else None.
         measure: whether values that cost a whole-vocabulary softmax are wanted for the log.
+        adds_means: whether the trainer adds up, or averages, the means of micro-batches, so that these weigh the same
+            however many tokens they hold.
+        earlier: what the step's earlier micro-batches hold that this one may stand for.
 
     Raises:
         AttachmentError: labels and hidden states differ in shape.
@@ -64,6 +102,8 @@ class MicroBatch:
     draw: Draw
     log_probs: Tensor | None = None
     measure: bool = True
+    adds_means: bool = False
+    earlier: Counts = NOTHING
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.hidden_states.shape[:2]:
@@ -77,6 +117,24 @@ class MicroBatch:
     def label_count(self) -> int:
         """Number of labels, those in column 0 included, which nothing predicts."""
         return int((on_host(self.labels) != IGNORE_INDEX).sum())
+
+    @cached_property
+    def own(self) -> Counts:
+        """What it holds."""
+        tokens = len(self.responses)
+        return Counts(int(tokens > 0), self.responses.count, tokens, self.label_count)
+
+    @property
+    def so_far(self) -> Counts:
+        """What the step's micro-batches hold up to this one."""
+        return self.earlier + self.own
+
+    @property
+    def step_weight(self) -> float:
+        """How many times its own weight in the step's loss all micro-batches so far have together."""
+        if self.adds_means:
+            return float(max(self.so_far.micro_batches, 1))
+        return self.so_far.tokens / max(len(self.responses), 1)
 
     @cached_property
     def responses(self) -> Responses:

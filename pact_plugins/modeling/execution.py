@@ -79,6 +79,24 @@ def callable_by_itself(module: nn.Module, part: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def checkpointing_if_large(module: nn.Module, tokens: int, *, beside: int) -> Iterator[None]:
+    """A forward pass over ``tokens`` beside a checkpointed one over many more keeps its activations.
+
+    Then nothing is computed twice. Its activations in all layers are no more than those of one layer of the large pass,
+    which that one holds anyway while it computes a layer again.
+    """
+    checkpointed = [child for child in module.modules() if getattr(child, "gradient_checkpointing", False) is True]
+    switched = checkpointed if tokens * len(checkpointed) <= beside else []
+    for child in switched:
+        child.gradient_checkpointing = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for child in switched:
+            child.gradient_checkpointing = True  # type: ignore[assignment]
+
+
 def _fsdp_units(module: nn.Module) -> list[Any]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return []

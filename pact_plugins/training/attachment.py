@@ -6,13 +6,15 @@ import functools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate.state import GradientState
 from torch import Tensor, nn
 
 from pact_plugins.batch.host import begin_copy
-from pact_plugins.batch.micro_batch import Draw, MicroBatch
+from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
 from pact_plugins.modeling import Anatomy, LiveHead
@@ -41,6 +43,7 @@ class Attachment:
         self._fused_head = FusedHeadWatch(anatomy.causal_lm)
         self._denominator = Denominator(LiveHead(anatomy.causal_lm))
         self._step, self._micro_batch, self._micro_batches = 0, 0, 1
+        self._waiting, self._earlier = 0, NOTHING
         self.receipts = ReceiptBook(contributions.ledgers())
         self.metrics = MetricMeans(contributions.counts())
         self.measure = True
@@ -49,6 +52,7 @@ class Attachment:
     def begin_step(self, step: int, *, micro_batches: int) -> None:
         """The next micro-batches belong to optimizer step ``step`` (from 0), accumulated over ``micro_batches``."""
         self._step, self._micro_batch, self._micro_batches = step, 0, micro_batches
+        self._waiting, self._earlier = 0, NOTHING
 
     def attach_to_outputs(self) -> None:
         """Join the term to the outputs of the model's forward pass."""
@@ -81,10 +85,12 @@ class Attachment:
                 self._forward_pass.discard()
                 return result
             with self._detached_on_error():
-                addition = self._compute(self._next_micro_batch(labels))
+                divides = _divides_by_all(trainer, num_items_in_batch)
+                addition = self._compute(self._next_micro_batch(labels, adds_means=not divides))
             if addition is None:
                 return result
-            extra = addition.values.sum() * _trainer_scale(trainer, addition, num_items_in_batch)
+            scale = _trainer_scale(trainer, addition, num_items_in_batch if divides else None)
+            extra = addition.values.sum() * scale
             return (result[0] + extra, *result[1:]) if return_outputs else result + extra
 
         trainer.compute_loss = compute_loss
@@ -121,17 +127,28 @@ class Attachment:
             return None
         with self._detached_on_error():
             log_probs = getattr(output, "log_probs", None)
-            batch = self._next_micro_batch(labels, log_probs)
-            addition = self._compute(batch)
-            if addition is not None and log_probs is not None:
-                self._fused_head.after_fused_forward()
-                _join_log_probs(output, addition)
-            elif addition is not None:
-                loss = _own_loss(output)
-                denominator = self._denominator.of(output, batch, kwargs.get("num_items_in_batch"))
-                self.receipts.adds_means = self._denominator.is_own is True
-                output.loss = loss + (addition.values.sum() / denominator).to(loss.device)
+            if log_probs is None:
+                self._join_loss(output, labels, kwargs.get("num_items_in_batch"))
+            else:
+                addition = self._compute(self._next_micro_batch(labels, log_probs))
+                if addition is not None:
+                    self._fused_head.after_fused_forward()
+                    _join_log_probs(output, addition)
         return output
+
+    def _join_loss(self, output: Any, labels: Tensor, num_items_in_batch: Any) -> None:
+        """The model has divided its loss itself: what is added follows."""
+        batch = self._next_micro_batch(labels, adds_means=num_items_in_batch is None)
+        denominator: Any = 1
+        if getattr(output, "loss", None) is not None:
+            denominator = self._denominator.of(output, batch, num_items_in_batch)
+            self.receipts.adds_means = self._denominator.is_own is True
+        if self.receipts.adds_means:
+            batch = replace(batch, adds_means=True)
+        addition = self._compute(batch)
+        if addition is not None:
+            loss = _own_loss(output)
+            output.loss = loss + (addition.values.sum() / denominator).to(loss.device)
 
     @contextmanager
     def _detached_on_error(self) -> Iterator[None]:
@@ -141,13 +158,22 @@ class Attachment:
             self.detach()
             raise
 
-    def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
+    def _next_micro_batch(
+        self, labels: Tensor, log_probs: Tensor | None = None, *, adds_means: bool = False
+    ) -> MicroBatch:
         inputs, hidden_states, autocast = self._forward_pass.take()
-        draw = Draw(self._step, self._micro_batch, rank(), micro_batches=self._micro_batches, ranks=world_size())
+        # The trainer says so to accelerate before each micro-batch; where nobody does, each is the last.
+        covers = self._waiting + 1 if GradientState().sync_gradients else 0
+        place = {"micro_batches": self._micro_batches, "ranks": world_size(), "covers": covers}
+        draw = Draw(self._step, self._micro_batch, rank(), **place)
         self._micro_batch += 1
-        return MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure)
+        self._waiting = 0 if covers else self._waiting + 1
+        return MicroBatch(
+            labels, inputs, hidden_states, autocast, draw, log_probs, self.measure, adds_means, self._earlier
+        )
 
     def _compute(self, batch: MicroBatch) -> Addition | None:
+        self._earlier = NOTHING if batch.draw.covers else batch.so_far
         # With several ranks, one without response tokens must still take part in the collectives of the others.
         if not batch.label_count and not is_distributed():
             self.receipts.enter_idle()
@@ -178,13 +204,22 @@ def _own_loss(output: Any) -> Tensor:
     return loss
 
 
+def _divides_by_all(trainer: Any, num_items_in_batch: Any) -> bool:
+    """Whether ``transformers.Trainer`` divides by the labels of all micro-batches, and not each by its own."""
+    own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or trainer.compute_loss_func is not None
+    return num_items_in_batch is not None and own_scale
+
+
 def _trainer_scale(trainer: Any, addition: Addition, num_items_in_batch: Any) -> Any:
-    """The factor that ``transformers.Trainer`` puts on a sum over the tokens of one micro-batch."""
-    has_loss_function = trainer.compute_loss_func is not None
-    own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or has_loss_function
-    if num_items_in_batch is None or not own_scale:
+    """The factor that ``transformers.Trainer`` puts on a sum over the tokens of one micro-batch.
+
+    Args:
+        num_items_in_batch: what it divides by; None where it averages over each micro-batch.
+    """
+    if num_items_in_batch is None:
         # The trainer divides a micro-batch's mean by the number of them, but not where the loss is the user's own.
-        micro_batches = getattr(trainer, "current_gradient_accumulation_steps", 1) if has_loss_function else 1
+        own_loss = trainer.compute_loss_func is not None
+        micro_batches = getattr(trainer, "current_gradient_accumulation_steps", 1) if own_loss else 1
         return 1.0 / (max(len(addition.responses), 1) * micro_batches)
     ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1
     return ranks / num_items_in_batch

@@ -110,11 +110,13 @@ def _entered(part: Part, contribution: Contribution, batch: MicroBatch, receipts
     """The part's weighted values, a gradient expected at them."""
     values, ledger = contribution.values, receipts.ledger(part.name)
     assert values is not None
+    covered = batch.so_far if contribution.for_step else batch.own
     if len(batch.responses):
-        ledger.enter(values, labels=batch.label_count, scale=contribution.scale)
+        ledger.enter(values, covered, scale=contribution.scale)
     else:
-        ledger.enter_idle(scale=contribution.scale)
-    return part.coefficient * contribution.scale * values
+        ledger.enter_idle(covered, scale=contribution.scale)
+    weight = batch.step_weight if contribution.for_step else 1.0
+    return part.coefficient * contribution.scale * weight * values
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.micro_batch import NOTHING, Counts
 from pact_plugins.distributed import summed, world_size
 from pact_plugins.errors import UnprotectedTrainingError
 
@@ -18,10 +21,9 @@ _RELATIVE_TOLERANCE = 1e-2
 
 @dataclass
 class _Receipt:
-    """One micro-batch's entry; ``arrived`` is (3,) of its gradient: the sum, whether it is uneven, whether turned."""
+    """One entry; ``arrived`` is (3,) of its gradient: the sum, whether it is uneven, whether turned."""
 
-    tokens: int
-    labels: int
+    covers: Counts
     arrived: Tensor | None = None
 
 
@@ -87,17 +89,18 @@ class ReceiptLedger:
         self.name, self._key = name, key
         self._coefficient = coefficient
         self._open: list[_Receipt] = []
-        self._idle_micro_batches, self._scale = 0, 1.0
+        self._idle_micro_batches, self._idle_labels, self._scale = 0, 0, 1.0
         self.receipts = 0
         self.response_tokens = 0
         self.optimizer_steps = 0
 
-    def enter(self, values: Tensor, *, labels: int, scale: float = 1.0) -> None:
+    def enter(self, values: Tensor, covers: Counts, *, scale: float = 1.0) -> None:
         """Expect a gradient at ``values`` (N,).
 
         Args:
-            labels: how many labels the batch has, those in column 0 included; some trainers count these too.
-            scale: a further factor on them in the loss.
+            covers: what the micro-batches hold that the values stand for. Labels in column 0 count, as they do for some
+                trainers.
+            scale: a further factor on the step's values in the loss.
 
         Raises:
             UnprotectedTrainingError: nothing that trains lies behind them.
@@ -107,7 +110,7 @@ class ReceiptLedger:
                 f"the {self.name} has no gradient, so that nothing which trains can be held by it: the model was "
                 "frozen, or its adapter merged, unloaded or switched off"
             )
-        receipt = _Receipt(values.numel(), labels)
+        receipt = _Receipt(covers)
         self._open.append(receipt)
         self._scale = scale
 
@@ -116,13 +119,15 @@ class ReceiptLedger:
 
         values.register_hook(keep)
 
-    def enter_idle(self, *, scale: float | None = None) -> None:
+    def enter_idle(self, covers: Counts = NOTHING, *, scale: float | None = None) -> None:
         """A micro-batch without a response token: nothing to protect, nothing to expect.
 
         Args:
+            covers: what is left out, of earlier micro-batches that it should have stood for.
             scale: as of ``enter``, which the values of other ranks have in this step.
         """
         self._idle_micro_batches += 1
+        self._idle_labels += covers.labels
         self._scale = self._scale if scale is None else scale
 
     def settle(self, *, loss_scale: float | None, exact: bool, suspects: str, adds_means: bool = False) -> None:
@@ -142,13 +147,14 @@ class ReceiptLedger:
     def _close(self, adds_means: bool) -> _Closed:
         """Take the entries of the step away, as numbers to be summed over the ranks and facts yet to be read."""
         entries, idle, scale = self._open, self._idle_micro_batches, self._scale
-        self._open, self._idle_micro_batches, self._scale = [], 0, 1.0
-        means = sum(entry.tokens > 0 for entry in entries) if adds_means else 1.0
+        covered = reduce(add, (entry.covers for entry in entries), Counts(labels=self._idle_labels))
+        self._open, self._idle_micro_batches, self._idle_labels, self._scale = [], 0, 0, 1.0
+        means = covered.micro_batches if adds_means else 1.0
         numbers = {
             "missing": sum(entry.arrived is None for entry in entries),
             "silent": int(not entries and not idle),
-            "tokens": sum(entry.tokens for entry in entries),
-            "labels": sum(entry.labels for entry in entries),
+            "tokens": covered.tokens,
+            "labels": covered.labels,
             "means": scale * means / world_size(),
         }
         return _Closed(numbers, [entry.arrived for entry in entries if entry.arrived is not None])

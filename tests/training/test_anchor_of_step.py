@@ -1,0 +1,139 @@
+"""One anchored pass for all micro-batches of an optimizer step, with the weight of all of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM, TrainerCallback
+from trl import SFTTrainer
+
+from tests.helpers import guarded, naive
+from tests.helpers.launches import counted_launches
+from tests.helpers.tiny import tiny_llama
+from tests.helpers.trainers import ADAPTERS, Watch, pact, sft_trainer
+
+pytestmark = pytest.mark.framework
+COEFFICIENT = 0.7
+ANCHOR = {"kl_coef": 0, "anchor": "bundled", "anchor_coef": COEFFICIENT, "anchor_max_new_tokens": 5}
+MICRO_BATCHES = 4
+
+
+class OwnMeans(LlamaForCausalLM):
+    """Its head drops the number of all labels, so that the trainer adds up the means of micro-batches."""
+
+    def forward(self, *args, num_items_in_batch=None, **kwargs):
+        return super().forward(*args, **kwargs)
+
+
+class Plain(SFTTrainer):
+    """Leaves the loss to the model."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+
+class Quiet(Plain):
+    """Does not tell the model the number of all labels: the mean of the micro-batches' means."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss / MICRO_BATCHES
+
+
+def make(model_class):
+    """The tiny Llama as an object of another class."""
+    base = tiny_llama()
+    made = model_class(base.config)
+    made.load_state_dict(base.state_dict())
+    return made
+
+
+class AnchorOfRun(TrainerCallback):
+    """Keeps the replies that a run is anchored to."""
+
+    def __init__(self, callback):
+        self.callback = callback
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        (part,) = self.callback._preparation.parts
+        self.anchors = part.anchors
+
+
+def a_step(folder, config=None, *, outside=False, callbacks=(), **settings):
+    """A step of four uneven micro-batches from weights that have moved: its gradients, and the run's replies."""
+    watch = Watch(move=True)
+    trainer = sft_trainer(folder, per_device_train_batch_size=1, gradient_accumulation_steps=MICRO_BATCHES, **settings)
+    kept = None
+    if config is not None:
+        callback = pact(config, trainer=trainer if outside else None)
+        kept = AnchorOfRun(callback)
+        callbacks = [callback, kept, *callbacks]
+    for callback in [*callbacks, watch]:
+        trainer.add_callback(callback)
+    trainer.train()
+    return watch, kept and kept.anchors
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize(
+    ("model_class", "settings", "weight"),
+    [
+        pytest.param(LlamaForCausalLM, {}, 1, id="fused head"),
+        pytest.param(LlamaForCausalLM, {"trainer_class": Plain}, 1, id="the model's loss"),
+        pytest.param(OwnMeans, {"trainer_class": Plain}, MICRO_BATCHES, id="a head that drops the number"),
+        pytest.param(LlamaForCausalLM, {"trainer_class": Quiet}, 1, id="a mean of means"),
+        pytest.param(LlamaForCausalLM, {"label_smoothing_factor": 0.1}, 1, id="a loss of the trainer's own"),
+    ],
+)
+def test_it_has_the_weight_of_the_whole_step(tmp_path, kind, model_class, settings, weight):
+    config = {**ANCHOR, "anchor_size": 4, "anchor_fraction": 16}
+    outside = "label_smoothing_factor" in settings
+    plain, _ = a_step(tmp_path, adapter=ADAPTERS[kind](), model=make(model_class), **settings)
+    anchored, anchors = a_step(
+        tmp_path, config, outside=outside, adapter=ADAPTERS[kind](), model=make(model_class), **settings
+    )
+    moved = naive.rebuilt(tiny_llama(), ADAPTERS[kind](), anchored.weights[0])
+    divergence = guarded.anchor_divergence(moved, tiny_llama(), anchors)
+    expected = guarded.gradients_of(weight * COEFFICIENT * divergence, moved)
+    largest = max(float(value.abs().max()) for value in expected.values())
+    assert largest > 1e-4
+    for name, value in expected.items():
+        added = anchored.gradients[0][name] - plain.gradients[0][name]
+        assert float((added - value).abs().max()) < 1e-3 * largest, name
+
+
+def test_a_step_draws_what_its_micro_batches_would_have_drawn(tmp_path):
+    sizes = []
+
+    class Long(SFTTrainer):
+        """A batch wide enough for all replies of a step beside it."""
+
+        def compute_loss(self, model, inputs, **kwargs):
+            padding = 512 - inputs["input_ids"].shape[1]
+            for name, filling in (("input_ids", 0), ("attention_mask", 0), ("labels", -100)):
+                inputs[name] = torch.nn.functional.pad(inputs[name], (0, padding), value=filling)
+            return super().compute_loss(model, inputs, **kwargs)
+
+    model = tiny_llama(max_position_embeddings=512)
+    model.model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: sizes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    a_step(tmp_path, {**ANCHOR, "anchor_size": 8, "anchor_fraction": 1}, model=model, trainer_class=Long)
+    in_training = sizes[-MICRO_BATCHES - 1 :]
+    assert [shape[1] for shape in in_training[:-1]] == [512] * MICRO_BATCHES
+    assert in_training[-1][0] == MICRO_BATCHES
+
+
+def launches(folder, config, **settings):
+    """Of the second step, whatever is done before and after steps left aside."""
+    with counted_launches() as steps:
+        a_step(folder, config, callbacks=[steps], max_steps=2, **settings)
+    return steps.of_step[1]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_it_launches_one_pass_more_and_not_one_for_each_micro_batch(tmp_path, checkpointing):
+    anchored = {**ANCHOR, "anchor_size": 8, "anchor_fraction": 1, "reference_check_every": 0}
+    before, after = (launches(tmp_path, config, gradient_checkpointing=checkpointing) for config in (None, anchored))
+    assert 1 + 0.7 / MICRO_BATCHES < after / before < 1 + 1.6 / MICRO_BATCHES
