@@ -47,7 +47,10 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 @click.command()
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/bench"))
 @click.option(
-    "--grid", type=click.Choice(["quick", "cpu", "gpu", "llamafactory", "watch"]), default="cpu", show_default=True
+    "--grid",
+    type=click.Choice(["quick", "cpu", "gpu", "llamafactory", "watch", "accumulation"]),
+    default="cpu",
+    show_default=True,
 )
 @click.option("--steps", type=click.IntRange(min=3), default=7, show_default=True, help="measured steps of each mode")
 @click.option("--warmup", type=click.IntRange(min=1), default=2, show_default=True, help="steps before, not counted")

@@ -10,6 +10,7 @@ PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "onl
 NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
 GATE, ANCHOR, GUARD = "gate", "anchor", "guard"
 WATCH, WATCH_GREEDY = "watch", "watch_greedy"
+REFERENCE_CHECK = "reference_check"
 ASFT = "use_asft_loss"
 CALIBRATION = "calibration"
 MODES = {
@@ -19,8 +20,10 @@ MODES = {
 # `stage: pact` protects every trainer made while it runs, so its run has to be the last one to begin.
 LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, ONLINE_FULL)}
 PARTS = (GATE, ANCHOR, GUARD)
-# Every step is looked at: what they take beyond plain fine-tuning is one look.
-LOOKS = (WATCH, WATCH_GREEDY)
+# Every step is looked at: what they take beyond the mode that does not look is one look.
+LOOKS = {WATCH: PLAIN, WATCH_GREEDY: PLAIN, REFERENCE_CHECK: ONLINE_LORA}
+# Optimizer steps between two looks, as they are by default.
+LOOK_EVERY = {WATCH: 50, WATCH_GREEDY: 50, REFERENCE_CHECK: 100}
 # Beside `plain`, where a case has them.
 PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, GUARD)
 
@@ -55,10 +58,11 @@ class Case:
         vocab_size: rows of the output embedding.
         sequence_length: tokens of every row, half of them response.
         safety_tokens: number of safety tokens.
-        batch_size: rows of a step.
+        batch_size: rows of a micro-batch.
+        accumulation: micro-batches of a step.
         framework: whose trainer trains.
         parts: whether gate, anchor and all of guard are measured too.
-        looks: whether the drift watch is measured, and nothing else.
+        looks: whether drift watch and reference check are measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
     """
 
@@ -72,6 +76,7 @@ class Case:
     framework: str = "trl"
     liger_kernel: bool = False
     looks: bool = False
+    accumulation: int = 1
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -79,7 +84,7 @@ class Case:
         if self.framework == "llamafactory":
             return LLAMAFACTORY_MODES[self.training]
         if self.looks:
-            return (PLAIN, *LOOKS)
+            return (PLAIN, ONLINE_LORA, *LOOKS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
         return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if self.liger_kernel else modes
 
@@ -87,11 +92,12 @@ class Case:
     def name(self) -> str:
         """One line for a progress bar."""
         shape = f"V={self.vocab_size} L={self.sequence_length} S={self.safety_tokens}"
-        return f"{self.training} {self.size} {shape}{' Liger' if self.liger_kernel else ''}"
+        accumulated = f" x{self.accumulation}" if self.accumulation > 1 else ""
+        return f"{self.training} {self.size} {shape}{accumulated}{' Liger' if self.liger_kernel else ''}"
 
 
 def grid(name: str) -> list[Case]:
-    """The cases of ``quick``, ``cpu``, ``gpu``, ``llamafactory`` or ``watch``: a centre, then one axis at a time."""
+    """The cases of a grid that ``pact bench --grid`` names: a centre, then one axis at a time."""
     centre = Case()
     if name == "quick":
         tiny = replace(centre, size="tiny", vocab_size=32_768, sequence_length=256)
@@ -100,6 +106,8 @@ def grid(name: str) -> list[Case]:
         return [replace(centre, framework=name, training=training) for training in LLAMAFACTORY_MODES]
     if name == "watch":
         return [replace(centre, looks=True)]
+    if name == "accumulation":
+        return [replace(centre, parts=True, batch_size=1, accumulation=number) for number in (1, 4)]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
     return _on_a_gpu(replace(centre, size="1b", sequence_length=2048, batch_size=4))
@@ -108,6 +116,7 @@ def grid(name: str) -> list[Case]:
 def _on_a_gpu(centre: Case) -> list[Case]:
     cases = [
         replace(centre, parts=True),
+        replace(centre, parts=True, batch_size=1, accumulation=4),
         replace(centre, training="full"),
         replace(centre, size="8b"),
         replace(centre, sequence_length=8192, batch_size=1),

@@ -53,9 +53,9 @@ class NaiveTrainer(LogitsTrainer):
         with torch.no_grad():
             full = self._reference(**batch).logits.float()
             prompt_free = prompt_free_batch(responses, self._header_ids)
-            without = self._reference(
-                input_ids=prompt_free.input_ids, attention_mask=prompt_free.attention_mask
-            ).logits.float()
+            laid_out = (prompt_free.input_ids, prompt_free.attention_mask)
+            input_ids, attention_mask = (torch.from_numpy(values).to(labels.device) for values in laid_out)
+            without = self._reference(input_ids=input_ids, attention_mask=attention_mask).logits.float()
         divergence = published(
             self._of_safety_tokens(responses.select(logits)),
             self._of_safety_tokens(responses.select(full)),

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from pact_lab.bench.cases import CALIBRATION, LOOKS, PLAIN
+from pact_lab.bench.cases import CALIBRATION, LOOK_EVERY, PLAIN
 from pact_plugins.files import atomic_path, write_text
 from pact_plugins.report.charts import COLORS, as_svg, new_figure
 from pact_plugins.report.page import Bar, markup, render
@@ -98,9 +98,11 @@ def _cells(row: Row) -> list[str]:
     if "time_ratio_to_plain_logits" in row:
         times = f"time {row['time_ratio_to_plain_logits']:.2f}, memory {row['memory_ratio_to_plain_logits']:.2f}"
         notes.append(f"to plain_logits: {times}")
-    if row["mode"] in LOOKS:
-        look = row["time_ratio"] - 1
-        notes.append(f"one look takes {look:.2f} steps: {1 + look / 50:.3f} at every: 50")
+    if "look_steps" in row:
+        every = LOOK_EVERY[row["mode"]]
+        notes.append(f"one look takes {row['look_steps']:.2f} steps: {1 + row['look_steps'] / every:.4f} every {every}")
+    if row["accumulation"] > 1:
+        notes.append(f"{row['accumulation']} micro-batches a step")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]
     if row["liger_kernel"]:
         notes.append("Liger kernels")

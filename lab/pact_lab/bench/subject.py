@@ -25,6 +25,7 @@ from pact_lab.bench.cases import (
     ONLINE_LORA,
     PLAIN,
     PLAIN_LOGITS,
+    REFERENCE_CHECK,
     SIZES,
     WATCH,
     WATCH_GREEDY,
@@ -43,6 +44,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     GUARD: {"preset": "guard"},
     WATCH: {"kl_coef": 0.0, "drift_watch": {"every": 1}},
     WATCH_GREEDY: {"kl_coef": 0.0, "drift_watch": {"every": 1, "greedy": True}},
+    REFERENCE_CHECK: {"reference": "adapter_off", "reference_check_every": 1},
 }
 
 
@@ -125,7 +127,7 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrai
     settings: dict[str, Any] = {
         "model": _model_to_train(case),
         "processing_class": tokenizer,
-        "train_dataset": build_rows(case, steps * case.batch_size),
+        "train_dataset": build_rows(case, steps * case.batch_size * case.accumulation),
         "args": _arguments(case, steps, folder / mode),
         "peft_config": LoraConfig(r=8, lora_alpha=16, target_modules="all-linear") if case.training == "lora" else None,
     }
@@ -149,6 +151,7 @@ def _arguments(case: Case, steps: int, output: Path) -> SFTConfig:
         output_dir=str(output),
         max_steps=steps,
         per_device_train_batch_size=case.batch_size,
+        gradient_accumulation_steps=case.accumulation,
         learning_rate=1e-4,
         max_length=case.sequence_length,
         # Rows of ids are otherwise trained on as a whole, whatever their mask says.

@@ -8,12 +8,25 @@ import pytest
 import torch
 
 from pact_lab.bench.calibration import measure_calibration
-from pact_lab.bench.cases import ANCHOR, GATE, GUARD, LOOKS, NAIVE, ONLINE_FULL, ONLINE_LORA, PLAIN, PLAIN_LOGITS, Case
+from pact_lab.bench.cases import (
+    ANCHOR,
+    GATE,
+    GUARD,
+    NAIVE,
+    ONLINE_FULL,
+    ONLINE_LORA,
+    PLAIN,
+    PLAIN_LOGITS,
+    REFERENCE_CHECK,
+    WATCH,
+    WATCH_GREEDY,
+    Case,
+)
 from pact_lab.bench.profiles import breakdown, operation_times
 from pact_lab.bench.subject import build_trainer
 from pact_lab.bench.turns import take_turns
 
-pytestmark = [pytest.mark.framework, pytest.mark.matrix]
+pytestmark = pytest.mark.framework
 
 CASE = Case(size="tiny", vocab_size=2048, sequence_length=32, safety_tokens=10)
 
@@ -38,7 +51,10 @@ def test_looks_leave_the_weights_alone(tmp_path):
     trainers = {mode: build_trainer(case, mode, steps=2, folder=tmp_path) for mode in case.modes}
     take_turns(trainers, warmup=1, steps=1)
     plain = trainers[PLAIN].model.state_dict()
-    for mode in LOOKS:
+    protected = trainers[ONLINE_LORA].model.state_dict()
+    checked = trainers[REFERENCE_CHECK].model.state_dict()
+    assert all(torch.equal(weight, protected[name]) for name, weight in checked.items())
+    for mode in (WATCH, WATCH_GREEDY):
         history = trainers[mode].state.log_history
         assert [entry["step"] for entry in history if "pact/drift" in entry] == [0, 1, 2]
         assert all(torch.equal(weight, plain[name]) for name, weight in trainers[mode].model.state_dict().items())
@@ -62,6 +78,7 @@ def test_an_error_in_one_trainer_is_raised(tmp_path):
         take_turns({PLAIN: trainer}, warmup=1, steps=1)
 
 
+@pytest.mark.matrix
 def test_calibration_finds_what_the_naive_one_finds():
     row = measure_calibration(CASE, refusals=6)
     assert row["largest_difference"] < 1e-5
@@ -72,6 +89,7 @@ def test_calibration_finds_what_the_naive_one_finds():
     assert len(row["throughput_ratios"]) == 3
 
 
+@pytest.mark.matrix
 def test_lora_modes_share_their_frozen_weights_and_full_ones_do_not(tmp_path):
     def weights(training, mode):
         trainer = build_trainer(replace(CASE, training=training), mode, steps=1, folder=tmp_path)
@@ -83,6 +101,7 @@ def test_lora_modes_share_their_frozen_weights_and_full_ones_do_not(tmp_path):
     assert not set(first.values()) & set(second.values())
 
 
+@pytest.mark.matrix
 def test_what_is_profiled_leaves_the_first_steps_out(tmp_path):
     times = {
         mode: operation_times(build_trainer(CASE, mode, steps=3, folder=tmp_path), skipped=2)
@@ -93,3 +112,10 @@ def test_what_is_profiled_leaves_the_first_steps_out(tmp_path):
     assert longer["aten::mm"] > 1.5 * times[PLAIN]["aten::mm"]
     table = breakdown(times[PLAIN], times[ONLINE_LORA], steps=1)
     assert "| `all operations` |" in table
+
+
+def test_micro_batches_of_a_step(tmp_path):
+    trainer = build_trainer(replace(CASE, accumulation=3), PLAIN, steps=2, folder=tmp_path)
+    assert len(trainer.train_dataset) == 2 * 3 * CASE.batch_size
+    trainer.train()
+    assert trainer.state.global_step == 2

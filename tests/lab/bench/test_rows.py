@@ -8,7 +8,20 @@ from dataclasses import asdict, replace
 import pytest
 
 from pact_lab.bench import runner
-from pact_lab.bench.cases import CACHED, CALIBRATION, MODES, NAIVE, ONLINE_FULL, PLAIN, PLAIN_LOGITS, Case, grid
+from pact_lab.bench.cases import (
+    CACHED,
+    CALIBRATION,
+    MODES,
+    NAIVE,
+    ONLINE_FULL,
+    ONLINE_LORA,
+    PLAIN,
+    PLAIN_LOGITS,
+    REFERENCE_CHECK,
+    WATCH,
+    Case,
+    grid,
+)
 from pact_lab.bench.profiles import breakdown
 from pact_lab.bench.report import along, write_plots, write_table
 from pact_lab.bench.rows import case_rows, is_measured, paired_ratio, with_preparation
@@ -65,8 +78,8 @@ def test_a_look_is_told_in_steps(tmp_path):
     rows = case_rows(case, *measured(case, {"watch": 2.0, "watch_greedy": 6.0}))
     write_table({"rows": rows, "conditions": {}}, tmp_path / "watch.md")
     text = (tmp_path / "watch.md").read_text()
-    assert "one look takes 1.00 steps: 1.020 at every: 50" in text
-    assert "one look takes 5.00 steps: 1.100 at every: 50" in text
+    assert "one look takes 1.00 steps: 1.0200 every 50" in text
+    assert "one look takes 5.00 steps: 1.1000 every 50" in text
 
 
 def test_the_parts_of_guard_are_measured_at_the_centre_only():
@@ -166,3 +179,12 @@ def test_a_breakdown_begins_with_what_differs_most():
     assert lines[2] == "| `embedding` | 0.00 | 4.50 | +4.50 |"
     assert lines[3] == "| `mm` | 2.00 | 2.50 | +0.50 |"
     assert lines[-1] == "| `all operations` | 2.50 | 7.50 | +5.00 |"
+
+
+def test_a_look_is_counted_in_steps_of_the_mode_that_does_not_look():
+    case = Case(looks=True)
+    factors = {ONLINE_LORA: 1.1, REFERENCE_CHECK: 1.32, WATCH: 1.5}
+    rows = {row["mode"]: row for row in case_rows(case, *measured(case, factors))}
+    assert rows[REFERENCE_CHECK]["look_steps"] == pytest.approx(0.2)
+    assert rows[WATCH]["look_steps"] == pytest.approx(0.5)
+    assert "look_steps" not in rows[ONLINE_LORA]
