@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-DEFAULT_PRESET = "match"
+DEFAULT_PRESET = "gate_anchor"
+# Whoever writes one of the keys that presets set, and names none, begins with the term alone.
+BARE_PRESET = "match"
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -20,13 +22,23 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
+def chosen_preset(settings: Mapping[str, Any]) -> str:
+    """The preset that ``settings`` name; without one the default, or the bare term where they set what presets set."""
+    if "preset" in settings:
+        return str(settings["preset"])
+    preset_keys = {key for preset in PRESETS.values() for key in preset}
+    written = any(settings.get(key) is not None for key in preset_keys)
+    return BARE_PRESET if written else DEFAULT_PRESET
+
+
 def with_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``settings`` with the defaults of the preset that they name; as they are where the preset is unknown.
+    """``settings`` with the defaults of their preset; as they are where it is unknown.
 
     A preset's ``kl_coef`` belongs to its objective: with another objective, that objective's own default applies.
     """
-    preset = dict(PRESETS.get(str(settings.get("preset", DEFAULT_PRESET)), {}))
+    name = chosen_preset(settings)
+    preset = dict(PRESETS.get(name, {}))
     if settings.get("objective", preset.get("objective")) != preset.get("objective"):
         preset.pop("kl_coef", None)
     given = {key: value for key, value in settings.items() if key != "kl_coef" or value is not None}
-    return {**preset, **given}
+    return {"preset": name, **preset, **given}

@@ -26,10 +26,28 @@ def test_published_is_the_papers_selection_and_objective():
     assert (config.objective, config.coefficient, config.include_openers) == ("published", 1.0, False)
 
 
-def test_the_default_changes_nothing_beside_the_term():
+def test_without_a_word_it_is_what_keeps_refusals_and_task():
     config = PACTConfig()
-    assert (config.preset, config.gate_training_rows, config.anchor) == ("match", "off", "off")
-    assert config.coefficient == 2.0
+    assert config == PACTConfig(preset="gate_anchor")
+    assert PACTConfig(reference_check_every=10, cache_path="x").preset == "gate_anchor"
+
+
+@pytest.mark.parametrize(
+    "written", [{"kl_coef": 2}, {"objective": "match"}, {"anchor": "off"}, {"gate_training_rows": "off"}]
+)
+def test_what_is_written_without_a_preset_stands_beside_the_bare_term(written):
+    config = PACTConfig(**written)
+    assert config == PACTConfig(preset="match", **written)
+    assert (config.coefficient, config.gate_training_rows, config.anchor) == (2, "off", "off")
+
+
+def test_a_coefficient_left_open_is_not_written():
+    assert PACTConfig(kl_coef=None).preset == "gate_anchor"
+
+
+def test_the_bare_term_changes_nothing_beside_it():
+    config = PACTConfig(preset="match")
+    assert (config.gate_training_rows, config.anchor, config.coefficient) == ("off", "off", 2.0)
 
 
 def test_explicit_keys_win():

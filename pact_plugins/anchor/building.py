@@ -44,7 +44,7 @@ def build_anchor(context: PartContext, criterion: RefusalCriterion | None) -> An
     """
     config: PACTConfig = context.config
     context.aligned.check_adapter_is_no_part()
-    _refuse_reentrant_checkpointing(context.anatomy)
+    _leave_reentrant_checkpointing(context.anatomy)
     data = _data_to_gate(context) if config.anchor == "gated" else None
     with context.aligned.running() as running:
         context.aligned.check_vocabulary(running)
@@ -80,20 +80,30 @@ def _gated(running: Anatomy, data: TrainingData, criterion: RefusalCriterion, co
     return evenly_spread(contexts, config.anchor_size - config.anchor_size // 2)
 
 
-def _refuse_reentrant_checkpointing(anatomy: Anatomy) -> None:
-    if is_distributed() and any(map(_checkpoints_reentrantly, anatomy.decoder.modules())):
-        raise ConfigurationError(
-            "anchor: reentrant gradient checkpointing hands DDP a gradient twice where the model runs twice; set "
-            "gradient_checkpointing_kwargs: {use_reentrant: false}"
-        )
+def _leave_reentrant_checkpointing(anatomy: Anatomy) -> None:
+    """Where the model runs twice, reentrant checkpointing hands DDP a gradient twice; the other kind does not.
+
+    The trainer switches its own kind on again in every ``train()``.
+    """
+    settings = [found for layer in anatomy.decoder.modules() if (found := _checkpointing_settings(layer))]
+    reentrant = [found for found in settings if found.get("use_reentrant")]
+    if not is_distributed() or not reentrant:
+        return
+    for found in reentrant:
+        found["use_reentrant"] = False
+    announce(
+        "anchor: gradient checkpointing is not reentrant in this run, as on several processes the anchor needs it; "
+        "the gradients are the same"
+    )
 
 
-def _checkpoints_reentrantly(module: nn.Module) -> bool:
+def _checkpointing_settings(module: nn.Module) -> dict[str, Any]:
+    """The keywords that a layer's checkpointing function is called with, to be changed in place."""
     function: Any = getattr(module, "_gradient_checkpointing_func", None)
     if function is None or not getattr(module, "gradient_checkpointing", False):
-        return False
+        return {}
     # A framework may have wrapped transformers' partial of torch's function.
-    return bool(getattr(inspect.unwrap(function), "keywords", {}).get("use_reentrant"))
+    return getattr(inspect.unwrap(function), "keywords", {})
 
 
 def _reference_states(

@@ -165,9 +165,9 @@ def sft_trainer(
 
 
 def pact(config: dict[str, Any] | None = None, **kwargs: Any) -> PACTCallback:
-    """The callback with hand-made safety tokens."""
+    """The callback with hand-made safety tokens; the term alone where the configuration names no preset."""
     kwargs.setdefault("safety_tokens", tiny_safety_tokens())
-    return PACTCallback(config, **kwargs)
+    return PACTCallback({"preset": "match", **(config or {})}, **kwargs)
 
 
 def random_state() -> tuple[Any, ...]:

@@ -26,6 +26,11 @@ PROCESSES = {
     "published, full": {"objective": "published", "kl_coef": 1.0},
     "match, lora": {"objective": "match", "adapter": True},
     "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor_max_new_tokens": 5}},
+    "guard, full, reentrant": {
+        "guard": {**GUARD, "anchor_max_new_tokens": 5},
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": True},
+    },
 }
 # The weights are moved before the first step: more than this has drifted when it ends.
 WATCH = {"every": 1, "prompts": 3, "greedy": True, "stop_if_drift": 0.01}
