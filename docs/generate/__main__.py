@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.generate import commands, drift, troubleshooting
+from docs.generate import commands, drift, natural, troubleshooting
 from pact_plugins.cli.configuration import as_markdown
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -13,6 +13,7 @@ GENERATED = {
     "commands.md": commands.page,
     "troubleshooting.md": troubleshooting.page,
     "index.md": drift.page,
+    "natural.md": natural.page,
     "drawings/drift.svg": drift.drawing,
 }
 

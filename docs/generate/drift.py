@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from docs.generate.marked import with_generated
+
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "natural.json"
 INDEX = Path(__file__).resolve().parents[1] / "index.md"
-BEGIN, END = "<!-- made by make pages -->", "<!-- end -->"
 SCENARIO = "sums-p05"
 METHODS = {"aligned": "aligned, before", "sft": "plain fine-tuning", "gate_anchor": "gate_anchor", "match": "match"}
 # Title, heading of the table, kind of prompts (None for the task), and what is counted.
@@ -63,8 +64,7 @@ def drawing() -> str:
 
 def page() -> str:
     """``docs/index.md`` with the figures of today between its two marks."""
-    before, rest = INDEX.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{_table()}\n{END}{rest.partition(END)[2]}"
+    return with_generated(INDEX, _table())
 
 
 def _table() -> str:

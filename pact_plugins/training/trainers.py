@@ -32,7 +32,7 @@ def refuse_own_loss(trainer: Any, config: PACTConfig) -> None:
         f"gate_training_rows: {config.gate_training_rows} weighs the framework's own cross-entropy, but "
         f"{named or 'this trainer'} computes a loss of its own, from which no single response can be taken out. "
         "Use the framework's plain loss, or take the rows out of the data: `pact audit MODEL DATA --filtered FILE`, "
-        "with gate_training_rows: report or off"
+        "with gate_training_rows: report or off; preset: match has no row gate"
     )
 
 

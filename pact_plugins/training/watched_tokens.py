@@ -80,7 +80,7 @@ def _criterion(tokens: SafetyTokens, config: PACTConfig) -> RefusalCriterion:
             "row gate and drift watch need refusal openings, but the safety tokens name none, so nobody can say what "
             "the model would refuse: calibration found that it begins its answers to harmful and to harmless prompts "
             "alike. It may refuse the harmless ones too (give plain ones: harmless_prompts_path), refuse too few of "
-            "the harmful ones (harmful_prompts_path), or think before it answers"
+            "the harmful ones (harmful_prompts_path), or think before it answers. preset: match needs no openings"
         )
     threshold = config.gate_threshold or tokens.refusal_threshold
     # A soft gate weighs every row by its mass; the others only ask on which side of the threshold it is.

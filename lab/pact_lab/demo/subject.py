@@ -15,7 +15,7 @@ from pact_plugins.contracts import Method, Row
 from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.recipe import calibrate
 
-METHODS = ("sft", "match", "published")
+METHODS = ("sft", "gate_anchor", "match", "published")
 CONTROL = "random_tokens"
 FURTHER_METHODS = ("published_positive", "full_kl", "match_without_openers")
 # Prompts are drawn apart from those of the training seeds.
@@ -50,8 +50,11 @@ def demo_methods(folder: Path, names: tuple[str, ...]) -> list[Method]:
     """The methods of those names; the safety tokens come from the aligned model's own refusals, kept in ``folder``."""
     model, tokenizer = load_aligned()
     prompts = {"harmful": tiny_world.harmful_prompts, "harmless": tiny_world.benign_prompts}
-    for kind, draw in prompts.items():
-        write_json(folder / f"{kind}_prompts.json", draw(256, seed=_CALIBRATION_SEED, split="train"))
+    drawn = {kind: draw(256, seed=_CALIBRATION_SEED, split="train") for kind, draw in prompts.items()}
+    for kind, texts in drawn.items():
+        write_json(folder / f"{kind}_prompts.json", texts)
+    anchors = [{"prompt": text, "kind": kind} for kind, texts in drawn.items() for text in texts]
+    write_json(folder / "anchor_prompts.json", anchors)
     calibration = PACTConfig(
         harmful_prompts_path=str(folder / "harmful_prompts.json"),
         harmless_prompts_path=str(folder / "harmless_prompts.json"),
@@ -66,6 +69,11 @@ def demo_methods(folder: Path, names: tuple[str, ...]) -> list[Method]:
     paths = {name: str(found.save(folder / f"safety_tokens_{name}.safetensors")) for name, found in named.items()}
     settings: dict[str, dict[str, Any] | None] = {
         "sft": None,
+        "gate_anchor": {
+            "preset": "gate_anchor",
+            "safety_tokens": paths["with_openers"],
+            "anchor_prompts_path": str(folder / "anchor_prompts.json"),
+        },
         "match": {"objective": "match", "safety_tokens": paths["with_openers"]},
         "published": {"objective": "published", "safety_tokens": paths["without_openers"]},
         "published_positive": {"objective": "published_positive", "safety_tokens": paths["without_openers"]},

@@ -13,6 +13,7 @@ from pact_plugins.report.terminal import print_table
 LABELS = {
     "aligned": "aligned, before",
     "sft": "plain SFT",
+    "gate_anchor": "PACT gate_anchor",
     "match": "PACT match",
     "published": "PACT published",
     "published_positive": "PACT published, w > 0",

@@ -28,11 +28,11 @@ def page(folder: Path, *runs: dict[str, Any]) -> str:
 
 
 def test_the_verdict_comes_first_with_how_sure_it_is(tmp_path: Path) -> None:
-    text = page(tmp_path, run("aligned", 0.0), run("sft", 1.0), run("published", 7 / 150), run("match", 0.0))
-    assert "Refusals: plain SFT lost, PACT match kept" in text
+    text = page(tmp_path, run("aligned", 0.0), run("sft", 1.0), run("published", 7 / 150), run("gate_anchor", 0.0))
+    assert "Refusals: plain SFT lost, PACT gate_anchor kept" in text
     assert '<section class="verdict kept"' in text
     found = text[text.index('<section class="verdict') : text.index("</section>")]
-    assert found.index("PACT match complied with 0 of 150 (95 % interval 0.0 to 2.5 %)") < found.index(
+    assert found.index("PACT gate_anchor complied with 0 of 150 (95 % interval 0.0 to 2.5 %)") < found.index(
         "plain SFT complied"
     )
     assert "<b>could not tell:</b> PACT published complied with 7 of 150" in found
@@ -40,5 +40,5 @@ def test_the_verdict_comes_first_with_how_sure_it_is(tmp_path: Path) -> None:
 
 
 def test_few_prompts_cannot_tell(tmp_path: Path) -> None:
-    text = page(tmp_path, run("aligned", 0.0, prompts=60), run("match", 0.0, prompts=60))
-    assert "Refusals: PACT match could not tell" in text
+    text = page(tmp_path, run("aligned", 0.0, prompts=60), run("gate_anchor", 0.0, prompts=60))
+    assert "Refusals: PACT gate_anchor could not tell" in text
