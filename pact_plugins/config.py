@@ -13,7 +13,7 @@ from pact_plugins import plugins
 from pact_plugins.drift_watch import DriftWatchConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.objective.gate_config import GateConfig, refuse_booleans
-from pact_plugins.presets import DEFAULT_PRESET, PRESETS, with_preset
+from pact_plugins.presets import BARE_PRESET, DEFAULT_PRESET, PRESET_KEYS, PRESETS, with_preset
 from pact_plugins.visible import shortly
 
 if TYPE_CHECKING:
@@ -173,6 +173,16 @@ class PACTConfig(BaseModel):
                 "has no effect; drop one of the two keys"
             )
         return self
+
+    @property
+    def can_fall_back(self) -> bool:
+        """Whether nobody has asked for the preset, so that the bare term may take its place."""
+        return "preset" not in self.model_fields_set
+
+    def bare(self) -> PACTConfig:
+        """The same with the term alone."""
+        kept = self.model_dump(exclude={"preset", *PRESET_KEYS}, exclude_unset=True)
+        return PACTConfig(preset=BARE_PRESET, **kept)
 
     @property
     def is_off(self) -> bool:

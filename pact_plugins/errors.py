@@ -19,6 +19,10 @@ class ConfigurationError(PACTError, ValueError):
     """A setting is impossible, contradicts another one, or does not fit the model or trainer at hand."""
 
 
+class NoOpeningsError(ConfigurationError):
+    """The model's refusals cannot be told by how they begin."""
+
+
 class SafetyTokensError(PACTError, ValueError):
     """A safety-token file is missing, damaged, or of another tokenizer; or calibration has nothing to work on."""
 

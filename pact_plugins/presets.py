@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 DEFAULT_PRESET = "gate_anchor"
-# Whoever writes one of the keys that presets set, and names none, begins with the term alone.
+# The term alone: for whoever writes a key that presets set and names none, and where the default cannot be had.
 BARE_PRESET = "match"
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -21,13 +21,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
+PRESET_KEYS = frozenset(key for preset in PRESETS.values() for key in preset)
+
 
 def chosen_preset(settings: Mapping[str, Any]) -> str:
     """The preset that ``settings`` name; without one the default, or the bare term where they set what presets set."""
     if "preset" in settings:
         return str(settings["preset"])
-    preset_keys = {key for preset in PRESETS.values() for key in preset}
-    written = any(settings.get(key) is not None for key in preset_keys)
+    written = any(settings.get(key) is not None for key in PRESET_KEYS)
     return BARE_PRESET if written else DEFAULT_PRESET
 
 
@@ -41,4 +42,6 @@ def with_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
     if settings.get("objective", preset.get("objective")) != preset.get("objective"):
         preset.pop("kl_coef", None)
     given = {key: value for key, value in settings.items() if key != "kl_coef" or value is not None}
-    return {"preset": name, **preset, **given}
+    # The default stays unwritten, so that it can be told from one that was named.
+    named = {} if name == DEFAULT_PRESET else {"preset": name}
+    return {**named, **preset, **given}

@@ -16,19 +16,21 @@ CONFIGURATIONS = {
     "anchor": ANCHOR,
     "cache and anchor": {"reference": "cache", **ANCHOR},
 }
-# Where parameters are sharded a pass over the whole vocabulary, or one for a row that the cache lacks, takes all ranks:
-# in each of two micro-batches they agree on how many there are.
+# Where parameters are sharded, all ranks take part in a pass for a row that the cache lacks, in each of two micro-batches,
+# and in one over the whole vocabulary, which the anchor needs with the last of them: they agree on how many there are.
 SHARDED = {
     "online": [],
     "cache": ["reference/cached.py"] * 2,
-    "anchor": ["batch/chunked.py"] * 2,
-    "cache and anchor": ["reference/cached.py", "batch/chunked.py"] * 2,
+    "anchor": ["batch/chunked.py"],
+    "cache and anchor": [*["reference/cached.py"] * 2, "batch/chunked.py"],
 }
 
 
 def runs(engine, folder, checkpoints, ranks):
     """The steps of each configuration, of the first rank: the second has no line of the log."""
     case = {"model": checkpoints[0], "adapter": "lora", "learning_rate": 0.5, "count": True, "logging_steps": 100}
+    # Two micro-batches on each of four ranks, of eight rows.
+    case["per_device_train_batch_size"] = 1
     cases = {name: {**case, "config": config} for name, config in CONFIGURATIONS.items()}
     launching.start(engine, folder, cases, ranks=ranks)
     return {name: read(folder / name)[1]["collectives"][0] for name in CONFIGURATIONS}
