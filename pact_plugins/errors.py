@@ -19,8 +19,8 @@ class ConfigurationError(PACTError, ValueError):
     """A setting is impossible, contradicts another one, or does not fit the model or trainer at hand."""
 
 
-class NoOpeningsError(ConfigurationError):
-    """The model's refusals cannot be told by how they begin."""
+class NoRowGateError(ConfigurationError):
+    """The row gate has nothing to go by: no openings of refusals, or a reference that cannot be asked for them."""
 
 
 class SafetyTokensError(PACTError, ValueError):

@@ -115,7 +115,7 @@ def test_hook_register_references(install, capsys):
 
     install(documented_example("register_references"))
     run = Run(safety_tokens=tiny_safety_tokens())
-    preparation = prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(reference="even"), run)
+    preparation = prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(preset="match", reference="even"), run)
     assert preparation.reference.name == "even"
     assert "equally likely" in capsys.readouterr().out
 

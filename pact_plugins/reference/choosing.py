@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pact_plugins import plugins
 from pact_plugins.contracts import Reference, ReferenceContext
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, NoRowGateError
 from pact_plugins.messages import announce
 from pact_plugins.reference.faithfulness import left_when_off, named
 from pact_plugins.reference.online import automatic_reference
@@ -56,6 +56,5 @@ def _check_capabilities(name: str, reference: Reference, config: PACTConfig) -> 
     }
     for what, (setting, lacks) in needs.items():
         if lacks:
-            raise ConfigurationError(
-                f"{setting} needs {what}, which reference: {name} cannot give; use reference: auto"
-            )
+            kind = NoRowGateError if setting.startswith("gate_training_rows") else ConfigurationError
+            raise kind(f"{setting} needs {what}, which reference: {name} cannot give; use reference: auto")

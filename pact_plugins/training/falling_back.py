@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from pact_plugins.errors import ConfigurationError, NoOpeningsError
+from pact_plugins.errors import ConfigurationError, NoRowGateError
 from pact_plugins.messages import announce
 from pact_plugins.training.preparation import Preparation, Run, prepare
 from pact_plugins.training.trainers import refuse_own_loss
@@ -36,7 +36,7 @@ def prepared(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run) -> 
     """The configuration that holds, and the preparation by it; see ``prepare``."""
     try:
         return config, prepare(model, tokenizer, config, run)
-    except NoOpeningsError as error:
+    except NoRowGateError as error:
         if not config.can_fall_back or config.drift_watch is not None:
             raise
         config = _bare(config, error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pact_plugins.batch.openings import Openings, RefusalCriterion
-from pact_plugins.errors import ConfigurationError, NoOpeningsError
+from pact_plugins.errors import ConfigurationError, NoRowGateError
 from pact_plugins.modeling import Anatomy
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.safety_tokens import SafetyTokens
@@ -76,7 +76,7 @@ def _find_safety_tokens(aligned: AlignedModel, tokenizer: Any, config: PACTConfi
 def _criterion(tokens: SafetyTokens, config: PACTConfig) -> RefusalCriterion:
     openings = tokens.refusal_openings
     if not openings:
-        raise NoOpeningsError(
+        raise NoRowGateError(
             "row gate and drift watch need refusal openings, but the safety tokens name none, so nobody can say what "
             "the model would refuse: calibration found that it begins its answers to harmful and to harmless prompts "
             "alike. It may refuse the harmless ones too (give plain ones: harmless_prompts_path), refuse too few of "

@@ -16,8 +16,8 @@ CONFIGURATIONS = {
     "anchor": ANCHOR,
     "cache and anchor": {"reference": "cache", **ANCHOR},
 }
-# Where parameters are sharded, all ranks take part in a pass for a row that the cache lacks, in each of two micro-batches,
-# and in one over the whole vocabulary, which the anchor needs with the last of them: they agree on how many there are.
+# Where parameters are sharded, all ranks take part in a pass for a row that the cache lacks, in each of two
+# micro-batches, and in the anchor's over the whole vocabulary with the last of them: they agree on how many there are.
 SHARDED = {
     "online": [],
     "cache": ["reference/cached.py"] * 2,

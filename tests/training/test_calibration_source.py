@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def expected(tokenizer: Any, settings: dict[str, str]) -> str:
-    config = PACTConfig(**{**settings, "cache_path": settings["cache_path"] + "_expected"})
+    config = PACTConfig(preset="match", **{**settings, "cache_path": settings["cache_path"] + "_expected"})
     return automatic_safety_tokens(load(), tokenizer, config, progress=False)[0].fingerprint
 
 
@@ -51,7 +51,7 @@ def move(model: Any) -> Any:
 
 def test_an_adapter_that_rewrites_the_base_weights(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
     model = get_peft_model(load(), LoraConfig(r=4, target_modules=MODULES, init_lora_weights="pissa"))
-    config = PACTConfig(**settings, reference_model_path=str(aligned_path()))
+    config = PACTConfig(preset="match", **settings, reference_model_path=str(aligned_path()))
     preparation = prepare(model, tokenizer, config)
     assert preparation.reference is not None
     assert preparation.reference.name == "frozen_copy"
@@ -60,14 +60,14 @@ def test_an_adapter_that_rewrites_the_base_weights(tokenizer: Any, settings: dic
 
 
 def test_full_fine_tuning_that_resumes(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
-    preparation = prepare(move(load()), tokenizer, PACTConfig(**settings), Run(resumed=True))
+    preparation = prepare(move(load()), tokenizer, PACTConfig(preset="match", **settings), Run(resumed=True))
     assert preparation.safety_tokens is not None
     assert preparation.safety_tokens.fingerprint == expected
 
 
 def test_an_adapter_that_resumes(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
     model = get_peft_model(load(), LoraConfig(r=4, target_modules=MODULES, init_lora_weights=False))
-    preparation = prepare(model, tokenizer, PACTConfig(**settings), Run(resumed=True))
+    preparation = prepare(model, tokenizer, PACTConfig(preset="match", **settings), Run(resumed=True))
     assert preparation.reference is not None
     assert preparation.reference.name == "adapter_off"
     assert preparation.safety_tokens is not None

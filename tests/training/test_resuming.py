@@ -45,7 +45,7 @@ def test_resuming_keeps_the_aligned_model_as_reference(tmp_path, kind, reference
 def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
     """On a resumed run in full the weights have moved: calibrating on them would change the target."""
     path = save_model(tmp_path / "aligned", tiny_llama())
-    config = {"refusals_path": str(refusals_path), "top_k": 20}
+    config = {"preset": "match", "refusals_path": str(refusals_path), "top_k": 20}
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 5e-2}
 
     def trainer():
