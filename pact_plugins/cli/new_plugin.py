@@ -37,7 +37,9 @@ def new_plugin(name: str, output: Path | None, chosen: tuple[str, ...], licence:
     folder = Path(name) if output is None else output.expanduser()
     kinds = [KINDS[kind] for kind in dict.fromkeys(chosen)]
     files = write_plugin(folder, name, kinds, licence)
-    echo(f"{name} ({', '.join(kind.name for kind in kinds)}): {len(files)} files in {folder}. Then:")
-    echo(f"  cd {shlex.quote(str(folder))}")
-    for line in ("pip install -e '.[test]'", "pytest", "pact plugins   # shows it; README.md says how it is used"):
-        echo(f"  {line}")
+    echo(f"{name} ({', '.join(kind.name for kind in kinds)}): {len(files)} files in {folder}; now")
+    steps = ["pip install -e '.[test]'", "pytest", "pact plugins   # shows it; README.md says how it is used"]
+    if folder != Path():
+        steps.insert(0, f"cd {shlex.quote(str(folder))}")
+    for step in steps:
+        echo(f"  {step}")

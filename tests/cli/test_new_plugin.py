@@ -23,6 +23,14 @@ def test_it_says_what_to_do_next(pact, tmp_path, monkeypatch):
     assert (tmp_path / "my-plugin" / "my_plugin" / "judge.py").is_file()
 
 
+def test_in_the_folder_where_one_stands_there_is_no_way_to_go(pact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, printed, _ = pact("new-plugin", "my-plugin", "-o", ".")
+    assert status == 0
+    assert printed.splitlines()[0].endswith(" files in .; now")
+    assert " cd " not in printed
+
+
 def test_errors_are_one_line_and_exit_status_2(pact, tmp_path):
     for arguments in (("2nd",), ("json", "-o", tmp_path / "new"), ("my-plugin", "-o", tmp_path)):
         (tmp_path / "kept").touch()
