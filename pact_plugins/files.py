@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,9 +50,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         # mkstemp makes files private; give what the user's umask would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
     except OutputError:
         raise
@@ -60,6 +59,56 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder that becomes ``target``, a new or empty one, when the block ends without an error.
+
+    An empty folder that is there stays the same one and is given the entries: a shell may be standing in it.
+
+    Raises:
+        OutputError: something cannot be written; ``target`` is what it was.
+    """
+    final = Path(target)
+    try:
+        there = final.is_dir()
+        home = final if there else final.parent
+        home.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=home, prefix=f".{final.name[:100]}."))
+    except OSError as error:
+        raise OutputError(_unwritable(final, error), error) from error
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if there:
+            _move_entries(temporary, final)
+        else:
+            temporary.rename(final)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(_unwritable(final, error), error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_entries(source: Path, target: Path) -> None:
+    """All of them, or none."""
+    moved: list[Path] = []
+    try:
+        for entry in sorted(source.iterdir()):
+            moved.append(entry.rename(target / entry.name))
+    except BaseException:
+        for entry in moved:
+            entry.rename(source / entry.name)
+        raise
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _unwritable(target: Path, error: OSError) -> str:

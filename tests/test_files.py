@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import atomic_path, read_rows, write_json, write_text
+from pact_plugins.errors import ConfigurationError, OutputError
+from pact_plugins.files import atomic_folder, atomic_path, read_rows, write_json, write_text
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -36,6 +37,28 @@ def test_what_cannot_be_serialised_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "file.json", {"x": object()})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_there_is_given_every_entry_or_none(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def fails_with_the_second(path, target):
+        if path.name == "b" and Path(target).parent == tmp_path:
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    def fill():
+        with atomic_folder(tmp_path) as temporary:
+            (temporary / "a").touch()
+            (temporary / "b").mkdir()
+
+    monkeypatch.setattr(Path, "rename", fails_with_the_second)
+    with pytest.raises(OutputError, match="cannot be written: No space left"):
+        fill()
+    assert os.listdir(tmp_path) == []
+    monkeypatch.undo()
+    fill()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])

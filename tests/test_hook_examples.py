@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,61 +11,15 @@ import yaml
 from pact_lab import tiny_world
 from tests.helpers.environments import Environment
 from tests.helpers.packages import documented_example, documented_yaml, write_installed
-from tests.helpers.trainers import python_path
+from tests.helpers.strangers import Stranger
 
 pytestmark = pytest.mark.framework
-
-
-class Stranger:
-    """A package with one documented example, and the ``pact`` command beside it."""
-
-    def __init__(self, folder: Path, hook: str) -> None:
-        self.folder = folder
-        self.site = write_installed(folder / "site", documented_example(hook))
-
-    def pact(self, *arguments: str) -> str:
-        environment = python_path()
-        environment["PYTHONPATH"] += os.pathsep + str(self.site)
-        finished = subprocess.run(
-            [sys.executable, "-m", "pact_plugins", *arguments],
-            env={**environment, "PACT_CACHE_PATH": str(self.folder / "cache"), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr[-3000:]
-        return finished.stdout
-
-    def train(self, pact: dict[str, object]) -> tuple[str, dict[str, object]]:
-        """Two steps of ``pact train trl``: what it printed, and ``pact.json``."""
-        (self.folder / "data").mkdir()
-        rows = tiny_world.finetuning_rows(32, seed=0)
-        (self.folder / "data" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        prompts = self.folder / "prompts.json"
-        prompts.write_text(json.dumps(tiny_world.harmful_prompts(48, seed=21, split="train")))
-        settings = {
-            "model_name_or_path": str(tiny_world.aligned_path()),
-            "dataset_name": str(self.folder / "data"),
-            "output_dir": str(self.folder / "out"),
-            "use_peft": True,
-            "use_cpu": True,
-            "bf16": False,
-            "max_steps": 2,
-            "logging_steps": 1,
-            "report_to": "none",
-            "save_strategy": "no",
-            "pact": {"harmful_prompts_path": str(prompts), "calibration_batch_size": 48, **pact},
-        }
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(settings))
-        printed = self.pact("train", "trl", "config.yaml")
-        return printed, json.loads((self.folder / "out" / "pact.json").read_text())
 
 
 @pytest.fixture
 def stranger(tmp_path: Path, request: pytest.FixtureRequest) -> Stranger:
     hook = request.node.name.removeprefix("test_")
-    return Stranger(tmp_path, hook)
+    return Stranger(tmp_path, write_installed(tmp_path / "site", documented_example(hook)))
 
 
 @pytest.mark.matrix
@@ -94,11 +45,9 @@ def test_register_parts(stranger: Stranger) -> None:
 
 
 def test_register_token_scorers(stranger: Stranger) -> None:
-    prompts = stranger.folder / "prompts.json"
-    prompts.write_text(json.dumps(tiny_world.harmful_prompts(48, seed=21, split="train")))
     stranger.pact(
         *("calibrate", str(tiny_world.aligned_path()), "--token-scorer", "probability", "-o", "tokens.safetensors"),
-        *("--prompts", str(prompts)),
+        *("--prompts", str(stranger.prompts())),
     )
     assert "probability" in stranger.pact("inspect", "tokens.safetensors")
 

@@ -131,8 +131,7 @@ def test_a_reference_that_cannot_answer_is_refused_before_training(install, sett
     from pact_plugins.training.preparation import Run, prepare
     from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 
-    source = documented_example("register_references").replace("len(context.token_ids)", "context.token_ids")
-    install(source)
+    install(documented_example("register_references"))
     tokens = tiny_safety_tokens()
     tokens = replace(tokens, settings={**tokens.settings, "refusal_openers": [5], "refusal_threshold": 0.5})
     with pytest.raises(ConfigurationError, match=f"{named}.*, which reference: even cannot give"):

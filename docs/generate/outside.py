@@ -1,11 +1,13 @@
 """A hook of MkDocs: files of the repository that a page links outside of ``docs/`` become part of the site.
 
 On the repository's own pages ``../examples/trl/finetune.py`` is a link as any other. In the site Markdown becomes a
-page, source text a page that shows it, and everything else (JSON, drawings) is copied.
+page, source text a page that shows it, a notebook a page of its texts and code, and everything else (JSON, drawings) is
+copied.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -48,20 +50,31 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
 
 def _place(page: str, target: str) -> str:
     """The path in the repository of what ``page``, a path in the site, links as ``target``."""
-    home = page if (ROOT / page).is_file() and not (ROOT / "docs" / page).is_file() else f"docs/{page}"
+    # A file that is shown has a page of its name with .md behind it.
+    outside = (name for name in (page, page.removesuffix(".md")) if (ROOT / name).is_file())
+    home = next((name for name in outside if not (ROOT / "docs" / page).is_file()), f"docs/{page}")
     return posixpath.normpath(posixpath.join(posixpath.dirname(home), target))
 
 
 def _in_site(place: str) -> str:
-    shown = ".md" if Path(place).suffix in _SHOWN else ""
+    shown = ".md" if Path(place).suffix in (*_SHOWN, ".ipynb") else ""
     return place.removeprefix("docs/") + shown
 
 
 def _carried(place: str, config: Any) -> File:
     language, source = _SHOWN.get(Path(place).suffix), ROOT / place
-    if language is None:
-        where: dict[str, Any] = {"abs_src_path": str(source)}
+    if source.suffix == ".ipynb":
+        where: dict[str, Any] = {"content": _notebook(source)}
+    elif language is None:
+        where = {"abs_src_path": str(source)}
     else:
         text = source.read_text(encoding="utf-8")
         where = {"content": f"---\ntitle: {source.name}\n---\n\n# `{place}`\n\n````{language}\n{text}````\n"}
     return File.generated(config, _in_site(place), inclusion=InclusionLevel.NOT_IN_NAV, **where)
+
+
+def _notebook(source: Path) -> str:
+    """Its cells one after the other, code as code."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
+    return "\n\n".join(f"````python\n{text}\n````" if is_code else text for text, is_code in texts) + "\n"

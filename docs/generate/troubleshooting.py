@@ -23,6 +23,7 @@ SUBJECTS = {
     "pact_plugins/activation": ("Short names", "activation.md"),
     "pact_plugins/cli/activation": ("Short names", "activation.md"),
     "pact_plugins/plugins": ("Plugins", "hooks.md"),
+    "pact_plugins/new_plugin": ("Plugins", "hooks.md"),
     "pact_plugins/contracts": ("Plugins", "hooks.md"),
     "pact_plugins/compatibility": ("Versions", "compatibility.md"),
     "pact_plugins/cli": ("Commands", "commands.md"),

@@ -9,7 +9,7 @@ from pact_plugins.hookspecs import hookimpl
 
 @hookimpl(tryfirst=True)
 def register_commands(cli: click.Group) -> None:
-    from pact_plugins.cli import activation, audit, cache, configuration, plugins, safety_tokens, verify
+    from pact_plugins.cli import activation, audit, cache, configuration, new_plugin, plugins, safety_tokens, verify
 
     for command in (
         safety_tokens.calibrate,
@@ -19,6 +19,7 @@ def register_commands(cli: click.Group) -> None:
         configuration.config,
         plugins.plugins,
         plugins.train,
+        new_plugin.new_plugin,
         verify.verify,
         activation.enable,
         activation.disable,

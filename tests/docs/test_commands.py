@@ -102,8 +102,8 @@ def test_every_yaml_is_one_and_its_pact_block_is_valid():
     found = [block for block in blocks() if block.language == "yaml"]
     assert len(found) > 5
     for block in found:
-        if block.page == "docs/hooks.md":
-            continue  # tests/test_hook_examples.py runs that page's
+        if block.page in ("docs/hooks.md", "docs/first_plugin.md"):
+            continue  # of plugins: tests/test_hook_examples.py and tests/new_plugin/test_using.py train with these
         settings = yaml.safe_load(re.sub(r"^\.\.\..*$", "", block.text, flags=re.MULTILINE))
         mapping = settings.get("pact", settings if block.page.endswith("reference.md") else {})
         PACTConfig.from_mapping(mapping, source=block.page)
