@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tempfile
@@ -29,6 +30,19 @@ def can_only_be_a_path(name: str) -> bool:
 def is_missing(name: str) -> bool:
     """Whether ``name`` is a path that leads nowhere; a missing path is not a wrong name of the hub."""
     return can_only_be_a_path(name) and not Path(name).expanduser().exists()
+
+
+def no_such_folder(name: str) -> str:
+    """What is said of a path that leads nowhere, with what lies there under a similar name."""
+    return f"no such folder{_beside(name)}"
+
+
+def _beside(name: str) -> str:
+    path = Path(name).expanduser()
+    with suppress(OSError):
+        close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.75)
+        return f" (did you mean {path.parent / close[0]}?)" if close else ""
+    return ""
 
 
 @contextmanager

@@ -23,11 +23,20 @@ def check_arguments(arguments: Sequence[str]) -> None:
     if not named:
         return
     file = Path(named[0])
-    settings = _read(file)
+    _check(file, _read(file), added=True)
+
+
+def check_as_written(file: Path) -> None:
+    """Check a YAML as the stock ``axolotl train`` will run it: what does not ask for PACT is Axolotl's own matter.
+
+    Raises:
+        ConfigurationError: a setting that goes wrong with PACT; the message names file and setting.
+    """
     try:
-        _check(settings)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{file}: {error}") from None
+        settings = _read(file)
+    except (ConfigurationError, OSError):
+        return  # Axolotl says what it thinks of it
+    _check(file, settings, added=False)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -42,13 +51,25 @@ def _read(file: Path) -> dict[str, Any]:
     return settings
 
 
-def _check(settings: dict[str, Any]) -> None:
-    from pact_axolotl.settings import BLOCK, PLUGIN, check_block, is_ours, plugin_names
+def _check(file: Path, settings: dict[str, Any], *, added: bool) -> None:
+    try:
+        _check_settings(settings, added=added)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+
+
+def _check_settings(settings: dict[str, Any], *, added: bool) -> None:
+    """Of a command that adds the plugin where the YAML does not list it, or of one that does not."""
+    from pact_axolotl.settings import BLOCK, PLUGIN, check_block, is_ours, plugin_names, refuse_unlisted
+    from pact_plugins.cli.options import named_files_exist
 
     for key in map(str, settings):
         if key != BLOCK and key.casefold().startswith(BLOCK):
             raise ConfigurationError(f"{key}: unknown key, which Axolotl would ignore; did you mean 'pact'?")
     names = plugin_names(settings)
-    # The command adds the plugin where the YAML does not list it.
-    added = [] if any(map(is_ours, names)) else [PLUGIN]
-    check_block({**settings, "plugins": [*names, *added]})
+    listed = any(map(is_ours, names))
+    if not (listed or added):
+        refuse_unlisted(settings)
+        return
+    config = check_block(settings if listed else {**settings, "plugins": [*names, PLUGIN]})
+    named_files_exist(config, BLOCK)

@@ -8,10 +8,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from pact_plugins.config import PACTConfig
+from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import is_missing
+from pact_plugins.files import is_missing, no_such_folder
 
+_MODELS = ("base_model_path", "reference_model_path")
+_NO_FILES = ("cache_path",)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -72,4 +74,23 @@ def a_model(name: str | None, key: str) -> None:
         ConfigurationError: names the argument and the path.
     """
     if name is not None and is_missing(name):
-        raise ConfigurationError(f"{key}: {name} cannot be loaded: no such folder")
+        raise ConfigurationError(f"{key}: {name} cannot be loaded: {no_such_folder(name)}")
+
+
+def named_files_exist(config: PACTConfig, source: str) -> None:
+    """Before a model is loaded: every file and folder that a configuration names is there.
+
+    Args:
+        source: how errors call the configuration.
+
+    Raises:
+        ConfigurationError: names the key and the path.
+    """
+    files = {key: value for key, value in config if key.endswith("_path") and key not in _NO_FILES}
+    if config.safety_tokens != AUTO:
+        files["safety_tokens"] = config.safety_tokens
+    if config.drift_watch is not None:
+        files["drift_watch.prompts_path"] = config.drift_watch.prompts_path
+    for key in _MODELS:
+        a_model(files.pop(key), f"{source}.{key}")
+    paths_exist({f"{source}.{key}": file for key, file in files.items()})

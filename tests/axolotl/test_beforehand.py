@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pact_axolotl.beforehand import check_arguments
+from pact_axolotl.beforehand import check_arguments, check_as_written
 from pact_lab.tiny_world import aligned_path
 from pact_plugins.errors import ConfigurationError
 from tests.axolotl.runs import BASE, LORA
@@ -46,6 +46,31 @@ def test_what_is_right_passes(tmp_path: Path, plugins: Any) -> None:
     check_arguments(["--help"])
     check_arguments(["https://example.org/config.yml"])
     check_arguments([])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"plugins": "pact", "pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key"),
+        ({"plugins": "pact", "rl": "dpo"}, "rl: dpo does not go with PACT"),
+        ({"plugins": "pact", "pact": {"safety_tokens": "gone.safetensors"}}, "pact.safety_tokens: no such file: gone"),
+        ({"plugins": "pact", "pact": {"drift_watch": {"prompts_path": "gone"}}}, "pact.drift_watch.prompts_path: no such"),
+        ({"plugins": "pact", "pact": {"reference_model_path": "./gone"}}, "pact.reference_model_path: no such folder"),
+        ({"pact": {"kl_coef": 1}}, "the plugin does not, so the run would be unprotected"),
+    ],
+)
+def test_the_stock_command_is_told_too(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    file = Path(written(tmp_path, settings))
+    with pytest.raises(ConfigurationError, match=r"config\.yml: ") as error:
+        check_as_written(file)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["rl: dpo", "plugins: [another.Plugin]\nrl: dpo", "plugins: pact", "[", "- a list", ""])
+def test_what_is_no_business_of_ours_is_left_to_axolotl(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yml").write_text(text)
+    check_as_written(tmp_path / "config.yml")
+    check_as_written(tmp_path / "none.yml")
 
 
 def test_the_command_says_it_in_one_line_without_axolotl(tmp_path: Path) -> None:

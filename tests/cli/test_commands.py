@@ -57,6 +57,7 @@ def test_calibrate_errors(pact, tmp_path, aligned, refusals_path):
     out = tmp_path / "tokens.safetensors"
     nowhere = tmp_path / "nowhere"
     assert one_line_error(pact("calibrate", nowhere, "-o", out), "MODEL", "nowhere", "cannot be loaded")
+    assert one_line_error(pact("calibrate", "runs/nowhere", "-o", out), "MODEL: runs/nowhere", "no such folder", "hub")
     assert one_line_error(
         pact("calibrate", aligned, "--refusals", nowhere, "-o", out), "refusals_path", "no such file", "nowhere"
     )
