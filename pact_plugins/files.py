@@ -116,6 +116,32 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("lists or objects stand in one another too deeply") from None
 
 
+def read_settings(file: Path, usage: str) -> dict[str, Any]:
+    """The settings in a framework's YAML.
+
+    Args:
+        usage: what belongs there, for the error message.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML in UTF-8, or holds no settings.
+    """
+    import yaml  # every command imports this module
+
+    if not file.is_file():
+        what = " is a folder" if file.is_dir() else f": no such file{_beside(str(file))}"
+        raise ConfigurationError(f"{file}{what}; {usage}")
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = " ".join(str(error).split()) if mark is None else f"line {mark.line + 1}: {error.problem}"
+        raise ConfigurationError(f"{file} is not YAML: {reason}") from None
+    if not isinstance(settings, dict):
+        what = "is empty" if settings is None else "holds no mapping of settings"
+        raise ConfigurationError(f"{file} {what}; {usage}")
+    return settings
+
+
 def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:
     """Rows of a JSON (one list) or JSONL (one value a line) file.
 

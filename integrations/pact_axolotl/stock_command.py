@@ -41,7 +41,7 @@ def _check(options: dict[str, Any]) -> None:
     from pact_plugins.errors import ConfigurationError
 
     try:
-        check_as_written(file)
+        check_as_written(file, [key for key, value in options.items() if value is not None])
     except ConfigurationError as error:
         shown = click.ClickException(str(error))
         shown.exit_code = 2

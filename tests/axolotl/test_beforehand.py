@@ -54,7 +54,10 @@ def test_what_is_right_passes(tmp_path: Path, plugins: Any) -> None:
         ({"plugins": "pact", "pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key"),
         ({"plugins": "pact", "rl": "dpo"}, "rl: dpo does not go with PACT"),
         ({"plugins": "pact", "pact": {"safety_tokens": "gone.safetensors"}}, "pact.safety_tokens: no such file: gone"),
-        ({"plugins": "pact", "pact": {"drift_watch": {"prompts_path": "gone"}}}, "pact.drift_watch.prompts_path: no such"),
+        (
+            {"plugins": "pact", "pact": {"drift_watch": {"prompts_path": "gone"}}},
+            "pact.drift_watch.prompts_path: no such",
+        ),
         ({"plugins": "pact", "pact": {"reference_model_path": "./gone"}}, "pact.reference_model_path: no such folder"),
         ({"pact": {"kl_coef": 1}}, "the plugin does not, so the run would be unprotected"),
     ],
@@ -66,7 +69,9 @@ def test_the_stock_command_is_told_too(tmp_path: Path, settings: dict[str, Any],
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["rl: dpo", "plugins: [another.Plugin]\nrl: dpo", "plugins: pact", "[", "- a list", ""])
+@pytest.mark.parametrize(
+    "text", ["rl: dpo", "plugins: [another.Plugin]\nrl: dpo", "plugins: pact", "[", "- a list", ""]
+)
 def test_what_is_no_business_of_ours_is_left_to_axolotl(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yml").write_text(text)
     check_as_written(tmp_path / "config.yml")

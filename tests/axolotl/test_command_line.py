@@ -97,7 +97,11 @@ def test_preprocess_takes_the_short_name(enabled: Environment, workplace: Path, 
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("misspelt", {"plugins": "pact", "pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key; did you mean 'kl_coef'?"),
+        (
+            "misspelt",
+            {"plugins": "pact", "pact": {"kl_coeff": 1}},
+            "pact.kl_coeff: unknown key; did you mean 'kl_coef'?",
+        ),
         pytest.param("unlisted", {"pact": {}}, "pact: stands in the configuration, but", marks=pytest.mark.matrix),
     ],
 )
