@@ -47,7 +47,7 @@ def tasks_path_command() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="rows of each task, for trials only")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=None, help="longer answers, for reasoning models")
 @click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the tiny world')
-@click.option("--chat-template/--no-chat-template", default=True, show_default=True)
+@click.option("--chat-template/--no-chat-template", default=True, show_default=True, help="ask as a chat")
 @click.option("--json", "as_json", is_flag=True, help="print every metric as JSON instead of a table")
 def eval_command(
     models: tuple[str, ...],
@@ -159,7 +159,7 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
 
 @click.command("report")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_FOLDER)
-@click.option("-o", "--output", type=_FILE, default=Path("report.html"), show_default=True)
+@click.option("-o", "--output", type=_FILE, default=Path("report.html"), show_default=True, help="the page")
 @click.option("--baseline", default=None, help="label of the model to compare with [default: the first]")
 @click.option("--log", "logs", multiple=True, help="LABEL=FOLDER of the training run, for drift over steps; repeatable")
 @click.option("--model-card", type=_FILE, default=None, help="also write model-index metadata (YAML) for a model card")

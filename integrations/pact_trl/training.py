@@ -15,6 +15,7 @@ from pact_plugins import PACTCallback, PACTConfig
 from pact_plugins.cli.options import named_files_exist
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
+from pact_plugins.messages import without_future_warnings
 from pact_trl.beforehand import check, loading_in_one_line, parse
 
 USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.key=value ...]"
@@ -36,7 +37,7 @@ def train(arguments: Sequence[str]) -> int:
     overrides = [argument for argument in arguments[1:] if argument.startswith("pact.")]
     options = [argument for argument in arguments[1:] if not argument.startswith("pact.")]
     config = _config(settings.pop("pact", None), overrides, f"{path}: pact")
-    with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script:
+    with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script, without_future_warnings():
         rest = Path(folder) / path.name
         rest.write_text(yaml.safe_dump(settings), encoding="utf-8")
         parsed = parse(script.make_parser(), settings, ["--config", str(rest), *options], path)

@@ -36,9 +36,9 @@ _STANDARD_OUTPUT = Path("-")
 @click.option("--harmful-prompts", default=None, help="JSON or JSONL prompts that MODEL refuses; else the bundled ones")
 @click.option("--harmless-prompts", default=None, help="JSON or JSONL prompts that it helps with; else bundled")
 @click.option("--template-arguments", default=None, help='JSON for the chat template: {"enable_thinking": false}')
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="rows read at once")
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
-@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
+@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 def audit(
     model: str,

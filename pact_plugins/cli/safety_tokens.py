@@ -26,7 +26,8 @@ _CALIBRATION_KEYS = (
 @click.command()
 @click.argument("model")
 @click.option("--base", "base_model_path", help="base model that MODEL was aligned from; without it, base-free")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True,
+              help="file for the safety tokens")  # fmt: skip
 @click.option("--refusals", "refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked")
 @click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
 @click.option("--harmless-prompts", "harmless_prompts_path", help="JSON or JSONL prompts it helps with; else bundled")
@@ -66,7 +67,9 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
 @click.option("--chart", type=click.Path(dir_okay=False, path_type=Path), help="also write a bar chart (PNG)")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
-    """Show the safety tokens in FILE, or those of a run's output folder.
+    """Show the safety tokens in FILE.
+
+    The output folder of a run will do: it holds those that held it.
 
     \b
     Examples:

@@ -52,6 +52,15 @@ def test_the_overview_shows_whole_sentences(path: tuple[str, ...]) -> None:
     assert not COMMANDS[path].get_short_help_str(limit=60).endswith("...")
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
+    """And an output that need not be given, where it goes."""
+    options = [option for option in COMMANDS[path].params if isinstance(option, click.Option)]
+    assert [option.opts for option in options if not option.help] == []
+    outputs = [option for option in options if "--output" in option.opts and not option.required]
+    assert all(option.show_default and option.default for option in outputs)
+
+
 def test_options_of_the_schema_have_its_types() -> None:
     types = {option.name: option.type.name for option in COMMANDS["calibrate",].params}
     assert (types["top_k"], types["include_openers"], types["token_scorer"]) == ("integer", "boolean", "text")
