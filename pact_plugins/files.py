@@ -15,6 +15,9 @@ import platformdirs
 
 from pact_plugins.errors import ConfigurationError, OutputError
 
+# One of them is in every folder that transformers or peft loads.
+_CONFIGURATIONS = ("config.json", "adapter_config.json")
+
 
 def cache_folder(configured: str | None) -> Path:
     """``configured`` (``cache_path``), else ``$PACT_CACHE_PATH``, else ``pact`` in the user's cache folder."""
@@ -35,6 +38,18 @@ def is_missing(name: str) -> bool:
 def no_such_folder(name: str) -> str:
     """What is said of a path that leads nowhere, with what lies there under a similar name."""
     return f"no such folder{_beside(name)}"
+
+
+def why_no_model(name: str) -> str | None:
+    """Why a path cannot be a model's folder; None where it may be one, and for a name that may be the hub's."""
+    path = Path(name).expanduser()
+    if is_missing(name):
+        return no_such_folder(name)
+    if path.is_file():
+        return "it is a file; give the model's folder"
+    if path.is_dir() and not any((path / file).is_file() for file in _CONFIGURATIONS):
+        return f"it is no model's folder: there is no {_CONFIGURATIONS[0]} in it"
+    return None
 
 
 def _beside(name: str) -> str:

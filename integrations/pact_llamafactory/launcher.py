@@ -54,14 +54,16 @@ def read_arguments(arguments: Sequence[str]) -> dict[str, Any] | list[str]:
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
     if not arguments or not arguments[0].endswith((*_YAML, ".json")):
         return list(arguments)
     if arguments[0].endswith(_YAML):
         read_settings(Path(arguments[0]), _USAGE)
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
+    except ImportError as error:
+        raise ConfigurationError(_not_installed(error)) from error
     try:
         content = OmegaConf.load(Path(arguments[0]).absolute())
         return OmegaConf.to_container(OmegaConf.merge(content, OmegaConf.from_cli(list(arguments[1:]))))  # type: ignore
@@ -81,10 +83,12 @@ def _stock_launcher() -> Any:
     try:
         from llamafactory import launcher
     except ImportError as error:
-        raise ConfigurationError(
-            f"LLaMA-Factory cannot be imported ({error}); install it with `pip install pact-plugins[llamafactory]`"
-        ) from error
+        raise ConfigurationError(_not_installed(error)) from error
     return launcher
+
+
+def _not_installed(error: ImportError) -> str:
+    return f"LLaMA-Factory cannot be imported ({error}): pip install 'pact-plugins[llamafactory]'"
 
 
 def _install() -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from pact_plugins import PACTCallback, PACTConfig
@@ -30,7 +31,10 @@ def train(arguments: Sequence[str]) -> int:
     Raises:
         ConfigurationError: no or an unreadable file, or a wrong ``pact`` key.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments[:1] and arguments[0] in ("-h", "--help"):
+        click.echo(f"{USAGE}\n\nCONFIG.yaml holds what `trl sft` takes, and a pact: block; all keys: pact config.")
+        return 0
+    if not arguments:
         raise ConfigurationError(USAGE)
     path = Path(arguments[0])
     settings = read_settings(path, USAGE)

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from pact_plugins.cli.interruption import keeping
+from pact_plugins.cli.options import OUTPUT_FOLDER
 
 
 @click.command()
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUTPUT_FOLDER,
     default=Path("runs/demo"),
     show_default=True,
     help="folder for models, results and the report",
@@ -56,7 +57,7 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUTPUT_FOLDER,
     default=Path("runs/bench"),
     show_default=True,
     help="folder for results and report",

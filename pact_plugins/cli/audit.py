@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pact_plugins.cli.options import DTYPES, a_model, paths_exist
+from pact_plugins.cli.options import DTYPES, OUTPUT_FILE, a_model, paths_exist
 from pact_plugins.files import is_missing, parse_json
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -25,11 +25,11 @@ _STANDARD_OUTPUT = Path("-")
     "--threshold", default="gate", show_default=True, help="flag rows above this refusal mass; gate: as training would"
 )
 @click.option("--false-positive-rate", type=float, default=None, help="of --threshold auto [default: 0.01]")
-@click.option("--filtered", type=_FILE, default=None, help="write the data without the flagged rows")
-@click.option("--flagged", type=_FILE, default=None, help="write the flagged rows")
+@click.option("--filtered", type=OUTPUT_FILE, default=None, help="write the data without the flagged rows")
+@click.option("--flagged", type=OUTPUT_FILE, default=None, help="write the flagged rows")
 @click.option("--overwrite", is_flag=True, help="let --filtered and --flagged replace files")
-@click.option("--json", "json_path", type=_FILE, default=None, help="write the report as JSON; - prints it")
-@click.option("--html", "html_path", type=_FILE, default=None, help="write the report as one HTML page")
+@click.option("--json", "json_path", type=OUTPUT_FILE, default=None, help="write the report as JSON; - prints it")
+@click.option("--html", "html_path", type=OUTPUT_FILE, default=None, help="write the report as one HTML page")
 @click.option("--skip-unreadable", is_flag=True, help="list rows that cannot be read, instead of stopping")
 @click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="flagged rows to print")
 @click.option("--safety-tokens", type=_FILE, default=None, help="openers of this file; else learnt from the prompts")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
+from pact_plugins.cli.options import DTYPES, OUTPUT_FILE, a_model, config_from, config_options, paths_exist
 from pact_plugins.errors import ConfigurationError
 
 _CALIBRATION_KEYS = (
@@ -26,7 +26,7 @@ _CALIBRATION_KEYS = (
 @click.command()
 @click.argument("model")
 @click.option("--base", "base_model_path", help="base model that MODEL was aligned from; without it, base-free")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True,
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True,
               help="file for the safety tokens")  # fmt: skip
 @click.option("--refusals", "refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked")
 @click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
@@ -64,7 +64,7 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path), help="also write a bar chart (PNG)")
+@click.option("--chart", type=OUTPUT_FILE, help="also write a bar chart (PNG)")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
     """Show the safety tokens in FILE.

@@ -59,7 +59,11 @@ def test_what_may_be_there_passes(settings: dict[str, Any], changes: dict[str, A
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is empty; usage: pact train llamafactory"), ("a: [1", "is not YAML: line 1: "), (None, "no such file; usage")],
+    [
+        ("", "is empty; usage: pact train llamafactory"),
+        ("a: [1", "is not YAML: line 1: "),
+        (None, "no such file; usage"),
+    ],
 )
 def test_a_file_without_settings(tmp_path: Path, content: str | None, message: str) -> None:
     file = tmp_path / "cfg.yaml"

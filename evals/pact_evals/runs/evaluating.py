@@ -149,10 +149,9 @@ def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: Eva
 
 
 def _why(spec: ModelSpec, error: PACTError) -> str:
-    """A name that is no folder may be a misspelt one, of which the hub's client does not speak."""
+    """A name that is no model's folder may be a misspelt one, of which the hub's client does not speak."""
     cause = error.__cause__
-    is_local = spec.served is not None or Path(spec.model).exists()
-    if is_local or not isinstance(cause, OSError) or cause.errno is not None:
+    if spec.served is not None or not isinstance(cause, OSError) or cause.errno is not None:
         return str(error)
     return f"{spec.model} cannot be loaded: {why_not_loaded(spec.model, cause)}"
 

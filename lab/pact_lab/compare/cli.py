@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pact_plugins.cli.interruption import keeping
-from pact_plugins.cli.options import a_model, paths_exist
+from pact_plugins.cli.options import OUTPUT_FOLDER, a_model, paths_exist
 from pact_plugins.files import is_missing
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -23,7 +23,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUTPUT_FOLDER,
     default=Path("runs/compare"),
     show_default=True,
     help="folder for results and report",

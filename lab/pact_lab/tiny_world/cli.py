@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from pact_lab.tiny_world.requests import FAMILIES
+from pact_plugins.cli.options import OUTPUT_FOLDER
 from pact_plugins.errors import PACTError
 
 
@@ -38,8 +39,10 @@ def path_command() -> None:
 
 
 @tiny_world.command("build")
-@click.argument("output", type=click.Path(path_type=Path))
-@click.option("--base-examples", type=click.IntRange(1), default=16_000, show_default=True, help="documents for the base")
+@click.argument("output", type=OUTPUT_FOLDER)
+@click.option(
+    "--base-examples", type=click.IntRange(1), default=16_000, show_default=True, help="documents for the base"
+)
 @click.option(
     "--aligned-examples", type=click.IntRange(1), default=10_000, show_default=True, help="chat rows for the alignment"
 )
