@@ -148,9 +148,10 @@ def read_settings(file: Path, usage: str) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, OSError) as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(error).split()) if mark is None else f"line {mark.line + 1}: {error.problem}"
-        raise ConfigurationError(f"{file} is not YAML: {reason}") from None
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else " ".join(str(error).split())
+        raise ConfigurationError(f"{file} is not YAML: {where}{reason}") from None
     if not isinstance(settings, dict):
         what = "is empty" if settings is None else "holds no mapping of settings"
         raise ConfigurationError(f"{file} {what}; {usage}")

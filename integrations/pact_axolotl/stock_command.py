@@ -9,9 +9,15 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+import click
+
 _PACKAGE = "axolotl"
 _MARK = "_checks_for_pact"
 _Hook = Callable[[type[BaseException], BaseException, "TracebackType | None"], Any]
+
+
+class _RefusedError(click.ClickException):
+    exit_code = 2
 
 
 def install(main_module: ModuleType) -> None:
@@ -35,17 +41,13 @@ def _check(options: dict[str, Any]) -> None:
     file = Path(str(options.get("config")))
     if options.get("sweep") or options.get("cloud") or not file.is_file():
         return
-    import click
-
     from pact_axolotl.beforehand import check_as_written
     from pact_plugins.errors import ConfigurationError
 
     try:
         check_as_written(file, [key for key, value in options.items() if value is not None])
     except ConfigurationError as error:
-        shown = click.ClickException(str(error))
-        shown.exit_code = 2
-        raise shown from None
+        raise _RefusedError(str(error)) from None
 
 
 def say_errors_in_one_line() -> None:

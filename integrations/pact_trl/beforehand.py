@@ -41,7 +41,7 @@ def parse(parser: Any, settings: Mapping[str, Any], arguments: Sequence[str], pa
         refuse(" ".join(str(error).split()))
 
 
-def check(script: Any, _training: Any, model: Any, mixture: Any, path: Path) -> str:
+def check(script: Any, model: Any, mixture: Any, path: Path) -> str:
     """Model and data are named, and what can only be a path leads somewhere.
 
     Returns:

@@ -44,10 +44,11 @@ def train(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script, without_future_warnings():
         rest = Path(folder) / path.name
         rest.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        parsed = parse(script.make_parser(), settings, ["--config", str(rest), *options], path)
-        model = check(*parsed, path)
+        arguments_of_trl = parse(script.make_parser(), settings, ["--config", str(rest), *options], path)
+        script_arguments, _, model_arguments, mixture = arguments_of_trl
+        model = check(script_arguments, model_arguments, mixture, path)
         with loading_in_one_line(path, model):
-            script.main(*parsed)
+            script.main(*arguments_of_trl)
     return 0
 
 

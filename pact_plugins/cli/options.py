@@ -22,7 +22,7 @@ class _Output(click.Path):
     """A place to write to, looked at before anything is computed: what has taken hours should not be lost then."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(super().convert(value, param, ctx)).absolute()
+        path = Path(str(super().convert(value, param, ctx))).absolute()
         places = path.parents if self.file_okay else (path, *path.parents)
         existing = next(place for place in places if place.exists())
         if not existing.is_dir():

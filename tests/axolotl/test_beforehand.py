@@ -41,7 +41,9 @@ def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any], mess
 
 
 @pytest.mark.parametrize("plugins", [None, "pact", ["pact_axolotl.PACTPlugin"], ["another.Plugin"]])
-def test_what_is_right_passes(tmp_path: Path, plugins: Any) -> None:
+def test_what_is_right_passes(tmp_path: Path, plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.jsonl").touch()
     check_arguments([written(tmp_path, {"plugins": plugins, "pact": {"kl_coef": 1}})])
     check_arguments(["--help"])
     check_arguments(["https://example.org/config.yml"])
@@ -58,7 +60,13 @@ def test_what_is_right_passes(tmp_path: Path, plugins: Any) -> None:
             {"plugins": "pact", "pact": {"drift_watch": {"prompts_path": "gone"}}},
             "pact.drift_watch.prompts_path: no such",
         ),
-        ({"plugins": "pact", "pact": {"reference_model_path": "./gone"}}, "pact.reference_model_path: no such folder"),
+        (
+            {"plugins": "pact", "pact": {"reference_model_path": "./gone"}},
+            "pact.reference_model_path: ./gone cannot be loaded",
+        ),
+        ({"plugins": "pact"}, "datasets.0.path: no such file or folder: ./train.jsonl"),
+        ({"plugins": "pact", "base_model": None}, "base_model: is not set; name the aligned model"),
+        ({"plugins": "pact", "base_model": "./gone"}, "base_model: ./gone cannot be loaded: no such folder"),
         ({"pact": {"kl_coef": 1}}, "the plugin does not, so the run would be unprotected"),
     ],
 )
@@ -69,13 +77,19 @@ def test_the_stock_command_is_told_too(tmp_path: Path, settings: dict[str, Any],
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "text", ["rl: dpo", "plugins: [another.Plugin]\nrl: dpo", "plugins: pact", "[", "- a list", ""]
-)
+@pytest.mark.parametrize("text", ["rl: dpo", "plugins: [another.Plugin]\nrl: dpo", "[", "- a list", ""])
 def test_what_is_no_business_of_ours_is_left_to_axolotl(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yml").write_text(text)
     check_as_written(tmp_path / "config.yml")
     check_as_written(tmp_path / "none.yml")
+
+
+def test_what_the_command_line_sets_need_not_stand_in_the_yaml(tmp_path: Path) -> None:
+    file = written(tmp_path, {"plugins": "pact", "base_model": None, "datasets": None})
+    check_as_written(Path(file), ["base_model"])
+    check_arguments([file, "--base-model", "org/model"])
+    with pytest.raises(ConfigurationError, match="base_model: is not set"):
+        check_arguments([file])
 
 
 def test_the_command_says_it_in_one_line_without_axolotl(tmp_path: Path) -> None:
