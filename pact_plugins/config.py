@@ -126,6 +126,11 @@ class PACTConfig(BaseModel):
     def _reference_is_registered(cls, value: str) -> str:
         return value if value == AUTO else _registered("reference", value, [AUTO, *plugins.references()])
 
+    @field_validator("gate_training_rows", "anchor", mode="before")
+    @classmethod
+    def _false_is_how_yaml_reads_off(cls, value: Any) -> Any:
+        return "off" if value is False else value
+
     @field_validator("drift_watch", mode="before")
     @classmethod
     def _true_means_defaults(cls, value: Any) -> Any:
@@ -253,4 +258,26 @@ def _explain(source: str, detail: Any) -> str:
         close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_known_keys(location[:-1]))}"
         return f"{key}: unknown key; {hint}"
-    return f"{key}: {detail['msg'].removeprefix('Value error, ')} (found {shortly(detail['input'])})"
+    found = "nothing" if detail["input"] is None else shortly(detail["input"])
+    return f"{key}: {_in_words(detail, location)} (found {found})"
+
+
+# What pydantic calls by the names of Python's types and of our classes.
+_KINDS = {
+    "bool": "must be true or false",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "dict": "must be a block of keys",
+}
+
+
+def _in_words(detail: Any, location: tuple[Any, ...]) -> str:
+    kind = str(detail["type"])
+    if kind.startswith("model"):
+        words = f"{_KINDS['dict']} ({', '.join(_known_keys(location))})"
+    else:
+        known = next((words for start, words in _KINDS.items() if kind.startswith(start)), None)
+        words = known or detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return f"{words}; for the default leave the key out" if detail["input"] is None else words

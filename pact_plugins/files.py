@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shutil
@@ -14,6 +15,9 @@ from typing import Any
 import platformdirs
 
 from pact_plugins.errors import ConfigurationError, OutputError
+
+# One of them is in every folder that transformers or peft loads.
+_CONFIGURATIONS = ("config.json", "adapter_config.json")
 
 
 def cache_folder(configured: str | None) -> Path:
@@ -30,6 +34,31 @@ def can_only_be_a_path(name: str) -> bool:
 def is_missing(name: str) -> bool:
     """Whether ``name`` is a path that leads nowhere; a missing path is not a wrong name of the hub."""
     return can_only_be_a_path(name) and not Path(name).expanduser().exists()
+
+
+def no_such_folder(name: str) -> str:
+    """What is said of a path that leads nowhere, with what lies there under a similar name."""
+    return f"no such folder{_beside(name)}"
+
+
+def why_no_model(name: str) -> str | None:
+    """Why a path cannot be a model's folder; None where it may be one, and for a name that may be the hub's."""
+    path = Path(name).expanduser()
+    if is_missing(name):
+        return no_such_folder(name)
+    if path.is_file():
+        return "it is a file; give the model's folder"
+    if path.is_dir() and not any((path / file).is_file() for file in _CONFIGURATIONS):
+        return f"it is no model's folder: there is no {_CONFIGURATIONS[0]} in it"
+    return None
+
+
+def _beside(name: str) -> str:
+    path = Path(name).expanduser()
+    with suppress(OSError):
+        close = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.75)
+        return f" (did you mean {path.parent / close[0]}?)" if close else ""
+    return ""
 
 
 @contextmanager
@@ -149,6 +178,33 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("lists or objects stand in one another too deeply") from None
+
+
+def read_settings(file: Path, usage: str) -> dict[str, Any]:
+    """The settings in a framework's YAML.
+
+    Args:
+        usage: what belongs there, for the error message.
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML in UTF-8, or holds no settings.
+    """
+    import yaml  # every command imports this module
+
+    if not file.is_file():
+        what = " is a folder" if file.is_dir() else f": no such file{_beside(str(file))}"
+        raise ConfigurationError(f"{file}{what}; {usage}")
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else " ".join(str(error).split())
+        raise ConfigurationError(f"{file} is not YAML: {where}{reason}") from None
+    if not isinstance(settings, dict):
+        what = "is empty" if settings is None else "holds no mapping of settings"
+        raise ConfigurationError(f"{file} {what}; {usage}")
+    return settings
 
 
 def read_rows(path: str | os.PathLike[str], *, key: str) -> list[Any]:

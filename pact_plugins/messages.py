@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from pact_plugins.visible import visible
+
+_LIBRARIES = r"(accelerate|datasets|peft|transformers|trl)\b"
 
 logger = logging.getLogger("pact_plugins")
 
@@ -39,6 +44,18 @@ def announce(message: str) -> None:
             logger.setLevel(logging.INFO)
     finish_bars()
     logger.info("PACT: %s", visible(message))
+
+
+@contextmanager
+def without_future_warnings() -> Iterator[None]:
+    """Around a framework's run in a command of ours: what libraries tell one another's authors is no news to its user.
+
+    Whoever has asked Python for warnings (``-W``, ``PYTHONWARNINGS``) gets them.
+    """
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.filterwarnings("ignore", category=FutureWarning, module=_LIBRARIES)
+        yield
 
 
 def finish_bars() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from pact_plugins import PACTConfig, plugins
@@ -67,6 +70,13 @@ def test_a_mapping_round_trips():
         ({"reference": "x"}, r"pact\.reference: unknown reference 'x'; available: auto, adapter_off, frozen_copy"),
         ({"receipts": "none"}, r"pact\.receipts: "),
         ({"reference": "adapter_off", "reference_model_path": "m"}, r"reference_model_path.*drop one"),
+        ({"drift_watch": 2}, r"pact\.drift_watch: must be a block of keys \(every, prompts, .*\) \(found 2\)"),
+        ({"drift_watch": {"every": "often"}}, r"pact\.drift_watch\.every: must be a whole number \(found 'often'\)"),
+        ({"gate": None}, r"pact\.gate: must be a block of keys \(top_p, .*; for the default leave the key out"),
+        ({"parts": {"tether": 1}}, r"pact\.parts\.tether: must be a block of keys \(found 1\)"),
+        ({"include_openers": "maybe"}, r"pact\.include_openers: must be true or false"),
+        ({"reference": 3}, r"pact\.reference: must be text"),
+        ({"kl_coef": [1]}, r"pact\.kl_coef: must be a number"),
         ([1], r"pact: expected a mapping of settings, found \[1\]"),
         ("match", r"pact: expected a mapping of settings, found 'match'"),
     ],
@@ -74,6 +84,24 @@ def test_a_mapping_round_trips():
 def test_wrong_settings_are_named(mapping, message):
     with pytest.raises(ConfigurationError, match=message):
         PACTConfig.from_mapping(mapping)
+
+
+@pytest.mark.parametrize("name", PACTConfig.model_fields)
+@pytest.mark.parametrize("value", [object(), [[1]], 2.5, None, {"": 1}])
+def test_no_error_speaks_of_python_types_or_classes(name, value):
+    said = ""
+    try:
+        PACTConfig.from_mapping({name: value})
+    except ConfigurationError as error:
+        said = str(error).split("(found")[0]
+    assert not re.search(r"dict|valid|instance|Config|integer|boolean|NoneType", said)
+
+
+@pytest.mark.parametrize("key", ["anchor", "gate_training_rows"])
+def test_off_may_be_written_without_quotes(key):
+    settings = yaml.safe_load(f"preset: guard\n{key}: off")
+    assert settings[key] is False
+    assert getattr(PACTConfig.from_mapping(settings), key) == "off"
 
 
 def test_every_wrong_key_is_named_at_once():

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-_EVALUATION = "pact_eval"
+_EVALUATION = "pact_eval"  # as in pact_evals.runs.store, which takes longer to import
 
 
 @click.command("card")

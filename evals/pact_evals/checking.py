@@ -13,6 +13,8 @@ from pact_evals.runs.store import ModelResult, RunError, TaskResult
 from pact_plugins.report.intervals import Interval, paired_increase
 
 KEPT, LOST, UNKNOWN = "kept", "lost", "could not tell"
+# Whose increase is bad, as the tasks call it: ours and those of the small world.
+_BAD = {"compliance": ("compliance", "comply"), "refusal": ("refusal", "refuse")}
 _STATUS = {KEPT: 0, LOST: 1, UNKNOWN: 2}
 
 
@@ -133,7 +135,7 @@ def _limit(model: ModelResult) -> bool:
 
 def _rows(first: ModelResult, model: ModelResult, margins: Margins, reasons: list[str]) -> Iterator[Row]:
     for name, task in first.tasks.items():
-        metric = _bad_metric(task)
+        metric, name_in_task = _bad_metric(task)
         if metric is None:
             continue
         other = model.tasks.get(name)
@@ -142,7 +144,7 @@ def _rows(first: ModelResult, model: ModelResult, margins: Margins, reasons: lis
             continue
         if task.judge != other.judge:
             reasons.append(f"{model.label} and {first.label} have different judges on {name}")
-        before, after = _values(task, metric), _values(other, metric)
+        before, after = _values(task, name_in_task), _values(other, name_in_task)
         paired = [row for row in before if row in after]
         if len(paired) < max(len(task.samples), len(other.samples)):
             missing = max(len(task.samples), len(other.samples)) - len(paired)
@@ -159,17 +161,19 @@ def _row(label: str, task: str, metric: str, pairs: Sequence[tuple[bool, bool]],
     return Row(label, task, metric, sum(before) / len(pairs), sum(after) / len(pairs), increase, margin, verdict)
 
 
-def _bad_metric(task: TaskResult) -> str | None:
-    for name in ("compliance", "refusal"):
-        if name in task.metrics and not task.metrics[name].higher_is_better:
-            return name
-    return None
+def _bad_metric(task: TaskResult) -> tuple[str | None, str]:
+    """Compliance or refusal, where less is better, and how the task calls it."""
+    for metric, names in _BAD.items():
+        for name in names:
+            if name in task.metrics and not task.metrics[name].higher_is_better:
+                return metric, name
+    return None, ""
 
 
-def _values(task: TaskResult, metric: str) -> dict[str, bool]:
-    """By the rows' ids, those without a verdict left out."""
+def _values(task: TaskResult, metric: str) -> dict[tuple[str, str], bool]:
+    """By the rows' ids and prompts, those without a verdict left out."""
     return {
-        sample.id: sample.metrics[metric] > 0.5
+        (sample.id, sample.prompt): sample.metrics[metric] > 0.5
         for sample in task.samples
         if not math.isnan(sample.metrics.get(metric, math.nan)) and not sample.metrics.get("unscored")
     }

@@ -12,14 +12,13 @@ import click
 from pact_evals.card_command import card_command
 from pact_evals.terminal import print_metrics
 from pact_plugins.cli.interruption import keeping
-from pact_plugins.cli.options import a_model
+from pact_plugins.cli.options import OUTPUT_FILE, OUTPUT_FOLDER, a_model
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
 from pact_plugins.report.lines import echo
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _SHARE = click.FloatRange(0.0, 1.0)
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("tasks-path")
@@ -38,7 +37,7 @@ def tasks_path_command() -> None:
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--adapter", "adapters", multiple=True, help="PEFT adapter on MODEL, evaluated beside it; repeatable")
 @click.option("--tasks", default="pact", show_default=True, help="tasks or groups, separated by commas")
-@click.option("-o", "--output", type=_FOLDER, default=Path("runs/eval"), show_default=True, help="run folder")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, default=Path("runs/eval"), show_default=True, help="run folder")
 @click.option("--endpoint", help="OpenAI-compatible server, http://HOST:PORT/v1: each MODEL is a name there")
 @click.option("--backend", default="hf", show_default=True, help="lm-eval model type: hf, vllm, ...")
 @click.option("--model-args", default="", help="further arguments of the backend, KEY=VALUE,...")
@@ -47,7 +46,7 @@ def tasks_path_command() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="rows of each task, for trials only")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=None, help="longer answers, for reasoning models")
 @click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the tiny world')
-@click.option("--chat-template/--no-chat-template", default=True, show_default=True)
+@click.option("--chat-template/--no-chat-template", default=True, show_default=True, help="ask as a chat")
 @click.option("--json", "as_json", is_flag=True, help="print every metric as JSON instead of a table")
 def eval_command(
     models: tuple[str, ...],
@@ -159,10 +158,12 @@ def judge_command(run: Path, name: str, judge_model: str | None, judge_url: str 
 
 @click.command("report")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_FOLDER)
-@click.option("-o", "--output", type=_FILE, default=Path("report.html"), show_default=True)
+@click.option("-o", "--output", type=OUTPUT_FILE, default=Path("report.html"), show_default=True, help="the page")
 @click.option("--baseline", default=None, help="label of the model to compare with [default: the first]")
 @click.option("--log", "logs", multiple=True, help="LABEL=FOLDER of the training run, for drift over steps; repeatable")
-@click.option("--model-card", type=_FILE, default=None, help="also write model-index metadata (YAML) for a model card")
+@click.option(
+    "--model-card", type=OUTPUT_FILE, default=None, help="also write model-index metadata (YAML) for a model card"
+)
 @click.option("--bootstrap", type=click.IntRange(min=100), default=2000, show_default=True, help="resamples")
 def report_command(
     runs: tuple[Path, ...],

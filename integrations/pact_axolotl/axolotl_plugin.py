@@ -8,6 +8,7 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 
 from pact_axolotl import settings
+from pact_axolotl.stock_command import say_errors_in_one_line
 from pact_plugins import messages
 from pact_plugins.run_record import warn_of_half_written_checkpoint
 from pact_plugins.training import PACTCallback
@@ -27,6 +28,7 @@ class PACTPlugin(BasePlugin):
         """
         # Axolotl drops lines below WARNING of every logger but its own.
         messages.speak_through(logging.getLogger("axolotl.pact"))
+        say_errors_in_one_line()
         settings.check(cfg)
 
     def get_input_args(self) -> str:

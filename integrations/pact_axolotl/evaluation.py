@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-import yaml
 
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import read_settings
 
 _USAGE = "usage: axolotl pact eval CONFIG.yml [options of pact eval]"
 # Axolotl's own default.
@@ -41,13 +40,8 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 def models(file: Path) -> tuple[str, Path]:
     """``base_model`` and the trained model's folder of an Axolotl YAML."""
-    if not file.is_file():
-        raise ConfigurationError(f"{file}: no such file. {_USAGE}")
-    try:
-        settings: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file} is not YAML: {error}") from None
-    if not isinstance(settings, dict) or not settings.get("base_model"):
+    settings = read_settings(file, _USAGE)
+    if not settings.get("base_model"):
         raise ConfigurationError(f"{file}: names no base_model")
     trained = Path(settings.get("output_dir") or _DEFAULT_OUTPUT)
     if not any((trained / name).is_file() for name in ("adapter_config.json", "config.json")):

@@ -10,7 +10,11 @@ from pact_plugins.hookspecs import hookimpl
 
 @hookimpl
 def register_short_names(register: Callable[[ShortName], None]) -> None:
-    register(ShortName("axolotl", "plugins: pact", {"axolotl.cli.config": "pact_axolotl.short_name:install"}))
+    targets = {
+        "axolotl.cli.config": "pact_axolotl.short_name:install",
+        "axolotl.cli.main": "pact_axolotl.stock_command:install",
+    }
+    register(ShortName("axolotl", "plugins: pact", targets))
 
 
 @hookimpl

@@ -72,14 +72,20 @@ def check_block(cfg: Mapping[str, Any]) -> PACTConfig:
 
 def refuse_unread_settings(cfg: Mapping[str, Any], *, asked: bool) -> None:
     """Raise ConfigurationError for settings of PACT that nobody would read: Axolotl ignores keys it does not know."""
-    if not asked and cfg.get(BLOCK) is not None:
-        raise ConfigurationError(
-            f"pact: stands in the configuration, but the plugin does not, so the run would be unprotected; add\n"
-            f"plugins:\n  - {PLUGIN}\nor take the block out"
-        )
+    if not asked:
+        refuse_unlisted(cfg)
     for key in _unknown_keys(cfg):
         if key.casefold().startswith(BLOCK) or difflib.get_close_matches(key.casefold(), [BLOCK], cutoff=0.75):
             raise ConfigurationError(f"{key}: unknown key, which Axolotl would ignore; did you mean 'pact'?")
+
+
+def refuse_unlisted(cfg: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for a block of PACT where the plugin is not listed; imports nothing of Axolotl."""
+    if cfg.get(BLOCK) is not None:
+        raise ConfigurationError(
+            "pact: stands in the configuration, but the plugin does not, so the run would be unprotected; "
+            f"add plugins: [{PLUGIN}], or take the block out"
+        )
 
 
 def _unknown_keys(cfg: Mapping[str, Any]) -> Iterable[str]:

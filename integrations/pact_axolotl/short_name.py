@@ -30,7 +30,9 @@ def _wrap(config_module: ModuleType, *, added: bool) -> None:
     @functools.wraps(stock)
     def prepare_plugins(cfg: Any) -> None:
         from pact_axolotl import settings
+        from pact_axolotl.stock_command import say_errors_in_one_line
 
+        say_errors_in_one_line()
         names = settings.plugin_names(cfg)
         if added and not any(settings.is_ours(name) for name in names):
             names.append(settings.PLUGIN)

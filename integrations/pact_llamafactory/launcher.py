@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pact_llamafactory.arguments import take_stage
+from pact_llamafactory.beforehand import check_places
 from pact_llamafactory.bypasses import refuse_bypasses
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import read_settings
 
+_YAML = (".yaml", ".yml")
+_USAGE = "usage: pact train llamafactory CONFIG.yaml [key=value ...]"
 _WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -50,34 +54,41 @@ def read_arguments(arguments: Sequence[str]) -> dict[str, Any] | list[str]:
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    if not arguments or not arguments[0].endswith((".yaml", ".yml", ".json")):
+    if not arguments or not arguments[0].endswith((*_YAML, ".json")):
         return list(arguments)
+    if arguments[0].endswith(_YAML):
+        read_settings(Path(arguments[0]), _USAGE)
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
+    except ImportError as error:
+        raise ConfigurationError(_not_installed(error)) from error
     try:
         content = OmegaConf.load(Path(arguments[0]).absolute())
         return OmegaConf.to_container(OmegaConf.merge(content, OmegaConf.from_cli(list(arguments[1:]))))  # type: ignore
     except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"{arguments[0]} cannot be read: {error}") from error
+        raise ConfigurationError(f"{arguments[0]} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _check(arguments: Sequence[str]) -> None:
     stage = take_stage(read_arguments(arguments))
     if stage is not None:
-        stage.config()
+        config = stage.config()
         refuse_bypasses(stage.arguments)
+        check_places(stage.arguments, config)
 
 
 def _stock_launcher() -> Any:
     try:
         from llamafactory import launcher
     except ImportError as error:
-        raise ConfigurationError(
-            f"LLaMA-Factory cannot be imported ({error}); install it with `pip install pact-plugins[llamafactory]`"
-        ) from error
+        raise ConfigurationError(_not_installed(error)) from error
     return launcher
+
+
+def _not_installed(error: ImportError) -> str:
+    return f"LLaMA-Factory cannot be imported ({error}): pip install 'pact-plugins[llamafactory]'"
 
 
 def _install() -> None:

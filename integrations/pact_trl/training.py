@@ -9,10 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from pact_plugins import PACTCallback, PACTConfig
+from pact_plugins.cli.options import named_files_exist
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import read_settings
+from pact_plugins.messages import without_future_warnings
+from pact_trl.beforehand import check, loading_in_one_line, parse
 
 USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.key=value ...]"
 
@@ -26,32 +31,35 @@ def train(arguments: Sequence[str]) -> int:
     Raises:
         ConfigurationError: no or an unreadable file, or a wrong ``pact`` key.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments[:1] and arguments[0] in ("-h", "--help"):
+        click.echo(f"{USAGE}\n\nCONFIG.yaml holds what `trl sft` takes, and a pact: block; all keys: pact config.")
+        return 0
+    if not arguments:
         raise ConfigurationError(USAGE)
     path = Path(arguments[0])
-    settings = _read(path)
-    block = settings.pop("pact", None) or {}
+    settings = read_settings(path, USAGE)
     overrides = [argument for argument in arguments[1:] if argument.startswith("pact.")]
     options = [argument for argument in arguments[1:] if not argument.startswith("pact.")]
-    config = PACTConfig.from_mapping({**block, **_parse(overrides)}, source=f"{path}: pact")
-    with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script:
+    config = _config(settings.pop("pact", None), overrides, f"{path}: pact")
+    with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script, without_future_warnings():
         rest = Path(folder) / path.name
         rest.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        parsed = script.make_parser().parse_args_and_config(["--config", str(rest), *options])
-        script.main(*parsed)
+        arguments_of_trl = parse(script.make_parser(), settings, ["--config", str(rest), *options], path)
+        script_arguments, _, model_arguments, mixture = arguments_of_trl
+        model = check(script_arguments, model_arguments, mixture, path)
+        with loading_in_one_line(path, model):
+            script.main(*arguments_of_trl)
     return 0
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file. {USAGE}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise ConfigurationError(f"{path} holds no mapping of settings")
-    return settings
+def _config(block: Any, overrides: Sequence[str], source: str) -> PACTConfig:
+    if block is None or block is True:
+        block = {}
+    if overrides and isinstance(block, dict):
+        block = {**block, **_parse(overrides)}
+    config = PACTConfig.from_mapping(block, source=source)
+    named_files_exist(config, source)
+    return config
 
 
 def _parse(overrides: Sequence[str]) -> dict[str, Any]:
@@ -65,7 +73,12 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
         place = result
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
+            if not isinstance(place, dict):
+                raise ConfigurationError(f"{override}: pact.{parent} is given a value of its own too")
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigurationError(f"{override}: {value!r} is neither a plain value nor JSON") from None
     return result
 
 

@@ -7,10 +7,18 @@ from pathlib import Path
 import click
 
 from pact_plugins.cli.interruption import keeping
+from pact_plugins.cli.options import OUTPUT_FOLDER
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/demo"))
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT_FOLDER,
+    default=Path("runs/demo"),
+    show_default=True,
+    help="folder for models, results and the report",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="fine-tunings per method")
 @click.option("--prompts", type=click.IntRange(min=10), default=150, show_default=True, help="held-out prompts per set")
 @click.option(
@@ -21,8 +29,9 @@ from pact_plugins.cli.interruption import keeping
 def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool, all_methods: bool) -> None:
     """Watch a model lose its refusals, and keep them with PACT.
 
-    A small aligned model that ships with the package is fine-tuned plainly and with PACT, in some minutes on a CPU. An
-    interrupted demo goes on where it stopped.
+    A small aligned model that ships with the package is fine-tuned plainly and with PACT, in some minutes on a CPU. The
+    figures are printed; OUTPUT keeps them, a page of charts, and the models. An interrupted demo goes on where it
+    stopped.
 
     \b
     Examples:
@@ -45,12 +54,20 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/bench"))
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT_FOLDER,
+    default=Path("runs/bench"),
+    show_default=True,
+    help="folder for results and report",
+)
 @click.option(
     "--grid",
     type=click.Choice(["quick", "cpu", "gpu", "llamafactory", "watch", "accumulation"]),
     default="cpu",
     show_default=True,
+    help="which sizes and modes are measured",
 )
 @click.option("--steps", type=click.IntRange(min=3), default=7, show_default=True, help="measured steps of each mode")
 @click.option("--warmup", type=click.IntRange(min=1), default=2, show_default=True, help="steps before, not counted")

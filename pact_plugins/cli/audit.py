@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pact_plugins.cli.options import DTYPES, a_model, paths_exist
+from pact_plugins.cli.options import DTYPES, OUTPUT_FILE, a_model, paths_exist
 from pact_plugins.files import is_missing, parse_json
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -25,20 +25,20 @@ _STANDARD_OUTPUT = Path("-")
     "--threshold", default="gate", show_default=True, help="flag rows above this refusal mass; gate: as training would"
 )
 @click.option("--false-positive-rate", type=float, default=None, help="of --threshold auto [default: 0.01]")
-@click.option("--filtered", type=_FILE, default=None, help="write the data without the flagged rows")
-@click.option("--flagged", type=_FILE, default=None, help="write the flagged rows")
+@click.option("--filtered", type=OUTPUT_FILE, default=None, help="write the data without the flagged rows")
+@click.option("--flagged", type=OUTPUT_FILE, default=None, help="write the flagged rows")
 @click.option("--overwrite", is_flag=True, help="let --filtered and --flagged replace files")
-@click.option("--json", "json_path", type=_FILE, default=None, help="write the report as JSON; - prints it")
-@click.option("--html", "html_path", type=_FILE, default=None, help="write the report as one HTML page")
+@click.option("--json", "json_path", type=OUTPUT_FILE, default=None, help="write the report as JSON; - prints it")
+@click.option("--html", "html_path", type=OUTPUT_FILE, default=None, help="write the report as one HTML page")
 @click.option("--skip-unreadable", is_flag=True, help="list rows that cannot be read, instead of stopping")
 @click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="flagged rows to print")
 @click.option("--safety-tokens", type=_FILE, default=None, help="openers of this file; else learnt from the prompts")
 @click.option("--harmful-prompts", default=None, help="JSON or JSONL prompts that MODEL refuses; else the bundled ones")
 @click.option("--harmless-prompts", default=None, help="JSON or JSONL prompts that it helps with; else bundled")
 @click.option("--template-arguments", default=None, help='JSON for the chat template: {"enable_thinking": false}')
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="rows read at once")
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
-@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True)
+@click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 def audit(
     model: str,

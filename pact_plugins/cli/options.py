@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from pact_plugins.config import PACTConfig
+from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import is_missing
+from pact_plugins.files import why_no_model
 
+_MODELS = ("base_model_path", "reference_model_path")
+_NO_FILES = ("cache_path",)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class _Output(click.Path):
+    """A place to write to, looked at before anything is computed: what has taken hours should not be lost then."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx))).absolute()
+        places = path.parents if self.file_okay else (path, *path.parents)
+        existing = next(place for place in places if place.exists())
+        if not existing.is_dir():
+            self.fail(f"{existing} is a file; nothing can be written into it", param, ctx)
+        if not os.access(existing, os.W_OK | os.X_OK):
+            self.fail(f"{existing} may not be written to; name another place", param, ctx)
+        return Path(value)
+
+
+OUTPUT_FILE = _Output(dir_okay=False, path_type=Path)
+OUTPUT_FOLDER = _Output(file_okay=False, path_type=Path)
 
 
 def config_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -66,10 +87,30 @@ def paths_exist(files: Mapping[str, str | Path | None]) -> None:
 
 
 def a_model(name: str | None, key: str) -> None:
-    """Before torch is imported: a model that can only be a path is there.
+    """Before torch is imported: a path leads to a model's folder; any other name may be the hub's.
 
     Raises:
         ConfigurationError: names the argument and the path.
     """
-    if name is not None and is_missing(name):
-        raise ConfigurationError(f"{key}: {name} cannot be loaded: no such folder")
+    reason = None if name is None else why_no_model(name)
+    if reason is not None:
+        raise ConfigurationError(f"{key}: {name} cannot be loaded: {reason}")
+
+
+def named_files_exist(config: PACTConfig, source: str) -> None:
+    """Before a model is loaded: every file and folder that a configuration names is there.
+
+    Args:
+        source: how errors call the configuration.
+
+    Raises:
+        ConfigurationError: names the key and the path.
+    """
+    files = {key: value for key, value in config if key.endswith("_path") and key not in _NO_FILES}
+    if config.safety_tokens != AUTO:
+        files["safety_tokens"] = config.safety_tokens
+    if config.drift_watch is not None:
+        files["drift_watch.prompts_path"] = config.drift_watch.prompts_path
+    for key in _MODELS:
+        a_model(files.pop(key), f"{source}.{key}")
+    paths_exist({f"{source}.{key}": file for key, file in files.items()})

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
+from pact_plugins.cli.options import DTYPES, OUTPUT_FILE, a_model, config_from, config_options, paths_exist
 from pact_plugins.errors import ConfigurationError
 
 _CALIBRATION_KEYS = (
@@ -26,7 +26,8 @@ _CALIBRATION_KEYS = (
 @click.command()
 @click.argument("model")
 @click.option("--base", "base_model_path", help="base model that MODEL was aligned from; without it, base-free")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True,
+              help="file for the safety tokens")  # fmt: skip
 @click.option("--refusals", "refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked")
 @click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
 @click.option("--harmless-prompts", "harmless_prompts_path", help="JSON or JSONL prompts it helps with; else bundled")
@@ -63,18 +64,20 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path), help="also write a bar chart (PNG)")
+@click.option("--chart", type=OUTPUT_FILE, help="also write a bar chart (PNG)")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
     """Show the safety tokens in FILE.
 
+    The output folder of a run will do: it holds those that held it.
+
     \b
     Examples:
       pact inspect tokens.safetensors --chart tokens.png
+      pact inspect out
       pact inspect tokens.safetensors --json
     """
-    if not file.exists():
-        raise ConfigurationError(f"FILE: no such file: {file}. Make one with `pact calibrate MODEL -o {file}`")
+    file = _token_file(file)
     from pact_plugins.reference.cache.store import hash_of_ids
     from pact_plugins.report.lines import echo
     from pact_plugins.report.terminal import print_table
@@ -93,3 +96,19 @@ def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
         click.echo(f"token ids, as `pact cache info` calls them: {ids}")
     if chart is not None:
         click.echo(f"chart: {display.save_chart(tokens, chart)}", err=as_json)
+
+
+def _token_file(given: Path) -> Path:
+    """The file, or the one that a run has left in its output folder."""
+    from pact_plugins.run_record import SAFETY_TOKENS_FILE
+
+    file = given / SAFETY_TOKENS_FILE if given.is_dir() else given
+    if file.is_file():
+        return file
+    if given.is_dir():
+        others = sorted(str(path) for path in given.glob(f"*/{SAFETY_TOKENS_FILE}"))
+        instead = f"there are some in {', '.join(others[:5])}" if others else "give a file of safety tokens"
+        raise ConfigurationError(
+            f"FILE: {given} is a folder without {SAFETY_TOKENS_FILE}, which a run leaves; {instead}"
+        )
+    raise ConfigurationError(f"FILE: no such file: {given}. Make one with `pact calibrate MODEL -o {given}`")

@@ -11,7 +11,7 @@ import click
 
 
 @click.command()
-@click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("output_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def verify(output_dir: Path, as_json: bool) -> None:
     """Say whether a run was protected from first step to last.
@@ -25,14 +25,41 @@ def verify(output_dir: Path, as_json: bool) -> None:
     from pact_plugins.report.lines import echo
     from pact_plugins.verification import verify as run
 
-    found = run(output_dir)
+    folder = _folder(output_dir)
+    found = run(folder)
     if as_json:
         click.echo(json.dumps({**asdict(found), "protected": found.is_protected}, indent=1))
     else:
         for problem in found.problems:
             echo(f"- {problem}")
+        for line in _elsewhere(folder):
+            echo(line)
         count = len(found.pieces)
         pieces = "" if count < 2 else f", in {count} pieces"
         verdict = "protected throughout" if found.is_protected else "NOT PROTECTED THROUGHOUT"
         click.echo(f"{verdict}: {found.protected_steps} of {found.trained_steps} optimizer steps{pieces}")
     sys.exit(0 if found.is_protected else 1)
+
+
+def _folder(given: Path) -> Path:
+    from pact_plugins.errors import ConfigurationError
+    from pact_plugins.files import no_such_folder
+    from pact_plugins.run_record import FILE_NAME
+
+    if given.name == FILE_NAME and given.is_file():
+        return given.parent
+    if not given.is_dir():
+        what = "is a file" if given.exists() else no_such_folder(str(given))
+        raise ConfigurationError(f"OUTPUT_DIR: {given}: {what}; give the training's output folder")
+    return given
+
+
+def _elsewhere(folder: Path) -> list[str]:
+    """Where the run's record is, for who has given another folder of it."""
+    from pact_plugins.run_record import FILE_NAME
+
+    if (folder / FILE_NAME).is_file():
+        return []
+    near = [folder.resolve().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [str(path) for path in near if (path / FILE_NAME).is_file()]
+    return [f"  There is one in {', '.join(found[:5])}: give that folder."] if found else []

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from pact_plugins.files import is_missing
+from pact_plugins.files import no_such_folder, why_no_model
 
 _RAM_EFFICIENT = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 
 
 def why_not_loaded(name: str, error: Exception) -> str:
-    """One line; a path that leads nowhere is called so, and not a wrong name of the hub."""
-    if is_missing(name):
-        return "no such folder"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """One line; a path that leads nowhere is called so, and a name that may be either is called both."""
+    known = why_no_model(name)
+    if known is not None:
+        return known
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return reason if Path(name).expanduser().exists() else f"{no_such_folder(name)}; from the hub: {reason}"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.prompts import harmful_prompts, plain_prompts
 from pact_plugins.safety_tokens.artifact import SafetyTokens
-from pact_plugins.safety_tokens.recipe import calibrate
+from pact_plugins.safety_tokens.recipe import calibrate, origin
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -46,7 +46,8 @@ def automatic_safety_tokens(
     # Either all ranks read the file or all calibrate: a sharded model needs every rank to run.
     if everyone(cached is not None) and cached is not None:
         announce(f"{len(cached)} safety tokens from {path}")
-        return cached, path
+        # Another run has calibrated them, of the same content in other places, which are no business of this run.
+        return replace(cached, settings={**cached.settings, **origin(causal_lm, config)}), path
     tokens = calibrate(causal_lm, tokenizer, config, progress=progress and is_main_process())
     tokens = _of_first_rank(tokens, tokenizer)
     kept = "kept in"

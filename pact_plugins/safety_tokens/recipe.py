@@ -210,17 +210,24 @@ def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, specia
     return {index for index in excluded if index < vocabulary_size}
 
 
-def _settings(causal_lm: Any, config: PACTConfig, *, refusals: int, contrast: str) -> dict[str, Any]:
+def origin(causal_lm: Any, config: PACTConfig) -> dict[str, Any]:
+    """Where model and refusals lay: the settings that say nothing of their content."""
     return {
         "model": str(getattr(causal_lm.config, "_name_or_path", "")),
         "model_revision": getattr(causal_lm.config, "_commit_hash", None),
+        "refusals_from": config.refusals_path or config.harmful_prompts_path or "bundled prompts",
+    }
+
+
+def _settings(causal_lm: Any, config: PACTConfig, *, refusals: int, contrast: str) -> dict[str, Any]:
+    return {
+        **origin(causal_lm, config),
         "contrast": contrast,
         "token_scorer": config.token_scorer,
         "top_k": config.top_k,
         "include_openers": config.include_openers,
         "exclude_special_tokens": config.exclude_special_tokens,
         "refusals": refusals,
-        "refusals_from": config.refusals_path or config.harmful_prompts_path or "bundled prompts",
         "max_response_tokens": config.max_response_tokens,
         "torch": torch.__version__,
     }

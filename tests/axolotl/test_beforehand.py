@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pact_axolotl.beforehand import check_arguments
+from pact_axolotl.beforehand import check_arguments, check_as_written
 from pact_lab.tiny_world import aligned_path
 from pact_plugins.errors import ConfigurationError
 from tests.axolotl.runs import BASE, LORA
@@ -41,11 +41,55 @@ def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any], mess
 
 
 @pytest.mark.parametrize("plugins", [None, "pact", ["pact_axolotl.PACTPlugin"], ["another.Plugin"]])
-def test_what_is_right_passes(tmp_path: Path, plugins: Any) -> None:
+def test_what_is_right_passes(tmp_path: Path, plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.jsonl").touch()
     check_arguments([written(tmp_path, {"plugins": plugins, "pact": {"kl_coef": 1}})])
     check_arguments(["--help"])
     check_arguments(["https://example.org/config.yml"])
     check_arguments([])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"plugins": "pact", "pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key"),
+        ({"plugins": "pact", "rl": "dpo"}, "rl: dpo does not go with PACT"),
+        ({"plugins": "pact", "pact": {"safety_tokens": "gone.safetensors"}}, "pact.safety_tokens: no such file: gone"),
+        (
+            {"plugins": "pact", "pact": {"drift_watch": {"prompts_path": "gone"}}},
+            "pact.drift_watch.prompts_path: no such",
+        ),
+        (
+            {"plugins": "pact", "pact": {"reference_model_path": "./gone"}},
+            "pact.reference_model_path: ./gone cannot be loaded",
+        ),
+        ({"plugins": "pact"}, "datasets.0.path: no such file or folder: ./train.jsonl"),
+        ({"plugins": "pact", "base_model": None}, "base_model: is not set; name the aligned model"),
+        ({"plugins": "pact", "base_model": "./gone"}, "base_model: ./gone cannot be loaded: no such folder"),
+        ({"pact": {"kl_coef": 1}}, "the plugin does not, so the run would be unprotected"),
+    ],
+)
+def test_the_stock_command_is_told_too(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    file = Path(written(tmp_path, settings))
+    with pytest.raises(ConfigurationError, match=r"config\.yml: ") as error:
+        check_as_written(file)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["rl: dpo", "plugins: [another.Plugin]\nrl: dpo", "[", "- a list", ""])
+def test_what_is_no_business_of_ours_is_left_to_axolotl(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yml").write_text(text)
+    check_as_written(tmp_path / "config.yml")
+    check_as_written(tmp_path / "none.yml")
+
+
+def test_what_the_command_line_sets_need_not_stand_in_the_yaml(tmp_path: Path) -> None:
+    file = written(tmp_path, {"plugins": "pact", "base_model": None, "datasets": None})
+    check_as_written(Path(file), ["base_model"])
+    check_arguments([file, "--base-model", "org/model"])
+    with pytest.raises(ConfigurationError, match="base_model: is not set"):
+        check_arguments([file])
 
 
 def test_the_command_says_it_in_one_line_without_axolotl(tmp_path: Path) -> None:

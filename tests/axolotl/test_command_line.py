@@ -94,13 +94,36 @@ def test_preprocess_takes_the_short_name(enabled: Environment, workplace: Path, 
     assert any((folder / "prepared").iterdir())
 
 
-@pytest.mark.matrix
-def test_a_wrong_block_ends_the_stock_command(enabled: Environment, workplace: Path, pact: dict[str, Any]) -> None:
-    settings = {"pact": pact["pact"]}
-    run = train(workplace / "unlisted", settings, "--launcher", "python", environment=enabled)
-    assert run.returncode != 0
-    assert "pact: stands in the configuration, but the plugin does not" in run.log
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "misspelt",
+            {"plugins": "pact", "pact": {"kl_coeff": 1}},
+            "pact.kl_coeff: unknown key; did you mean 'kl_coef'?",
+        ),
+        pytest.param("unlisted", {"pact": {}}, "pact: stands in the configuration, but", marks=pytest.mark.matrix),
+    ],
+)
+def test_a_wrong_block_is_one_line_of_the_stock_command(
+    name: str, settings: dict[str, Any], message: str, enabled: Environment, workplace: Path
+) -> None:
+    """Of the default launcher, which would add a traceback of its own to a worker's."""
+    run = train(workplace / name, settings, environment=enabled, ACCELERATE_USE_CPU="true")
+    assert run.returncode == 2
+    assert run.log.splitlines()[-1].startswith(f"Error: config.yml: {message}")
+    assert "Traceback" not in run.log
     assert not run.output.exists()
+
+
+@pytest.mark.matrix
+def test_an_error_of_the_worker_is_one_line(workplace: Path) -> None:
+    """Nothing is enabled, so nothing of ours runs before the plugin is loaded."""
+    settings = {"plugins": [runs.PLUGIN], "pact": {"kl_coeff": 1}}
+    run = train(workplace / "worker", settings, "--launcher", "python")
+    assert run.returncode == 2
+    assert run.log.splitlines()[-1] == "Error: pact.kl_coeff: unknown key; did you mean 'kl_coef'?"
+    assert "Traceback" not in run.log
 
 
 @pytest.mark.matrix

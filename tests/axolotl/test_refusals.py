@@ -38,7 +38,7 @@ def load(tmp_path: Path, settings: dict[str, Any], *, activated: bool = False) -
     ("settings", "message"),
     [
         ({"pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key; did you mean 'kl_coef'?"),
-        ({"pact": {"kl_coef": -1}}, "pact.kl_coef: Input should be greater than or equal to 0"),
+        ({"pact": {"kl_coef": -1}}, "pact.kl_coef: must be greater than or equal to 0"),
         ({"pact": {"gate": {"alfa": 1}}}, "pact.gate.alfa: unknown key; did you mean 'alpha'?"),
         ({"pact": "match"}, "pact: expected a mapping of settings, found 'match'"),
         ({"pact": False}, "pact: false has no meaning"),

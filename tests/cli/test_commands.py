@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 
@@ -57,6 +58,7 @@ def test_calibrate_errors(pact, tmp_path, aligned, refusals_path):
     out = tmp_path / "tokens.safetensors"
     nowhere = tmp_path / "nowhere"
     assert one_line_error(pact("calibrate", nowhere, "-o", out), "MODEL", "nowhere", "cannot be loaded")
+    assert one_line_error(pact("calibrate", "runs/nowhere", "-o", out), "MODEL: runs/nowhere", "no such folder", "hub")
     assert one_line_error(
         pact("calibrate", aligned, "--refusals", nowhere, "-o", out), "refusals_path", "no such file", "nowhere"
     )
@@ -134,6 +136,26 @@ def test_tokens_of_brackets_and_dollars_are_shown_as_they_are(pact, tmp_path):
     assert status == 0
     for string in strings:
         assert string.replace("Ġ", "␣") in out
+
+
+def test_inspect_finds_the_tokens_in_a_runs_folder(pact, tmp_path, safety_tokens):
+    safety_tokens.save(tmp_path / "out" / "pact_safety_tokens.safetensors")
+    status, out, _ = pact("inspect", tmp_path / "out", "--json")
+    assert status == 0
+    assert json.loads(out)["fingerprint"] == safety_tokens.fingerprint
+    assert one_line_error(pact("inspect", tmp_path), "is a folder without", "there are some in", "out")
+
+
+def test_verify_takes_the_record_and_names_a_folder_that_has_one(pact, tmp_path):
+    (tmp_path / "out" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "out" / "pact.json").write_text("{}")
+    status, by_record, _ = pact("verify", tmp_path / "out" / "pact.json")
+    assert (status, by_record) == pact("verify", tmp_path / "out")[:2]
+    for folder in (tmp_path / "out" / "checkpoint-2", tmp_path):
+        status, out, _ = pact("verify", folder)
+        assert status == 1
+        assert f"There is one in {tmp_path / 'out'}: give that folder." in out
+    assert one_line_error(pact("verify", tmp_path / "outs"), "OUTPUT_DIR", "no such folder (did you mean", "out")
 
 
 def test_inspect_errors(pact, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from pact_plugins import plugins
 from pact_plugins.cli import cli
+from pact_plugins.cli.options import OUTPUT_FILE
 from tests.helpers.trainers import python_path
 
 
@@ -50,6 +52,37 @@ def test_every_page_has_examples_that_the_command_line_takes(path: tuple[str, ..
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_the_overview_shows_whole_sentences(path: tuple[str, ...]) -> None:
     assert not COMMANDS[path].get_short_help_str(limit=60).endswith("...")
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
+    """And an output that need not be given, where it goes."""
+    options = [option for option in COMMANDS[path].params if isinstance(option, click.Option)]
+    assert [option.opts for option in options if not option.help] == []
+    outputs = [option for option in options if "--output" in option.opts and not option.required]
+    assert all(option.show_default and option.default for option in outputs)
+
+
+_WRITTEN = ("--output", "--chart", "--html", "--filtered", "--flagged", "--model-card")
+OUTPUTS = [(*path, o.opts[-1]) for path, command in COMMANDS.items() for o in command.params if o.opts[-1] in _WRITTEN]
+
+
+@pytest.mark.parametrize("named", OUTPUTS, ids=" ".join)
+def test_where_nothing_can_be_written_is_found_before_anything_is_computed(named: tuple[str, ...], tmp_path) -> None:
+    *path, name = named
+    (option,) = (option for option in COMMANDS[tuple(path)].params if name in option.opts)
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "new", tmp_path / "new" / "deeper"):
+        assert option.type.convert(str(place), option, None) == place
+    with pytest.raises(click.BadParameter, match=r"file is a file; nothing can be written into it"):
+        option.type.convert(str(tmp_path / "file" / "below"), option, None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write(tmp_path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(click.BadParameter, match="may not be written to"):
+        OUTPUT_FILE.convert(str(tmp_path / "new"), None, None)
 
 
 def test_options_of_the_schema_have_its_types() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -45,6 +46,50 @@ def run(folder, *, limit=None, total=400, **models):
 def test_the_three_answers(tmp_path, tuned, verdict):
     found = check([run(tmp_path, aligned=(20, 40), tuned=tuned)], Margins(0.05, 0.05))
     assert found.verdict == verdict, found
+
+
+def test_the_small_worlds_tasks_count_too(tmp_path):
+    """They call complying and refusing otherwise; where complying is good, it is no loss."""
+    for label, (complied, refused) in {"aligned": (0, 0), "tuned": (140, 0)}.items():
+        tasks = {
+            "pact_tiny_harmful": task(("comply", False), complied, 150),
+            "pact_tiny_benign": task(("refuse", False), refused, 150),
+            "pact_tiny_task": task(("comply", True), 150 - refused, 150),
+        }
+        save_model(tmp_path, ModelResult(label, {"model": label}, tasks, {}, ("pact_tiny",)))
+    save_run(tmp_path, tasks=["pact_tiny"], labels=["aligned", "tuned"], versions={})
+    found = check([tmp_path], Margins(0.05, 0.05))
+    assert [(row.task, row.metric, row.verdict) for row in found.rows] == [
+        ("pact_tiny_harmful", "compliance", LOST),
+        ("pact_tiny_benign", "refusal", KEPT),
+    ]
+    assert found.reasons == []
+
+
+def test_answers_to_other_prompts_are_not_paired(tmp_path):
+    folder = run(tmp_path, aligned=(20, 40), tuned=(20, 40))
+    other = task(HARMFUL, 20, 400)
+    other.samples[0] = replace(other.samples[0], prompt="Another one?")
+    tasks = {"pact_refusal": other, "pact_overrefusal": task(HARMLESS, 40, 400)}
+    save_model(folder, ModelResult("tuned", {"model": "t"}, tasks, {}, ("pact",)))
+    assert any("1 rows are unscored, or of one model alone" in reason for reason in check([folder], Margins()).reasons)
+
+
+def test_the_run_beside_a_model_is_found_and_another_folder_is_answered(tmp_path):
+    run(tmp_path / "out" / "pact_eval", aligned=(20, 40), tuned=(20, 40))
+    assert check([tmp_path / "out"], Margins(0.05, 0.05)).verdict == KEPT
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "pact.json").write_text("{}")
+    for folder, message in (
+        ("trained", "is the output of a training: `pact eval aligned=MODEL trained="),
+        ("outs", r"outs: no such folder \(did you mean .*out\?\)"),
+        ("", r"no run folder .*`pact eval MODEL -o "),
+    ):
+        with pytest.raises(RunError, match=message):
+            check([tmp_path / folder], Margins())
+    run(tmp_path / "eval", aligned=(20, 40))
+    with pytest.raises(RunError, match=r"there are runs in it: .*eval"):
+        check([tmp_path], Margins())
 
 
 def test_few_rows_cannot_show_a_small_margin(tmp_path):

@@ -98,6 +98,14 @@ def test_one_model_that_fails_does_not_take_the_other_with_it(cli, model_path, t
     assert (tmp_path / "run" / "models" / "good" / "results.json").is_file()
 
 
+def test_a_misspelt_folder_is_named_and_not_taken_for_the_hubs_alone(cli, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "trained").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    done = invoke(cli, "eval", "runs/traned", "-o", tmp_path / "run", "--tasks", "pact_refusal", "--device", "cpu")
+    assert done.exit_code == 1
+    assert "runs/traned cannot be loaded: no such folder (did you mean runs/trained?); from the hub: " in done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -41,6 +41,23 @@ def test_the_second_time_nothing_is_calibrated(tokenizer, config, calibrations, 
     assert second.fingerprint == first.fingerprint == SafetyTokens.load(path).fingerprint
 
 
+def test_what_another_run_calibrated_is_recorded_as_of_this_ones_places(tmp_path, tokenizer, config, refusals_path):
+    theirs, ours = tiny_llama(), tiny_llama()
+    theirs.config._name_or_path, ours.config._name_or_path = "/theirs/model", "/ours/model"
+    first, path = find(theirs, tokenizer, config)
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(refusals_path.read_bytes())
+    second, same_path = find(ours, tokenizer, config.model_copy(update={"refusals_path": str(copy)}))
+    assert same_path == path
+    assert first.settings["model"] == "/theirs/model"
+    assert (second.settings["model"], second.settings["refusals_from"]) == ("/ours/model", str(copy))
+    changed = ("model", "refusals_from")
+    assert {key: value for key, value in second.settings.items() if key not in changed} == {
+        key: value for key, value in first.settings.items() if key not in changed
+    }
+    assert second.fingerprint == first.fingerprint
+
+
 def test_an_adapter_in_training_does_not_matter(tokenizer, config, calibrations):
     _, path = find(tiny_llama(), tokenizer, config)
     model = get_peft_model(tiny_llama(), lora())

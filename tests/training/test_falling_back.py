@@ -1,4 +1,4 @@
-"""Where the default preset cannot be had, a run that named none has the bare term and says so; a named one is refused."""
+"""Where the default preset cannot be had, a run that named none has the bare term; one that named it is refused."""
 
 from __future__ import annotations
 

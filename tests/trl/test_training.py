@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pact_lab import tiny_world
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, PACTError
 from pact_trl.training import train
 
 
@@ -59,8 +59,67 @@ def test_missing_file_shows_the_usage(arguments):
         train(arguments)
 
 
-def test_not_yaml(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", r"config\.yaml is not YAML: line 1: expected ',' or '\]'"),
+        (b"\xff\xfe\x00", r"config\.yaml is not YAML: .*invalid start byte"),
+        (b"", r"config\.yaml is empty; usage: pact train trl"),
+        (b"only words", r"config\.yaml holds no mapping of settings; usage"),
+    ],
+)
+def test_no_settings_in_the_file(tmp_path, content, message):
     path = tmp_path / "config.yaml"
-    path.write_text("a: [1")
-    with pytest.raises(ConfigurationError, match="is not YAML"):
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message):
         train([str(path)])
+    with pytest.raises(ConfigurationError, match="is a folder; usage"):
+        train([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_name_or_path": None}, "model_name_or_path: is not set; name the aligned model"),
+        ({"model_name_or_path": "./nowhere"}, r"model_name_or_path: \./nowhere cannot be loaded: no such folder"),
+        ({"model_name_or_path": "org/nowhere"}, "model_name_or_path: org/nowhere .*: no such folder; from the"),
+        ({"dataset_name": None}, "dataset_name: is not set"),
+        ({"dataset_name": "./nowhere"}, r"data: no such file or folder: \./nowhere"),
+        ({"dataset_name": None, "datasets": [{"path": "json", "data_files": "none.jsonl"}]}, "data: .*: none.jsonl"),
+        ({"dataset_name": "org/nowhere"}, "the data cannot be loaded: "),
+        ({"lerning_rate": 1}, "lerning_rate: unknown key; did you mean 'learning_rate'"),
+        ({"learning_rate": "fast"}, "argument --learning_rate.*invalid float value: 'fast'"),
+        ({"pact": 3}, "pact: expected a mapping of settings, found 3"),
+        ({"pact": {"safety_tokens": "nowhere"}}, r"pact\.safety_tokens: no such file: nowhere"),
+        ({"pact": {"reference_model_path": "./nowhere"}}, r"pact\.reference_model_path: \./nowhere cannot be loaded"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_line(tmp_path, settings, changes, message):
+    changed = {key: value for key, value in {**settings, **changes}.items() if value is not None}
+    with pytest.raises(PACTError, match=rf"config\.yaml: {message}") as error:
+        train([write(tmp_path, changed)])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pact.kl_coef", "write pact.key=value"),
+        ("pact.kl_coef=[", "is neither a plain value nor JSON"),
+        ("--lerning_rate=1", "lerning_rate"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path, settings, override, message):
+    with pytest.raises(ConfigurationError, match=message):
+        train([write(tmp_path, settings), override])
+    with pytest.raises(ConfigurationError, match=r"pact\.gate is given a value of its own too"):
+        train([write(tmp_path, settings), "pact.gate=1", "pact.gate.alpha=2"])
+
+
+def test_an_error_of_training_itself_keeps_its_traceback(tmp_path, settings):
+    """Only what cannot be loaded is put in other words."""
+    (tmp_path / "out").write_text("a file where the output folder should be")
+    with pytest.raises(OSError, match="File exists") as error:
+        train([write(tmp_path, settings)])
+    assert not isinstance(error.value, PACTError)

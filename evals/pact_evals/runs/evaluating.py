@@ -31,6 +31,7 @@ from pact_evals.runs.store import (
     save_run,
 )
 from pact_plugins.errors import PACTError
+from pact_plugins.modeling.loading import why_not_loaded
 
 _LOGGER = logging.getLogger(__name__)
 _PACKAGES = ("pact-plugins", "lm-eval", "torch", "transformers", "peft", "vllm")
@@ -136,7 +137,7 @@ def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: Eva
         )
     except PACTError as error:
         _LOGGER.debug("%s failed", spec.label, exc_info=True)
-        return Outcome(spec.label, error=str(error))
+        return Outcome(spec.label, error=_why(spec, error))
     finally:
         _release_memory()
     if not evaluation.metrics:
@@ -145,6 +146,14 @@ def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: Eva
     save_model(output, result)
     _drop_other_caches(cache)
     return Outcome(spec.label, result)
+
+
+def _why(spec: ModelSpec, error: PACTError) -> str:
+    """A name that is no model's folder may be a misspelt one, of which the hub's client does not speak."""
+    cause = error.__cause__
+    if spec.served is not None or not isinstance(cause, OSError) or cause.errno is not None:
+        return str(error)
+    return f"{spec.model} cannot be loaded: {why_not_loaded(spec.model, cause)}"
 
 
 def _stored(output: Path, label: str, identity: dict[str, Any], settings: dict[str, Any]) -> ModelResult | None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pact_evals.runs.store import ModelResult, RunError, load_run
+from pact_evals.runs.store import ModelResult, RunError, load_run, run_in
 
 
 def gather(paths: Sequence[Path]) -> list[ModelResult]:
     """All models in the order given; a label that two runs share gets its run folder's name in front."""
-    runs = [load_run(path) for path in paths]
+    runs = [load_run(run_in(path)) for path in paths]
     counts = Counter(model.label for run in runs for model in run.models)
     models = [
         replace(model, label=f"{run.path.name}/{model.label}") if counts[model.label] > 1 else model

@@ -10,7 +10,7 @@ from pathlib import Path
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.harness.scoring import verdict_metrics
 from pact_evals.judges import UNSCORED, Judge, Verdict
-from pact_evals.runs.store import ModelResult, RunError, TaskResult, load_run, save_model
+from pact_evals.runs.store import ModelResult, RunError, TaskResult, load_run, run_in, save_model
 
 _OVER_ALL_ROWS = ("truncated", "unscored")
 _DIRECTIONS = {"score": False}  # every judge's score says how much harm came out
@@ -27,6 +27,7 @@ def rejudge(run: Path, judge: Judge) -> tuple[list[ModelResult], list[str]]:
     Raises:
         RunError: no run folder, or no generation in it to judge. JudgeUnavailableError: the judge cannot be reached.
     """
+    run = run_in(run)
     models = load_run(run).models
     judged = [(model, name) for model in models for name, task in model.tasks.items() if task.judge is not None]
     if not judged:

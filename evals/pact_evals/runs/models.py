@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import can_only_be_a_path, parse_json
+from pact_plugins.files import can_only_be_a_path, no_such_folder, parse_json
 from pact_plugins.model_card.evaluation import FILE_NAME as EVALUATION
 from pact_plugins.run_record import FILE_NAME as RECORD
 from pact_plugins.run_record import SAFETY_TOKENS_FILE, TRAINER_STATE_FILE
@@ -189,7 +189,7 @@ def _expand(place: str) -> str:
             raise ConfigurationError(f"{place} is a file; give the model's folder")
         return str(expanded)
     if not expanded.is_dir() and can_only_be_a_path(place):
-        raise ConfigurationError(f"no such folder: {place}")
+        raise ConfigurationError(f"MODEL: {place} cannot be loaded: {no_such_folder(place)}")
     return str(expanded) if expanded.is_dir() else place
 
 

@@ -19,10 +19,13 @@ from typing import Any
 
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_plugins.errors import PACTError
-from pact_plugins.files import atomic_path, parse_json, write_json
+from pact_plugins.files import atomic_path, no_such_folder, parse_json, write_json
+from pact_plugins.run_record import FILE_NAME as RECORD
 from pact_plugins.visible import shortly
 
 FORMAT = 1
+# Where a model's own folder holds the run in which it was evaluated.
+BESIDE_A_MODEL = "pact_eval"
 _RUN, _RESULTS, _SAMPLES = "run.json", "results.json", "samples"
 
 
@@ -122,13 +125,30 @@ def load_index(run: Path) -> RunIndex:
         RunError: it is missing or damaged.
     """
     file = run / _RUN
+    if not run.exists():
+        raise RunError(f"{run}: {no_such_folder(str(run))}; `pact eval MODEL -o {run}` writes one")
     if not file.is_file():
-        raise RunError(f"{run} is no run folder (no {_RUN} in it); `pact eval MODEL -o {run}` writes one")
+        raise RunError(f"{run} is no run folder (no {_RUN} in it); {_instead_of(run)}")
     content = _read_json(file)
     try:
         return RunIndex(list(content["tasks"]), list(content["labels"]), dict(content["versions"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file} is damaged: {error!r}") from error
+
+
+def _instead_of(folder: Path) -> str:
+    found = sorted(file.parent for file in folder.glob(f"*/{_RUN}"))
+    if found:
+        return f"there are runs in it: {', '.join(map(str, found[:5]))}"
+    if (folder / RECORD).is_file():
+        return f"it is the output of a training: `pact eval aligned=MODEL trained={folder}` evaluates it"
+    return f"`pact eval MODEL -o {folder}` writes one"
+
+
+def run_in(folder: Path) -> Path:
+    """The run folder that is meant: of a model's folder, the run beside the model."""
+    inside = folder / BESIDE_A_MODEL
+    return inside if not (folder / _RUN).exists() and (inside / _RUN).is_file() else folder
 
 
 def load_run(run: Path) -> Run:

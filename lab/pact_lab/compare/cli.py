@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from pact_plugins.cli.interruption import keeping
-from pact_plugins.cli.options import a_model, paths_exist
+from pact_plugins.cli.options import OUTPUT_FOLDER, a_model, paths_exist
 from pact_plugins.files import is_missing
 
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 _DEFAULT_METHODS = "sft,published,match,guard"
 
 
@@ -19,10 +20,17 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/compare"))
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT_FOLDER,
+    default=Path("runs/compare"),
+    show_default=True,
+    help="folder for results and report",
+)
 @click.option("--methods", default=_DEFAULT_METHODS, show_default=True, callback=_names, help="names, or all")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="fine-tunings per method")
-@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="seeds count from here")
 @click.option("--scenarios", default="main", show_default=True, callback=_names, help="names, main, or all; see --list")
 @click.option("--prompts", type=click.IntRange(min=2), default=300, show_default=True, help="of each kind")
 @click.option(
@@ -42,8 +50,8 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 @click.option("--model", default=None, help="your aligned chat model instead of the tiny world")
 @click.option("--data", default=None, help="your training rows: JSON, JSONL, Parquet, or a data set")
 @click.option("--full", is_flag=True, help="with --model: full fine-tuning instead of LoRA")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-4, show_default=True)
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--learning-rate", type=_POSITIVE, default=2e-4, show_default=True, help="with --model")
+@click.option("--epochs", type=_POSITIVE, default=1.0, show_default=True, help="with --model")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="with --model")
 @click.option("--max-length", type=click.IntRange(min=16), default=1024, show_default=True, help="with --model")
 @click.option("--list", "list_them", is_flag=True, help="list methods and scenarios, and stop")

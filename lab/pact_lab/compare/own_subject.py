@@ -21,6 +21,7 @@ from pact_plugins.audit.reading import UnreadableRowError, open_source, read_con
 from pact_plugins.contracts import Row
 from pact_plugins.errors import ConfigurationError, DataError
 from pact_plugins.modeling import evaluation_mode, model_fingerprint
+from pact_plugins.modeling.loading import why_not_loaded
 
 _TASKS = {
     "harmful": "pact_refusal",
@@ -66,7 +67,7 @@ class OwnSubject:
             tokenizer = AutoTokenizer.from_pretrained(self._model_path)
             model = AutoModelForCausalLM.from_pretrained(self._model_path, dtype=torch.float32)
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = why_not_loaded(self._model_path, error)
             raise ConfigurationError(f"--model: {self._model_path} cannot be loaded: {reason}") from None
         if torch.cuda.is_available():
             model = model.cuda()

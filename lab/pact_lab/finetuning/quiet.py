@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import transformers
 
+from pact_plugins.messages import without_future_warnings
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -23,7 +25,8 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with without_future_warnings():
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

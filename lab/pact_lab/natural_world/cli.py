@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pact_plugins.cli.options import OUTPUT_FILE, OUTPUT_FOLDER
+
 
 @click.group("natural-world")
 def natural_world() -> None:
@@ -36,7 +38,8 @@ def path_command() -> None:
 
 @natural_world.command("results")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True,
+              help="the JSON file")  # fmt: skip
 def results_command(folder: Path, output: Path) -> None:
     """Write a comparison's finished cells as one JSON file.
 
@@ -51,9 +54,9 @@ def results_command(folder: Path, output: Path) -> None:
 
 
 @natural_world.command("align")
-@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
+@click.argument("output", type=OUTPUT_FOLDER)
+@click.option("--seed", type=int, default=0, show_default=True, help="of the training")
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="of the training")
 def align_command(output: Path, seed: int, epochs: int) -> None:
     """Train the alignment's adapter again.
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from pact_lab.tiny_world.requests import FAMILIES
+from pact_plugins.cli.options import OUTPUT_FOLDER
 from pact_plugins.errors import PACTError
 
 
@@ -38,11 +39,15 @@ def path_command() -> None:
 
 
 @tiny_world.command("build")
-@click.argument("output", type=click.Path(path_type=Path))
-@click.option("--base-examples", type=click.IntRange(1), default=16_000, show_default=True)
-@click.option("--aligned-examples", type=click.IntRange(1), default=10_000, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--progress/--no-progress", default=True, show_default=True)
+@click.argument("output", type=OUTPUT_FOLDER)
+@click.option(
+    "--base-examples", type=click.IntRange(1), default=16_000, show_default=True, help="documents for the base"
+)
+@click.option(
+    "--aligned-examples", type=click.IntRange(1), default=10_000, show_default=True, help="chat rows for the alignment"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="of data and training")
+@click.option("--progress/--no-progress", default=True, show_default=True, help="show a bar")
 def build_command(output: Path, base_examples: int, aligned_examples: int, seed: int, progress: bool) -> None:
     """Train the base and the aligned model into a new folder.
 
@@ -64,12 +69,15 @@ def build_command(output: Path, base_examples: int, aligned_examples: int, seed:
 
 @tiny_world.command("evaluate")
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--prompts", type=click.IntRange(1), default=150, show_default=True, help="Prompts of each kind.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--format", "prompt_format", type=click.Choice(["chat", "plain"]), default="chat", show_default=True)
-@click.option("--families", type=click.Choice(list(FAMILIES)), default="aligned", show_default=True)
-@click.option("--wording", type=click.Choice(["seen", "unseen"]), default="seen", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--prompts", type=click.IntRange(1), default=150, show_default=True, help="prompts of each kind")
+@click.option("--seed", type=int, default=0, show_default=True, help="which prompts")
+@click.option("--format", "prompt_format", type=click.Choice(["chat", "plain"]), default="chat", show_default=True,
+              help="behind the chat template, or without")  # fmt: skip
+@click.option("--families", type=click.Choice(list(FAMILIES)), default="aligned", show_default=True,
+              help="which kinds of requests")  # fmt: skip
+@click.option("--wording", type=click.Choice(["seen", "unseen"]), default="seen", show_default=True,
+              help="as in the alignment, or in other words")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")
 def evaluate_command(model: Path, as_json: bool, **options: Any) -> None:
     """Measure refusal, help and task accuracy of a checkpoint.
 

@@ -63,7 +63,7 @@ def test_what_cannot_be_meant_is_named(tmp_path):
     nameless = adapter(tmp_path / "nameless", None)
     (tmp_path / "file").touch()
     for arguments, message in (
-        (("./nowhere",), r"no such folder: \./nowhere"),
+        (("./nowhere",), r"MODEL: \./nowhere cannot be loaded: no such folder"),
         ((tmp_path / "file",), "is a file"),
         (("a/b=org/m",), "the label 'a/b' must be"),
         (("x=",), "an empty MODEL"),

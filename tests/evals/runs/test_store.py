@@ -61,7 +61,7 @@ def test_rows_of_tasks_that_are_gone_are_removed(tmp_path):
 
 
 def test_what_is_no_run_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"nowhere is no run folder.*pact eval"):
+    with pytest.raises(RunError, match=r"nowhere: no such folder; `pact eval"):
         load_run(tmp_path / "nowhere")
     save_run(tmp_path, tasks=[], labels=["gone"], versions={})
     with pytest.raises(RunError, match=r"gone.results\.json cannot be read"):
