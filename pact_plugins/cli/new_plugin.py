@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from pact_plugins.cli.options import OUTPUT_FOLDER
 from pact_plugins.new_plugin import DEFAULT_KIND, KINDS, LICENCES, write_plugin
 
 
 @click.command("new-plugin")
 @click.argument("name")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="folder to write, new or empty [default: NAME]")
+@click.option("-o", "--output", type=OUTPUT_FOLDER, show_default="NAME", help="folder to write, new or empty")
 @click.option(
     "--kind",
     "chosen",

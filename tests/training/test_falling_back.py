@@ -33,9 +33,10 @@ def trained(folder, config, tokens, **settings):
         ),
     ],
 )
-def test_the_term_takes_its_place_and_a_line_says_so(tmp_path, capsys, tokens, settings, reason):
-    record = trained(tmp_path, {"reference_check_every": 7}, tokens, **settings)
-    said = capsys.readouterr().out
+def test_the_term_takes_its_place_and_a_line_says_so(tmp_path, caplog, tokens, settings, reason):
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        record = trained(tmp_path, {"reference_check_every": 7}, tokens, **settings)
+    said = caplog.text
     assert "this run has preset: match, the term alone, as no preset was named and gate_anchor cannot be had" in said
     assert reason in said
     config = record["config"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from pact_evals.harness.evaluate import Evaluation, evaluate_checkpoint
+from pact_evals.harness.evaluate import Evaluation, EvaluationError, evaluate_checkpoint
 from pact_evals.harness.listing import resolve_tasks
 from pact_evals.judges import get_judge
 from pact_evals.runs.models import ModelSpec, require_chat_template
@@ -31,6 +31,7 @@ from pact_evals.runs.store import (
     save_run,
 )
 from pact_plugins.errors import PACTError
+from pact_plugins.files import why_no_model
 from pact_plugins.modeling.loading import why_not_loaded
 
 _LOGGER = logging.getLogger(__name__)
@@ -151,7 +152,10 @@ def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: Eva
 def _why(spec: ModelSpec, error: PACTError) -> str:
     """A name that is no model's folder may be a misspelt one, of which the hub's client does not speak."""
     cause = error.__cause__
-    if spec.served is not None or not isinstance(cause, OSError) or cause.errno is not None:
+    is_model = Path(spec.model).expanduser().exists() and why_no_model(spec.model) is None
+    if spec.served is not None or is_model or not isinstance(error, EvaluationError):
+        return str(error)
+    if not isinstance(cause, OSError) or cause.errno is not None:
         return str(error)
     return f"{spec.model} cannot be loaded: {why_not_loaded(spec.model, cause)}"
 

@@ -59,7 +59,7 @@ class Case:
         sequence_length: tokens of every row, half of them response.
         safety_tokens: number of safety tokens.
         batch_size: rows of a micro-batch.
-        accumulation: micro-batches of a step.
+        accumulation: micro-batches of a step; with several, cache, gate, anchor and guard are measured.
         framework: whose trainer trains.
         parts: whether gate, anchor and all of guard are measured too.
         looks: whether drift watch and reference check are measured, and nothing else.
@@ -85,6 +85,8 @@ class Case:
             return LLAMAFACTORY_MODES[self.training]
         if self.looks:
             return (PLAIN, ONLINE_LORA, *LOOKS)
+        if self.accumulation > 1:
+            return (PLAIN, CACHED, *PARTS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
         return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if self.liger_kernel else modes
 
@@ -107,7 +109,7 @@ def grid(name: str) -> list[Case]:
     if name == "watch":
         return [replace(centre, looks=True)]
     if name == "accumulation":
-        return [replace(centre, parts=True, batch_size=1, accumulation=number) for number in (1, 4)]
+        return [replace(centre, batch_size=1, accumulation=4)]
     if name == "cpu":
         return _axes(centre, vocabularies=(32_768,), lengths=(256, 2048), counts=(10, 500), sizes=("tiny", "medium"))
     return _on_a_gpu(replace(centre, size="1b", sequence_length=2048, batch_size=4))
@@ -116,7 +118,7 @@ def grid(name: str) -> list[Case]:
 def _on_a_gpu(centre: Case) -> list[Case]:
     cases = [
         replace(centre, parts=True),
-        replace(centre, parts=True, batch_size=1, accumulation=4),
+        replace(centre, batch_size=1, accumulation=4),
         replace(centre, training="full"),
         replace(centre, size="8b"),
         replace(centre, sequence_length=8192, batch_size=1),
