@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from pact_plugins.modeling import AutocastState, evaluation_mode, preserved_random_state
+from pact_plugins.modeling import AutocastState, checkpointing_if_large, evaluation_mode, preserved_random_state
 from tests.helpers.tiny import tiny_llama
 
 
@@ -84,3 +84,16 @@ def test_autocast_state_is_entered_again_elsewhere(enabled):
     assert product.dtype == (torch.bfloat16 if enabled else torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16), AutocastState("cpu", False, torch.bfloat16)():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("tokens", "passes"), [(8, 1), (1000, 2)], ids=["short", "long"])
+def test_a_pass_that_is_short_beside_the_batch_is_not_computed_twice(tokens, passes):
+    model = tiny_llama().train()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    calls = []
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+    with checkpointing_if_large(model.model, tokens, beside=64):
+        hidden = model.model(input_ids=torch.arange(8)[None] + 20)[0]
+    hidden.sum().backward()
+    assert len(calls) == passes
+    assert all(layer.gradient_checkpointing for layer in model.model.layers)
