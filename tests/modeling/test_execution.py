@@ -91,7 +91,7 @@ def test_a_pass_that_is_short_beside_the_batch_is_not_computed_twice(tokens, pas
     model = tiny_llama().train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     calls = []
-    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(1))
+    model.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
     with checkpointing_if_large(model.model, tokens, beside=64):
         hidden = model.model(input_ids=torch.arange(8)[None] + 20)[0]
     hidden.sum().backward()
