@@ -39,7 +39,7 @@ class Plan:
     @property
     def command(self) -> str:
         """The stock command, after ``pact enable``."""
-        return f"{_COMMANDS[self.framework]} {self.file_name}"
+        return _COMMANDS[self.framework].format(self.file_name)
 
     def settings(self) -> dict[str, Any]:
         """The content of its YAML."""
@@ -135,7 +135,7 @@ def _llamafactory(plan: Plan) -> dict[str, Any]:
 
 
 _WRITERS: Mapping[str, Callable[[Plan], dict[str, Any]]] = {"axolotl": _axolotl, "llamafactory": _llamafactory}
-_COMMANDS = {"axolotl": "axolotl train", "llamafactory": "llamafactory-cli train"}
+_COMMANDS = {"axolotl": "axolotl train {} --launcher python", "llamafactory": "llamafactory-cli train {}"}
 FRAMEWORKS = tuple(_WRITERS)
 
 

@@ -29,6 +29,7 @@ def test_every_framework_plainly_and_with_pact(tmp_path):
         settings = yaml.safe_load((tmp_path / plan.file_name).read_text())
         protected = plan.method.name == "gate_anchor"
         assert ("pact" in settings) == protected
+        assert f"train {plan.file_name}" in plan.command
         if protected:
             assert PACTConfig.from_mapping(settings["pact"]).anchor == "bundled"
         sizes = [settings.get(key) for key in ("micro_batch_size", "per_device_train_batch_size")]
