@@ -22,7 +22,7 @@ from pact_plugins.files import parse_json, write_json
 
 _ADAPTER = "adapter_model.safetensors"
 # Of pact.json, what says that the run was protected, and how.
-_PROTECTION = ("optimizer_steps_protected", "gradient_receipts", "reference", "gated_rows", "versions")
+_PROTECTION = ("optimizer_steps_protected", "gradient_receipts", "reference", "versions")
 
 
 def measure(folder: Path, output: Path, prompts: int) -> list[dict[str, Any]]:
@@ -84,12 +84,14 @@ def _run(plan: Plan, scenario: Scenario, subject: NaturalSubject, folder: Path) 
         **shares_of(subject.evaluate(model, tokenizer, plan.seed, scenario)),
         "rows": len(rows),
         "rows_with_the_tokens_of_trl": (wanted & found).total(),
-        "protection": _protection(left / "pact.json"),
+        "protection": protection(left / "pact.json"),
     }
 
 
-def _protection(record: Path) -> dict[str, Any] | None:
+def protection(record: Path) -> dict[str, Any] | None:
+    """What ``pact.json`` says of a run, the gated rows by their numbers alone: their text is somebody's data."""
     if not record.is_file():
         return None
     found = parse_json(record.read_text(encoding="utf-8"))
-    return {key: found[key] for key in _PROTECTION if key in found}
+    rows = sorted(row["row"] for row in found["gated_rows"] or ())
+    return {**{key: found[key] for key in _PROTECTION}, "gated_rows": rows}

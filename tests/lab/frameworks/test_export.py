@@ -79,6 +79,14 @@ def test_a_damaged_file_of_runs_is_not_written_over(tmp_path):
         list(measuring.earlier(output))
 
 
+def test_gated_rows_are_kept_without_their_text(tmp_path):
+    assert measuring.protection(tmp_path / "pact.json") is None
+    record = {"optimizer_steps_protected": 2, "gradient_receipts": 4, "reference": "adapter_off", "versions": {}}
+    rows = [{"row": 7, "prompt": "a prompt", "text": "a text"}, {"row": 3, "prompt": "a prompt", "text": "a text"}]
+    (tmp_path / "pact.json").write_text(json.dumps({**record, "gated_rows": rows, "anchor": "a text"}))
+    assert measuring.protection(tmp_path / "pact.json") == {**record, "gated_rows": [3, 7]}
+
+
 @pytest.mark.framework
 @pytest.mark.matrix
 @pytest.mark.skipif(
