@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 def register_commands(cli: click.Group) -> None:
     from pact_lab.cli import bench, demo
     from pact_lab.compare.cli import compare
+    from pact_lab.frameworks.cli import export_command, measure_command
     from pact_lab.natural_world.cli import natural_world
     from pact_lab.tiny_world.cli import tiny_world
 
     for command in (demo, bench, compare, tiny_world, natural_world):
         cli.add_command(command)
+    for command in (export_command, measure_command):
+        natural_world.add_command(command)
 
 
 @hookimpl

@@ -52,16 +52,22 @@ def train(model: Any, tokenizer: Any, training: Training, advance: Any = lambda:
     Args:
         advance: called after every optimizer step.
     """
+    trainer = make_trainer(model, tokenizer, training, [_Progress(advance)])
+    started = time.perf_counter()
+    trainer.train()
+    return trainer, time.perf_counter() - started
+
+
+def make_trainer(model: Any, tokenizer: Any, training: Training, callbacks: Sequence[TrainerCallback]) -> SFTTrainer:
+    """The trainer, which has tokenised the rows, before it trains."""
     tuning = training.tuning
-    callbacks: list[TrainerCallback] = [_Progress(advance)]
-    if training.config is not None:
-        callbacks.append(PACTCallback(training.config))
+    protection = [] if training.config is None else [PACTCallback(training.config)]
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list([dict(row) for row in training.rows]),
         peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear") if tuning.adapter == "lora" else None,
-        callbacks=callbacks,
+        callbacks=[*callbacks, *protection],
         args=SFTConfig(
             output_dir=str(training.output_path),
             num_train_epochs=tuning.epochs,
@@ -82,6 +88,4 @@ def train(model: Any, tokenizer: Any, training: Training, advance: Any = lambda:
     )
     # One bar covers everything; the log lines are in the results.
     trainer.remove_callback(PrinterCallback)
-    started = time.perf_counter()
-    trainer.train()
-    return trainer, time.perf_counter() - started
+    return trainer

@@ -52,19 +52,25 @@ def _earlier(output: Path) -> list[dict[str, Any]]:
 def _run(file: Path) -> dict[str, Any]:
     try:
         record: Mapping[str, Any] = parse_json(file.read_text(encoding="utf-8"))
-        shares = {name: _shares(record[part]) for name, part in _PARTS.items()}
-        task = record["task"]
         return {
             "scenario": record["scenario"],
             "method": record["method"],
             "seed": record["seed"],
             "prompts": len(record["harmful"]),
-            **shares,
-            # Of a model that has not been taught the task, its accuracy says nothing.
-            "task_accuracy": round(sum(task) / len(task), 4) if task else None,
+            **shares_of(record),
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{file} is damaged ({error!r}); remove it and run the comparison again") from error
+
+
+def shares_of(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Shares of each verdict in an evaluation's letters, and the task's accuracy."""
+    task = outcome["task"]
+    return {
+        **{name: _shares(outcome[part]) for name, part in _PARTS.items()},
+        # Of a model that has not been taught the task, its accuracy says nothing.
+        "task_accuracy": round(sum(task) / len(task), 4) if task else None,
+    }
 
 
 def _shares(verdicts: str) -> dict[str, float]:
