@@ -54,7 +54,7 @@ def as_svg(figure: Any, alternative: str) -> str:
 
 
 def label_points(axes: Any, points: list[tuple[float, float, str]]) -> None:
-    """Write each point's name beside it; where points lie on each other, stacked in their order, with a line to each."""
+    """Write each point's name beside it; names of points that lie on each other are stacked, with a line to each."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     step = 0.07 * (top - bottom)
     places = _stacked([(x, y) for x, y, _ in points], near=0.4 * (right - left), step=step, lowest=bottom + step / 2)
