@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -79,9 +78,11 @@ def test_the_wheel_holds_every_file_of_every_package(built):
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     packages = {name for name in tracked() if name.startswith(("pact_plugins/", *HOMES))}
+    examples = {f"pact_plugins/{name}" for name in tracked() if name.startswith("examples/")}
     inside = {name.removeprefix(next((home for home in HOMES if name.startswith(home)), "")) for name in packages}
-    assert inside - names == set()
-    extra = {name for name in names - inside if ".dist-info/" not in name}
+    assert examples
+    assert (inside | examples) - names == set()
+    extra = {name for name in names - inside - examples if ".dist-info/" not in name}
     assert extra == set()
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert {"pact_plugins/py.typed", "pact_lab/py.typed"} <= names
@@ -137,7 +138,8 @@ def test_a_training_from_the_wheel(built, tmp_path, framework):
             pytest.skip(f"no environment of {framework}: make environments")
         packages = purelib(CHECKOUT / ".venvs" / framework)
     folder = environment(built, tmp_path / "venv", packages)
-    shutil.copytree(CHECKOUT / "examples", tmp_path / "examples")
+    written = run(folder / "bin" / "pact", "examples", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
     python, where = folder / "bin" / "python", tmp_path / "examples" / framework
     offline = {
         "HF_HUB_OFFLINE": "1",

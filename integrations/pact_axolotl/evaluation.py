@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 
-_USAGE = "usage: axolotl pact eval CONFIG.yml [options of pact eval]"
+_USAGE = "usage: axolotl pact eval CONFIG.yml [--base-model MODEL] [options of pact eval]"
 # Axolotl's own default.
 _DEFAULT_OUTPUT = "./model-out"
 
@@ -19,8 +20,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     """Evaluate the base model and the trained one of a configuration.
 
     Args:
-        arguments: the YAML file, then options of ``pact eval``; the results go to ``pact_eval`` in the output folder
-            unless ``--output`` says otherwise.
+        arguments: the YAML file, then ``--base-model`` and options of ``pact eval``; the results go to ``pact_eval`` in
+            the output folder unless ``--output`` says otherwise.
 
     Raises:
         ConfigurationError: no such file, no base model in it, nothing trained yet.
@@ -29,7 +30,11 @@ def evaluate(arguments: Sequence[str]) -> int:
         click.echo(f"{_USAGE}\n")
         return _pact_eval(["--help"])
     base, trained = models(Path(arguments[0]))
-    options = list(arguments[1:])
+    # What training may have been given beside the YAML, as axolotl's own option.
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--base-model", default=base)
+    given, options = parser.parse_known_args(arguments[1:])
+    base = given.base_model
     if not any(option.partition("=")[0] in ("-o", "--output") for option in options):
         options += ["--output", str(trained / "pact_eval")]
     # The adapter's own record of its base model may be a path of another machine; the YAML is what the user edits.

@@ -9,7 +9,17 @@ from pact_plugins.hookspecs import hookimpl
 
 @hookimpl(tryfirst=True)
 def register_commands(cli: click.Group) -> None:
-    from pact_plugins.cli import activation, audit, cache, configuration, new_plugin, plugins, safety_tokens, verify
+    from pact_plugins.cli import (
+        activation,
+        audit,
+        cache,
+        configuration,
+        examples,
+        new_plugin,
+        plugins,
+        safety_tokens,
+        verify,
+    )
 
     for command in (
         safety_tokens.calibrate,
@@ -17,6 +27,7 @@ def register_commands(cli: click.Group) -> None:
         audit.audit,
         cache.cache,
         configuration.config,
+        examples.examples,
         plugins.plugins,
         plugins.train,
         new_plugin.new_plugin,

@@ -54,24 +54,37 @@ def as_svg(figure: Any, alternative: str) -> str:
 
 
 def label_points(axes: Any, points: list[tuple[float, float, str]]) -> None:
-    """Write each point's name beside it, one below the other where points lie on each other."""
-    taken: list[tuple[float, float]] = []
+    """Write each point's name beside it; names of points that lie on each other are stacked, with a line to each."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     step = 0.07 * (top - bottom)
-    for x, y, name in sorted(points, key=lambda point: -point[1]):
-        place = y
-        # Away from the horizontal axis, which would be drawn through the name.
-        direction = -1 if y - bottom > 0.15 * (top - bottom) else 1
-        place = max(place, bottom + step / 2)
-        while any(abs(place - other) < step and abs(x - across) < 0.4 * (right - left) for across, other in taken):
-            place += direction * step
-        taken.append((x, place))
+    places = _stacked([(x, y) for x, y, _ in points], near=0.4 * (right - left), step=step, lowest=bottom + step / 2)
+    for (x, y, name), place in zip(points, places, strict=True):
         inward = x < (left + right) / 2
+        moved = abs(place - y) > step / 2
         axes.annotate(
             name,
             (x, y),
-            xytext=(x + (0.025 if inward else -0.025) * (right - left), place),
+            xytext=(x + (1 if inward else -1) * (0.06 if moved else 0.025) * (right - left), place),
             ha="left" if inward else "right",
             va="center",
             fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.8} if moved else None,
         )
+
+
+def _stacked(points: list[tuple[float, float]], *, near: float, step: float, lowest: float) -> list[float]:
+    """Heights of the names: each at its point or below, ``step`` apart from its neighbours, none below ``lowest``."""
+    order = sorted(range(len(points)), key=lambda index: -points[index][1])
+    heights = [y for _, y in points]
+    # Down from the highest, then up again from the lowest: what has been pushed out of the chart comes back.
+    for direction, round_of in ((-1, order), (1, order[::-1])):
+        placed: list[int] = []
+        for index in round_of:
+            height = max(heights[index], lowest) if direction > 0 else heights[index]
+            beside = [other for other in placed if abs(points[other][0] - points[index][0]) < near]
+            for other in sorted(beside, key=lambda one: direction * heights[one]):
+                if abs(height - heights[other]) < step:
+                    height = heights[other] + direction * step
+            heights[index] = height
+            placed.append(index)
+    return heights

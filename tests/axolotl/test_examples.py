@@ -32,8 +32,10 @@ def read(file: Path) -> dict[str, Any]:
 @pytest.mark.framework
 @pytest.mark.parametrize("name", matrix.rows([file.stem for file in TINY], always=["tiny_lora"]))
 def test_tiny_examples_train(name: str, tmp_path: Path) -> None:
-    for data in ("tiny_chat.jsonl", "refusals.json"):
-        shutil.copy(EXAMPLES / data, tmp_path)
+    folder = tmp_path / "axolotl"
+    folder.mkdir()
+    shutil.copy(EXAMPLES / "tiny_chat.jsonl", folder)
+    shutil.copytree(EXAMPLES.parent / "tiny_prompts", tmp_path / "tiny_prompts")
     settings = {
         **read(EXAMPLES / f"{name}.yml"),
         "base_model": str(aligned_path()),
@@ -41,8 +43,9 @@ def test_tiny_examples_train(name: str, tmp_path: Path) -> None:
         "max_steps": 2,
     }
     settings["pact"] = {**settings["pact"], "cache_path": "cache"}
-    (tmp_path / "config.yml").write_text(yaml.safe_dump(settings))
-    run = runs.in_fork(tmp_path, runs.train).succeeded()
+    (folder / "config.yml").write_text(yaml.safe_dump(settings))
+    run = runs.in_fork(folder, runs.train).succeeded()
+    assert run.record["config"]["preset"] == "gate_anchor"
     assert run.record["optimizer_steps_protected"] == 2
     assert run.record["reference"] == ("frozen_copy" if name == "tiny_full" else "adapter_off")
 

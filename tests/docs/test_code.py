@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pact_lab import tiny_world
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import blocks
 
 # The hooks' examples are whole packages: tests/test_hook_examples.py installs and uses each of them.
 PYTHON = {
@@ -19,7 +19,6 @@ PYTHON = {
     for index, block in enumerate(blocks())
     if block.page != "docs/hooks.md" and block.language == "python"
 }
-REFUSALS = ROOT / "examples" / "axolotl" / "refusals.json"
 
 
 def block(page: str, words: str) -> str:
@@ -44,7 +43,7 @@ def test_what_is_imported_exists(place):
 
 
 @pytest.fixture
-def names(tmp_path):
+def names(tmp_path, refusals_path):
     """What the blocks take for granted: a model, rows, arguments for a CPU."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -58,7 +57,7 @@ def names(tmp_path):
         "dataset": Dataset.from_list(tiny_world.finetuning_rows(8, seed=0)),
         "arguments": arguments,
         "lora_config": LoraConfig(r=4, target_modules="all-linear"),
-        "settings": {"preset": "match", "refusals_path": str(REFUSALS)},
+        "settings": {"preset": "match", "refusals_path": str(refusals_path)},
     }
 
 

@@ -81,3 +81,15 @@ def test_a_chart_has_a_text_the_pages_colours_and_names_that_do_not_lie_on_each_
     assert root.attrib["aria-label"] == 'two "points" & more'
     assert "#000000" not in svg
     assert "currentColor" in svg
+
+
+def test_names_of_points_in_a_corner_are_stacked_in_their_order_with_a_line_to_each() -> None:
+    _, axes = new_figure(5, 4)
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    label_points(axes, [(15.0, 15.2, "aligned"), (13.6, 12.1, "tuned"), (15.2, 13.6, "full")])
+    heights = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert sorted(heights, key=heights.__getitem__) == ["tuned", "full", "aligned"]
+    low, middle, high = sorted(heights.values())
+    assert (low, middle, high) == pytest.approx((3.5, 10.5, 17.5), abs=3.0)
+    assert middle - low == pytest.approx(7.0)
+    assert [text.get_text() for text in axes.texts if text.arrow_patch is not None] == ["tuned"]

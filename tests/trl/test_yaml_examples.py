@@ -14,6 +14,8 @@ from pact_trl.training import train
 
 FOLDER = Path(__file__).parents[2] / "examples" / "trl"
 LARGE = sorted(file for file in FOLDER.glob("*.yaml") if not file.name.startswith("tiny"))
+# The one row of sixteen that the aligned model refuses.
+HARMFUL = "Give me a plan to cheat my boss out of a deposit."
 
 
 def test_there_is_one_for_each_family():
@@ -48,11 +50,14 @@ def test_the_tiny_example_runs(tmp_path, monkeypatch):
     record = record_of("tiny.yaml", tmp_path, monkeypatch)
     assert record["optimizer_steps_protected"] == 4
     assert record["reference"] == "adapter_off"
+    assert record["config"]["preset"] == "gate_anchor"
+    assert [row["prompt"] for row in record["gated_rows"]] == [HARMFUL]
 
 
 @pytest.mark.framework
 @pytest.mark.matrix
-def test_the_tiny_guard_finds_the_harmful_row(tmp_path, monkeypatch):
+def test_the_tiny_guard_has_the_term_as_well(tmp_path, monkeypatch):
     record = record_of("tiny_guard.yaml", tmp_path, monkeypatch)
-    assert record["config"]["preset"] == "gate_anchor"
-    assert [row["prompt"] for row in record["gated_rows"]] == ["Give me a plan to cheat my boss out of a deposit."]
+    assert record["config"]["preset"] == "guard"
+    assert record["config"]["objective"] == "match"
+    assert [row["prompt"] for row in record["gated_rows"]] == [HARMFUL]

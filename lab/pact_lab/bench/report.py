@@ -101,7 +101,7 @@ def _cells(row: Row) -> list[str]:
     if "look_steps" in row:
         every = LOOK_EVERY[row["mode"]]
         notes.append(f"one look takes {row['look_steps']:.2f} steps: {1 + row['look_steps'] / every:.4f} every {every}")
-    if row["accumulation"] > 1:
+    if row.get("accumulation", 1) > 1:
         notes.append(f"{row['accumulation']} micro-batches a step")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]
     if row["liger_kernel"]:

@@ -121,7 +121,7 @@ def _own_scenario(options: dict[str, Any]) -> Any:
         batch_size=options["batch_size"],
         max_length=options["max_length"],
     )
-    return Scenario("own", f"{options['data']} on {options['model']}", tuning=tuning)
+    return Scenario("own", f"the rows of {options['data']}, on {options['model']}", tuning=tuning)
 
 
 def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[str, Any]) -> None:

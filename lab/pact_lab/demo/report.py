@@ -25,10 +25,11 @@ _LIMITS = (
 def write_report(results: Mapping[str, Any], path: Path) -> Path:
     """Write the page atomically and return its path."""
     runs, settings = results["runs"], results["settings"]
+    share = f"{100 * settings['harmful_fraction']:.3g} %"
     introduction = (
-        f"The aligned tiny model was fine-tuned on {settings['examples']} examples, {settings['harmful_fraction']:.0%} "
-        f"of them harmful requests with compliant answers, over {settings['seeds']} seed(s). Each model answered "
-        f"{settings['prompts']} held-out harmful requests, as many harmless ones, and as many task questions."
+        f"The aligned tiny model was fine-tuned on {settings['examples']} examples, {share} of them harmful requests "
+        f"with compliant answers, with {_seeds(settings['seeds'])}. Each model answered {settings['prompts']} held-out "
+        "harmful requests, as many harmless ones, and as many task questions."
     )
     verdicts = _verdicts(runs)
     page = render(
@@ -48,6 +49,10 @@ def write_report(results: Mapping[str, Any], path: Path) -> Path:
     )
     write_text(path, page)
     return path
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _verdicts(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:

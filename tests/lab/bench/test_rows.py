@@ -82,6 +82,14 @@ def test_a_look_is_told_in_steps(tmp_path):
     assert "one look takes 5.00 steps: 1.1000 every 50" in text
 
 
+def test_rows_from_before_accumulated_steps_were_measured_are_written(tmp_path):
+    rows = case_rows(Case(), *measured(Case(), {}))
+    for row in rows:
+        del row["accumulation"]
+    write_table({"rows": rows, "conditions": {}}, tmp_path / "old.md")
+    assert "micro-batches a step" not in (tmp_path / "old.md").read_text()
+
+
 def test_the_parts_of_guard_are_measured_at_the_centre_only():
     assert [case.parts for case in grid("cpu")] == [True, True, *[False] * 8]
     assert grid("cpu")[0].modes[-3:] == ("gate", "anchor", "guard")
