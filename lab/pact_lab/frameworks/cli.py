@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from pact_plugins.cli.interruption import keeping
+from pact_plugins.cli.options import OUTPUT_FILE, OUTPUT_FOLDER
 
 
 @click.command("export")
 @click.argument("scenario")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("-o", "--output", type=OUTPUT_FOLDER, required=True, help="folder for rows and YAMLs")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of rows, order and adapter")
 def export_command(scenario: str, output: Path, seed: int) -> None:
     """Write a scenario for Axolotl and LLaMA-Factory.
 
@@ -30,7 +31,7 @@ def export_command(scenario: str, output: Path, seed: int) -> None:
 
 @click.command("measure")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="JSON file of the runs; what it holds stays")
 @click.option("--prompts", type=click.IntRange(min=2), default=66, show_default=True, help="of each kind")
 def measure_command(folder: Path, output: Path, prompts: int) -> None:
     """Measure what the frameworks trained.
