@@ -130,5 +130,6 @@ def _refuse_whole_rows(responses: Responses) -> None:
     if len(responses) and not responses.on_host[1, responses.first_places].any():
         raise ConfigurationError(
             "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
-            "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone"
+            "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone (TRL: "
+            "assistant_only_loss, or rows with prompt and completion)"
         )
