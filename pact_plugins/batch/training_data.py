@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, split_sequences
 from pact_plugins.distributed import rank, world_size
@@ -62,6 +63,12 @@ class TrainingData:
             with preserved_random_state():
                 read = [self._row(index, rules) for index in indices[first : first + _ROWS_AT_A_TIME]]
             yield from read
+
+    def labels(self, indices: Sequence[int]) -> list[Tensor]:
+        """(1, L) of the rows at ``indices``, of those that have any."""
+        with preserved_random_state():
+            inputs = [self.collate([self.dataset[index]]) for index in indices]
+        return [one["labels"] for one in inputs if one.get("labels") is not None]
 
     def _row(self, index: int, rules: ContextRules) -> TrainingRow:
         inputs = dict(self.collate([self.dataset[index]]))

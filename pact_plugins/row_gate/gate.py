@@ -14,7 +14,7 @@ from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.responses import Responses
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Contribution, Part, ReferenceLogits, Wants
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import NoRowGateError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import OutputHead
 from pact_plugins.row_gate.record import GatedRows
@@ -55,7 +55,7 @@ class RowGate(Part):
         """``(w_t - 1) CE_t`` of each response token; gated responses go on record.
 
         Raises:
-            ConfigurationError: the labels begin with the rows themselves, so that there is no prompt to judge.
+            NoRowGateError: the labels begin with the rows themselves, so that there is no prompt to judge.
         """
         assert answer is not None
         assert answer.refusal_mass is not None
@@ -126,9 +126,14 @@ class RowGate(Part):
         return {"gate_threshold": self.threshold, "gated_rows": rows}
 
 
+def are_whole_rows(responses: Responses) -> bool:
+    """Whether every response begins with its row: its prompt is trained on as if it were the answer."""
+    return bool(len(responses)) and not responses.on_host[1, responses.first_places].any()
+
+
 def _refuse_whole_rows(responses: Responses) -> None:
-    if len(responses) and not responses.on_host[1, responses.first_places].any():
-        raise ConfigurationError(
+    if are_whole_rows(responses):
+        raise NoRowGateError(
             "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
             "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone (TRL: "
             "assistant_only_loss, or rows with prompt and completion)"

@@ -17,13 +17,12 @@ PROMPTS = Path(__file__).parents[2] / "examples" / "tiny_prompts"
 MIXTURE = tiny_world.finetuning_rows(8, harmful_fraction=0.5, seed=0)
 
 
-def record_of(output, tmp_path_factory, **changes):
-    """Train one step with the row gate alone; returns what ``pact.json`` says."""
+def record_of(output, tmp_path_factory, named=True, **changes):
+    """Train one step with the row gate alone, or with the default; returns what ``pact.json`` says."""
     from trl import SFTConfig, SFTTrainer
 
     settings = {
-        "kl_coef": 0.0,
-        "gate_training_rows": "hard",
+        **({"kl_coef": 0.0, "gate_training_rows": "hard"} if named else {"anchor_size": 2}),
         "harmful_prompts_path": str(PROMPTS / "harmful.json"),
         "harmless_prompts_path": str(PROMPTS / "harmless.json"),
         "cache_path": str(tmp_path_factory.getbasetemp() / "chat_rows_cache"),
@@ -49,3 +48,12 @@ def test_the_row_gate_names_the_setting_that_leaves_prompts_out(tmp_path, tmp_pa
 def test_with_it_the_harmful_rows_are_gated(tmp_path, tmp_path_factory):
     record = record_of(tmp_path, tmp_path_factory, assistant_only_loss=True)
     assert len(record["gated_rows"]) == 4
+
+
+@pytest.mark.parametrize(("changes", "preset"), [({}, "match"), ({"assistant_only_loss": True}, "gate_anchor")])
+def test_where_nothing_was_asked_for_the_term_holds_rows_whose_prompts_are_trained_on(
+    tmp_path, tmp_path_factory, changes, preset
+):
+    record = record_of(tmp_path, tmp_path_factory, named=False, **changes)
+    assert record["config"]["preset"] == preset
+    assert record["optimizer_steps_protected"] == 1
