@@ -20,7 +20,7 @@ class ConfigurationError(PACTError, ValueError):
 
 
 class NoRowGateError(ConfigurationError):
-    """The row gate has nothing to go by: no openings of refusals, or a reference that cannot be asked for them."""
+    """The row gate has nothing to go by: no openings of refusals, no prompts, no loss of single responses."""
 
 
 class SafetyTokensError(PACTError, ValueError):

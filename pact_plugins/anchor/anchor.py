@@ -18,7 +18,7 @@ from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.teacher_forcing import right_padded
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Contribution, Part, PartContext, ReferenceLogits
-from pact_plugins.modeling import checkpointing_if_large
+from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -55,6 +55,7 @@ class Anchor(Part):
         self._tokenizer, self._replies = context.tokenizer, replies
         self.anchors, self._fraction, self.coefficient = replies.anchors, config.anchor_fraction, config.anchor_coef
         self._every, self._longest = config.anchor_every, _longest(replies.anchors)
+        self._checkpointed = checkpointed_modules(self._decoder)
 
     def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
         """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token.
@@ -80,7 +81,7 @@ class Anchor(Part):
         sequences = [self.anchors.sequences[index] for index in drawn]
         device = next(self._decoder.parameters()).device
         input_ids, attention_mask = right_padded(sequences, device)
-        fitting = checkpointing_if_large(self._decoder, input_ids.numel(), beside=batch.labels.numel())
+        fitting = checkpointing_if_large(self._checkpointed, input_ids.numel(), beside=batch.labels.numel())
         with self._pause(), batch.autocast(), fitting:
             hidden = self._decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
         states = torch.cat(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pact_plugins.anchor.anchor import Anchor, HeldReplies
 from pact_plugins.anchor.anchors import AnchorSet
@@ -22,7 +23,7 @@ from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
-from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, prompt_ids
+from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, checkpointed_modules, prompt_ids
 from pact_plugins.prompts import evenly_spread
 from pact_plugins.reference.adapters import adapters_off
 from pact_plugins.reference.faithfulness import left_when_off
@@ -85,25 +86,24 @@ def _leave_reentrant_checkpointing(anatomy: Anatomy) -> None:
 
     The trainer switches its own kind on again in every ``train()``.
     """
-    settings = [found for layer in anatomy.decoder.modules() if (found := _checkpointing_settings(layer))]
-    reentrant = [found for found in settings if found.get("use_reentrant")]
-    if not is_distributed() or not reentrant:
+    if not is_distributed():
         return
+    reentrant = [found for found in _checkpointing_settings(anatomy) if found.get("use_reentrant")]
     for found in reentrant:
         found["use_reentrant"] = False
-    announce(
-        "anchor: gradient checkpointing is not reentrant in this run, as on several processes the anchor needs it; "
-        "the gradients are the same"
-    )
+    if reentrant:
+        announce(
+            "anchor: gradient checkpointing is not reentrant in this run, as on several processes the anchor needs it; "
+            "the gradients are the same"
+        )
 
 
-def _checkpointing_settings(module: nn.Module) -> dict[str, Any]:
-    """The keywords that a layer's checkpointing function is called with, to be changed in place."""
-    function: Any = getattr(module, "_gradient_checkpointing_func", None)
-    if function is None or not getattr(module, "gradient_checkpointing", False):
-        return {}
+def _checkpointing_settings(anatomy: Anatomy) -> list[dict[str, Any]]:
+    """The keywords that the layers' checkpointing functions are called with, to be changed in place."""
+    functions = [getattr(one, "_gradient_checkpointing_func", None) for one in checkpointed_modules(anatomy.decoder)]
     # A framework may have wrapped transformers' partial of torch's function.
-    return getattr(inspect.unwrap(function), "keywords", {})
+    unwrapped = [inspect.unwrap(function) for function in functions if function is not None]
+    return [function.keywords for function in unwrapped if isinstance(function, functools.partial)]
 
 
 def _reference_states(

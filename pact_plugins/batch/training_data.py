@@ -67,11 +67,14 @@ class TrainingData:
     def labels(self, indices: Sequence[int]) -> list[Tensor]:
         """(1, L) of the rows at ``indices``, of those that have any."""
         with preserved_random_state():
-            inputs = [self.collate([self.dataset[index]]) for index in indices]
+            inputs = [self._inputs(index) for index in indices]
         return [one["labels"] for one in inputs if one.get("labels") is not None]
 
+    def _inputs(self, index: int) -> dict[str, Any]:
+        return dict(self.collate([self.dataset[index]]))
+
     def _row(self, index: int, rules: ContextRules) -> TrainingRow:
-        inputs = dict(self.collate([self.dataset[index]]))
+        inputs = self._inputs(index)
         labels = inputs.get("labels")
         return TrainingRow(index, inputs, None if labels is None else split_sequences(inputs, labels, rules))
 

@@ -5,6 +5,7 @@ from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, respons
 from pact_plugins.modeling.execution import (
     AutocastState,
     callable_by_itself,
+    checkpointed_modules,
     checkpointing_if_large,
     evaluation_mode,
     preserved_random_state,
@@ -22,6 +23,7 @@ __all__ = [
     "OutputHead",
     "assistant_header_ids",
     "callable_by_itself",
+    "checkpointed_modules",
     "checkpointing_if_large",
     "dissect",
     "evaluation_mode",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,14 +79,18 @@ def callable_by_itself(module: nn.Module, part: nn.Module) -> Iterator[None]:
         yield
 
 
+def checkpointed_modules(module: nn.Module) -> list[nn.Module]:
+    """Those that compute their activations again in the backward pass, as the trainer has set them."""
+    return [child for child in module.modules() if getattr(child, "gradient_checkpointing", False) is True]
+
+
 @contextmanager
-def checkpointing_if_large(module: nn.Module, tokens: int, *, beside: int) -> Iterator[None]:
+def checkpointing_if_large(checkpointed: Sequence[nn.Module], tokens: int, *, beside: int) -> Iterator[None]:
     """A forward pass over ``tokens`` beside a checkpointed one over many more keeps its activations.
 
     Then nothing is computed twice. Its activations in all layers are no more than those of one layer of the large pass,
     which that one holds anyway while it computes a layer again.
     """
-    checkpointed = [child for child in module.modules() if getattr(child, "gradient_checkpointing", False) is True]
     switched = checkpointed if tokens * len(checkpointed) <= beside else []
     for child in switched:
         child.gradient_checkpointing = False  # type: ignore[assignment]

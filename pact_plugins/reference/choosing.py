@@ -44,17 +44,19 @@ def _check_capabilities(name: str, reference: Reference, config: PACTConfig) -> 
         "logits without the prompt (prompt_free)": (
             f"objective: {config.objective}",
             config.holds_tokens and objective.needs_prompt_free(config.gate) and not able.prompt_free,
+            ConfigurationError,
         ),
         "logits of the whole vocabulary (whole_vocabulary)": (
             f"objective: {config.objective}",
             config.holds_tokens and objective.full_vocabulary and not able.whole_vocabulary,
+            ConfigurationError,
         ),
         "the mass of refusal openers (refusal_mass)": (
             f"gate_training_rows: {config.gate_training_rows}",
             config.gates_rows and not able.refusal_mass,
+            NoRowGateError,
         ),
     }
-    for what, (setting, lacks) in needs.items():
+    for what, (setting, lacks, error) in needs.items():
         if lacks:
-            kind = NoRowGateError if setting.startswith("gate_training_rows") else ConfigurationError
-            raise kind(f"{setting} needs {what}, which reference: {name} cannot give; use reference: auto")
+            raise error(f"{setting} needs {what}, which reference: {name} cannot give; use reference: auto")

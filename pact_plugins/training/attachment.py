@@ -138,12 +138,12 @@ class Attachment:
 
     def _join_loss(self, output: Any, labels: Tensor, num_items_in_batch: Any) -> None:
         """The model has divided its loss itself: what is added follows."""
-        batch = self._next_micro_batch(labels, adds_means=num_items_in_batch is None)
+        batch = self._next_micro_batch(labels, adds_means=num_items_in_batch is None or self.receipts.adds_means)
         denominator: Any = 1
         if getattr(output, "loss", None) is not None:
             denominator = self._denominator.of(output, batch, num_items_in_batch)
             self.receipts.adds_means = self._denominator.is_own is True
-        if self.receipts.adds_means:
+        if self.receipts.adds_means and not batch.adds_means:
             batch = replace(batch, adds_means=True)
         addition = self._compute(batch)
         if addition is not None:

@@ -27,7 +27,7 @@ from pact_plugins.run_record import (
     write_run_record,
 )
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.falling_back import for_own_loss, prepared
+from pact_plugins.training.falling_back import prepared
 from pact_plugins.training.preparation import Preparation, Run
 from pact_plugins.training.trainers import (
     calling_trainer,
@@ -93,8 +93,6 @@ class PACTCallback(TrainerCallback):
         refuse_two_best_checkpoints(args, self.config)
         if self._trainer is None:
             refuse_bypassed_outputs(args)
-        else:
-            self.config = for_own_loss(self.config, self._trainer)
         model = kwargs["model"]
         # A second call of train() starts from weights that have moved, as a resumed run does.
         again = self._trained is not None and self._trained() is model
@@ -108,7 +106,7 @@ class PACTCallback(TrainerCallback):
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
         self._first_step, self._earlier = state.global_step + 1, earlier_pieces(state)
-        self.config, self._preparation = prepared(model, tokenizer, self.config, run)
+        self.config, self._preparation = prepared(model, tokenizer, self.config, run, self._trainer)
         self._preparation.restore(kept_progress(state))
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         if self._preparation.drift_watch is not None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.training_data import training_data
-from pact_plugins.errors import ConfigurationError, NoRowGateError
+from pact_plugins.errors import NoRowGateError
 from pact_plugins.messages import announce
 from pact_plugins.row_gate.gate import are_whole_rows
 from pact_plugins.training.preparation import Preparation, Run, prepare
@@ -21,37 +21,40 @@ if TYPE_CHECKING:
 _FIRST = 4  # rows that are looked at
 
 
-def for_own_loss(config: PACTConfig, trainer: Any) -> PACTConfig:
-    """What can join a loss that ``trainer`` computes itself.
+def prepared(
+    model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run, trainer: Any
+) -> tuple[PACTConfig, Preparation]:
+    """The configuration that holds, and the preparation by it; see ``prepare``.
+
+    Args:
+        trainer: where it computes a loss of its own, else None.
 
     Raises:
-        ConfigurationError: the row gate was asked for, which cannot.
+        NoRowGateError: the row gate was asked for, and has nothing to go by.
     """
-    if not config.weighs_rows:
-        return config
     try:
-        refuse_own_loss(trainer, config)
-    except ConfigurationError as error:
-        if not config.can_fall_back:
-            raise
-        return _bare(config, error)
-    return config
-
-
-def prepared(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run) -> tuple[PACTConfig, Preparation]:
-    """The configuration that holds, and the preparation by it; see ``prepare``."""
-    if not config.can_fall_back:
-        return config, prepare(model, tokenizer, config, run)
-    if config.gates_rows and _trains_on_prompts(run.train_dataloader):
-        config = _bare(config, "the rows' prompts are trained on as if they were answers (TRL: assistant_only_loss)")
-    try:
+        _refuse_row_gate(config, run, trainer)
         return config, prepare(model, tokenizer, config, run)
     except NoRowGateError as error:
-        # Without openings the watch would not know what to look for either.
-        if config.drift_watch is not None:
+        if not config.can_fall_back:
             raise
-        config = _bare(config, error)
-        return config, prepare(model, tokenizer, config, run)
+        bare, reason = config.bare(), error
+    # Raises again where a drift watch was asked for and there are no openings to look for.
+    preparation = prepare(model, tokenizer, bare, run)
+    announce(
+        f"this run has preset: {bare.preset}, the term alone, as no preset was named and {config.preset} cannot be "
+        f"had: {reason}"
+    )
+    return bare, preparation
+
+
+def _refuse_row_gate(config: PACTConfig, run: Run, trainer: Any) -> None:
+    """What can be known of trainer and rows before anything is computed."""
+    if trainer is not None and config.weighs_rows:
+        refuse_own_loss(trainer, config)
+    # Where the gate was asked for, it says so itself, at the first row of all that is trained on.
+    if config.can_fall_back and config.gates_rows and _trains_on_prompts(run.train_dataloader):
+        raise NoRowGateError("the rows' prompts are trained on as if they were answers (TRL: assistant_only_loss)")
 
 
 def _trains_on_prompts(train_dataloader: Any) -> bool:
@@ -64,12 +67,3 @@ def _trains_on_prompts(train_dataloader: Any) -> bool:
         labels = data.labels(range(min(_FIRST, len(data))))
         return bool(labels) and all(are_whole_rows(find_responses(one)) for one in labels)
     return False
-
-
-def _bare(config: PACTConfig, why: object) -> PACTConfig:
-    bare = config.bare()
-    announce(
-        f"this run has preset: {bare.preset}, the term alone, as no preset was named and {config.preset} cannot be "
-        f"had: {why}"
-    )
-    return bare

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import DefaultFlowCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, NoRowGateError
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -25,10 +25,10 @@ _OWN_LOSSES = (
 
 
 def refuse_own_loss(trainer: Any, config: PACTConfig) -> None:
-    """Raise ConfigurationError that names the setting which makes ``trainer`` compute a loss of its own."""
+    """Raise NoRowGateError that names the setting which makes ``trainer`` compute a loss of its own."""
     places = [trainer.args, getattr(trainer, "finetuning_args", None), getattr(trainer, "axolotl_cfg", None), trainer]
     named = next((name for name in _OWN_LOSSES for place in places if getattr(place, name, None)), None)
-    raise ConfigurationError(
+    raise NoRowGateError(
         f"gate_training_rows: {config.gate_training_rows} weighs the framework's own cross-entropy, but "
         f"{named or 'this trainer'} computes a loss of its own, from which no single response can be taken out. "
         "Use the framework's plain loss, or take the rows out of the data: `pact audit MODEL DATA --filtered FILE`, "

@@ -8,7 +8,13 @@ import numpy
 import pytest
 import torch
 
-from pact_plugins.modeling import AutocastState, checkpointing_if_large, evaluation_mode, preserved_random_state
+from pact_plugins.modeling import (
+    AutocastState,
+    checkpointed_modules,
+    checkpointing_if_large,
+    evaluation_mode,
+    preserved_random_state,
+)
 from tests.helpers.tiny import tiny_llama
 
 
@@ -92,7 +98,7 @@ def test_a_pass_that_is_short_beside_the_batch_is_not_computed_twice(tokens, pas
     model.gradient_checkpointing_enable({"use_reentrant": False})
     calls = []
     model.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
-    with checkpointing_if_large(model.model, tokens, beside=64):
+    with checkpointing_if_large(checkpointed_modules(model.model), tokens, beside=64):
         hidden = model.model(input_ids=torch.arange(8)[None] + 20)[0]
     hidden.sum().backward()
     assert len(calls) == passes
