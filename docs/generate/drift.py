@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 from docs.generate.marked import with_generated
+from docs.generate.runs import all_runs, chosen, share, task
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "natural.json"
 INDEX = Path(__file__).resolve().parents[1] / "index.md"
 SCENARIO = "sums-p05"
 METHODS = {"aligned": "aligned, before", "sft": "plain fine-tuning", "gate_anchor": "gate_anchor", "match": "match"}
@@ -35,12 +32,12 @@ _STYLE = """
 
 def shares() -> dict[str, list[float | None]]:
     """For each method the panels' figures, in %, as means over the seeds; None where a panel does not apply."""
-    runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
-    found = {}
-    for method in METHODS:
-        chosen = [run for run in runs if run["method"] == method and run["scenario"] in (SCENARIO, "aligned")]
-        found[method] = [_mean([_value(run, kind, key) for run in chosen]) for _, _, kind, key in PANELS]
-    return found
+    runs = all_runs()
+    own = {method: chosen(runs, SCENARIO, method) for method in METHODS}
+    return {
+        method: [task(found) if kind is None else share(found, kind, key) for _, _, kind, key in PANELS]
+        for method, found in own.items()
+    }
 
 
 def drawing() -> str:
@@ -73,15 +70,6 @@ def _table() -> str:
         shown = ["" if value is None else f"{value:.1f}" for value in values]
         lines.append(f"| {METHODS[method]} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
-
-
-def _value(run: dict[str, Any], kind: str | None, key: str) -> float | None:
-    return run[key] if kind is None else run[kind][key]
-
-
-def _mean(values: list[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return 100 * fmean(present) if present else None
 
 
 def _bar(method: str, value: float, top: int) -> list[str]:

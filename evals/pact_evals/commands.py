@@ -12,7 +12,7 @@ import click
 from pact_evals.card_command import card_command
 from pact_evals.terminal import print_metrics
 from pact_plugins.cli.interruption import keeping
-from pact_plugins.cli.options import OUTPUT_FILE, OUTPUT_FOLDER, a_model
+from pact_plugins.cli.options import OUTPUT_FILE, a_model, output_folder
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
 from pact_plugins.report.lines import echo
@@ -37,7 +37,7 @@ def tasks_path_command() -> None:
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--adapter", "adapters", multiple=True, help="PEFT adapter on MODEL, evaluated beside it; repeatable")
 @click.option("--tasks", default="pact", show_default=True, help="tasks or groups, separated by commas")
-@click.option("-o", "--output", type=OUTPUT_FOLDER, default=Path("runs/eval"), show_default=True, help="run folder")
+@output_folder("runs/eval", "run folder")
 @click.option("--endpoint", help="OpenAI-compatible server, http://HOST:PORT/v1: each MODEL is a name there")
 @click.option("--backend", default="hf", show_default=True, help="lm-eval model type: hf, vllm, ...")
 @click.option("--model-args", default="", help="further arguments of the backend, KEY=VALUE,...")

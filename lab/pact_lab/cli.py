@@ -7,18 +7,11 @@ from pathlib import Path
 import click
 
 from pact_plugins.cli.interruption import keeping
-from pact_plugins.cli.options import OUTPUT_FOLDER
+from pact_plugins.cli.options import output_folder
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=OUTPUT_FOLDER,
-    default=Path("runs/demo"),
-    show_default=True,
-    help="folder for models, results and the report",
-)
+@output_folder("runs/demo", "folder for models, results and the report")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="fine-tunings per method")
 @click.option("--prompts", type=click.IntRange(min=10), default=150, show_default=True, help="held-out prompts per set")
 @click.option(
@@ -54,14 +47,7 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=OUTPUT_FOLDER,
-    default=Path("runs/bench"),
-    show_default=True,
-    help="folder for results and report",
-)
+@output_folder("runs/bench", "folder for results and report")
 @click.option(
     "--grid",
     type=click.Choice(["quick", "cpu", "gpu", "llamafactory", "watch", "accumulation"]),

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import atomic_path
+from pact_plugins.files import atomic_folder
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In the wheel, and in a checkout.
 _PLACES = (_PACKAGE / "examples", _PACKAGE.parent / "examples")
 # What somebody's training has left in a checkout.
-_NO_EXAMPLES = {"runs", "__pycache__"}
+_NO_EXAMPLES = shutil.ignore_patterns("runs", "__pycache__")
 
 
 @click.command()
@@ -33,9 +33,7 @@ def examples(folder: Path) -> None:
     if folder.exists():
         raise ConfigurationError(f"{folder} is there already, and nothing in it is replaced; name another folder")
     home = next(place for place in _PLACES if place.is_dir())
-    names = [file.relative_to(home) for file in sorted(home.rglob("*")) if file.is_file()]
-    names = [name for name in names if not _NO_EXAMPLES & set(name.parts)]
-    for name in names:
-        with atomic_path(folder / name) as path:
-            shutil.copyfile(home / name, path)
-    click.echo(f"{len(names)} files in {folder}; the first lines of each YAML say how to start it")
+    with atomic_folder(folder) as temporary:
+        shutil.copytree(home, temporary, ignore=_NO_EXAMPLES, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        count = sum(file.is_file() for file in temporary.rglob("*"))
+    click.echo(f"{count} files in {folder}; the first lines of each YAML say how to start it")

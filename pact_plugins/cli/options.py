@@ -36,6 +36,11 @@ OUTPUT_FILE = _Output(dir_okay=False, path_type=Path)
 OUTPUT_FOLDER = _Output(file_okay=False, path_type=Path)
 
 
+def output_folder(default: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option ``-o`` of a command that leaves a folder of ``what``, in ``default`` unless told otherwise."""
+    return click.option("-o", "--output", type=OUTPUT_FOLDER, default=Path(default), show_default=True, help=what)
+
+
 def config_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each named key of ``PACTConfig``; unset ones stay None: defaults live in the schema."""
 

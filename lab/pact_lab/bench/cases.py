@@ -22,8 +22,6 @@ LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, 
 PARTS = (GATE, ANCHOR, GUARD)
 # Every step is looked at: what they take beyond the mode that does not look is one look.
 LOOKS = {WATCH: PLAIN, WATCH_GREEDY: PLAIN, REFERENCE_CHECK: ONLINE_LORA}
-# Optimizer steps between two looks, as they are by default.
-LOOK_EVERY = {WATCH: 50, WATCH_GREEDY: 50, REFERENCE_CHECK: 100}
 # Beside `plain`, where a case has them.
 PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, GUARD)
 

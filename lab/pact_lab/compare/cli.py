@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pact_plugins.cli.interruption import keeping
-from pact_plugins.cli.options import OUTPUT_FOLDER, a_model, paths_exist
+from pact_plugins.cli.options import a_model, output_folder, paths_exist
 from pact_plugins.files import is_missing
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -20,14 +20,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=OUTPUT_FOLDER,
-    default=Path("runs/compare"),
-    show_default=True,
-    help="folder for results and report",
-)
+@output_folder("runs/compare", "folder for results and report")
 @click.option("--methods", default=_DEFAULT_METHODS, show_default=True, callback=_names, help="names, or all")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="fine-tunings per method")
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="seeds count from here")

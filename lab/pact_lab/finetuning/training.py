@@ -14,7 +14,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from pact_lab.finetuning.tuning import Tuning
+from pact_lab.finetuning.tuning import LORA_ALPHA, LORA_RANK, WARMUP_STEPS, Tuning
 from pact_plugins import PACTCallback, PACTConfig
 
 
@@ -62,18 +62,19 @@ def make_trainer(model: Any, tokenizer: Any, training: Training, callbacks: Sequ
     """The trainer, which has tokenised the rows, before it trains."""
     tuning = training.tuning
     protection = [] if training.config is None else [PACTCallback(training.config)]
+    adapter = LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules="all-linear")
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list([dict(row) for row in training.rows]),
-        peft_config=LoraConfig(r=8, lora_alpha=16, target_modules="all-linear") if tuning.adapter == "lora" else None,
+        peft_config=adapter if tuning.adapter == "lora" else None,
         callbacks=[*callbacks, *protection],
         args=SFTConfig(
             output_dir=str(training.output_path),
             num_train_epochs=tuning.epochs,
             per_device_train_batch_size=tuning.batch_size,
             learning_rate=tuning.learning_rate,
-            warmup_steps=5,
+            warmup_steps=WARMUP_STEPS,
             weight_decay=0.0,
             max_length=tuning.max_length,
             gradient_checkpointing=False,

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+# The same in every training, whichever framework runs it.
+LORA_RANK, LORA_ALPHA, WARMUP_STEPS = 8, 16, 5
+
 
 @dataclass(frozen=True)
 class Tuning:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pact_lab.frameworks import tokens
 from pact_lab.frameworks.export import exported, plans
 from pact_lab.frameworks.settings import CALIBRATION_FOLDER, PREPARED_FOLDER, RUNS_FOLDER, Plan
 from pact_lab.natural_world.alignment import aligned_path
-from pact_lab.natural_world.results import shares_of
+from pact_lab.natural_world.results import runs_in, shares_of
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json, write_json
 
@@ -37,34 +37,18 @@ def measure(folder: Path, output: Path, prompts: int) -> list[dict[str, Any]]:
     trained = [plan for plan in every if (folder / RUNS_FOLDER / plan.name / _ADAPTER).is_file()]
     if not trained:
         raise ConfigurationError(f"{folder} holds no trained run; there, start: {every[0].command}")
-    runs = {_place(run): run for run in earlier(output)}
+    runs = runs_in(output, place_of)
     missing = [plan for plan in trained if (scenario.name, plan.framework, plan.method.name, seed, prompts) not in runs]
     with quiet():
         for plan in tqdm(missing, unit="run", disable=not missing):
             run = {"prompts": prompts, **_run(plan, scenario, subject, folder)}
-            runs[_place(run)] = run
+            runs[place_of(run)] = run
             write_json(output, {"runs": [runs[place] for place in sorted(runs)]})
     return [runs[place] for place in sorted(runs)]
 
 
-def _place(run: Mapping[str, Any]) -> tuple[str, str, str, int, int]:
+def place_of(run: Mapping[str, Any]) -> tuple[str, str, str, int, int]:
     return run["scenario"], run["framework"], run["method"], run["seed"], run["prompts"]
-
-
-def earlier(output: Path) -> Iterator[dict[str, Any]]:
-    """Runs that ``output`` holds already.
-
-    Raises:
-        ConfigurationError: it is damaged.
-    """
-    if not output.is_file():
-        return
-    try:
-        for run in parse_json(output.read_text(encoding="utf-8"))["runs"]:
-            _place(run)
-            yield run
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{output} is damaged ({error!r}); remove it, or name another file") from error
 
 
 def _run(plan: Plan, scenario: Scenario, subject: NaturalSubject, folder: Path) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pact_lab.finetuning.tuning import Tuning
+from pact_lab.finetuning.tuning import LORA_ALPHA, LORA_RANK, WARMUP_STEPS, Tuning
 from pact_plugins.contracts import Method
 
 CHATS_FILE, SEGMENTS_FILE, DATA_SET = "chats.jsonl", "segments.jsonl", "rows"
 # Where the framework leaves the tokens that it trains on, and the adapter.
 PREPARED_FOLDER, RUNS_FOLDER, CALIBRATION_FOLDER = "prepared", "runs", "calibration"
-_RANK, _ALPHA, _WARMUP_STEPS = 8, 16, 5
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ def _axolotl(plan: Plan) -> dict[str, Any]:
         "sequence_len": plan.tuning.max_length,
         "pad_to_sequence_len": False,
         "adapter": "lora",
-        "lora_r": _RANK,
-        "lora_alpha": _ALPHA,
+        "lora_r": LORA_RANK,
+        "lora_alpha": LORA_ALPHA,
         "lora_dropout": 0.0,
         "lora_target_linear": True,
         "lora_mlp_kernel": False,
@@ -83,7 +82,7 @@ def _axolotl(plan: Plan) -> dict[str, Any]:
         "optimizer": "adamw_torch",
         "learning_rate": plan.tuning.learning_rate,
         "lr_scheduler": "linear",
-        "warmup_steps": _WARMUP_STEPS,
+        "warmup_steps": WARMUP_STEPS,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "gradient_checkpointing": False,
@@ -105,8 +104,8 @@ def _llamafactory(plan: Plan) -> dict[str, Any]:
         **({"stage": "sft"} if pact is None else {"stage": "pact", "pact": pact}),
         "do_train": True,
         "finetuning_type": "lora",
-        "lora_rank": _RANK,
-        "lora_alpha": _ALPHA,
+        "lora_rank": LORA_RANK,
+        "lora_alpha": LORA_ALPHA,
         "lora_dropout": 0.0,
         "lora_target": "all",
         "dataset_dir": ".",
@@ -121,7 +120,7 @@ def _llamafactory(plan: Plan) -> dict[str, Any]:
         "optim": "adamw_torch",
         "learning_rate": plan.tuning.learning_rate,
         "lr_scheduler_type": "linear",
-        "warmup_steps": _WARMUP_STEPS,
+        "warmup_steps": WARMUP_STEPS,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "disable_gradient_checkpointing": True,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pact_lab.outcomes import share
 from pact_plugins.errors import ConfigurationError
@@ -12,6 +12,7 @@ from pact_plugins.files import parse_json, write_json
 from pact_plugins.presets import DEFAULT_PRESET
 
 _PARTS = {"harmful": "harmful", "harmful_sampled": "harmful_sampled", "lookalike": "benign", "plain": "plain"}
+Place = TypeVar("Place", bound=tuple[Any, ...])
 _VERDICTS = {"refuse": "r", "comply": "c", "other": "o"}
 
 
@@ -28,7 +29,7 @@ def collect(folder: Path, output: Path) -> int:
         raise ConfigurationError(
             f"{folder} holds no finished cell; `pact compare --world natural -o {folder}` makes some"
         )
-    runs = {_place(run): run for run in [*_earlier(output), *(_run(file) for file in files)]}
+    runs = runs_in(output, _place) | {_place(run): run for run in map(_run, files)}
     write_json(output, {"default_preset": DEFAULT_PRESET, "runs": [runs[place] for place in sorted(runs)]})
     return len(runs)
 
@@ -37,16 +38,18 @@ def _place(run: Mapping[str, Any]) -> tuple[str, str, int]:
     return run["scenario"], run["method"], run["seed"]
 
 
-def _earlier(output: Path) -> list[dict[str, Any]]:
+def runs_in(output: Path, place: Callable[[Mapping[str, Any]], Place]) -> dict[Place, dict[str, Any]]:
+    """The runs that ``output`` holds already, by their ``place``; none where there is no such file.
+
+    Raises:
+        ConfigurationError: it is damaged.
+    """
     if not output.is_file():
-        return []
+        return {}
     try:
-        runs: list[dict[str, Any]] = parse_json(output.read_text(encoding="utf-8"))["runs"]
-        for run in runs:
-            _place(run)
+        return {place(run): run for run in parse_json(output.read_text(encoding="utf-8"))["runs"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{output} is damaged ({error!r}); remove it, or name another file") from error
-    return runs
 
 
 def _run(file: Path) -> dict[str, Any]:

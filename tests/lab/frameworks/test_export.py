@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pact_lab.compare.scenario import NATURAL_SCENARIOS
 from pact_lab.frameworks import export, measuring
 from pact_lab.frameworks.cli import export_command
+from pact_lab.natural_world.results import runs_in
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from tests.helpers import exported
@@ -76,7 +77,7 @@ def test_a_damaged_file_of_runs_is_not_written_over(tmp_path):
     output = tmp_path / "runs.json"
     output.write_text('{"runs": [{}]}')
     with pytest.raises(ConfigurationError, match=r"runs\.json is damaged"):
-        list(measuring.earlier(output))
+        runs_in(output, measuring.place_of)
 
 
 def test_gated_rows_are_kept_without_their_text(tmp_path):
