@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 from transformers.models.llama import modeling_llama
 
 from pact_plugins import PACTConfig
@@ -82,6 +84,42 @@ def test_gradients_are_those_of_the_cpu(tmp_path, kind, objective):
     assert results["cuda"].losses[0]["pact/kl"] == pytest.approx(results["cpu"].losses[0]["pact/kl"], rel=1e-3)
     for name, gradient in results["cpu"].gradients[0].items():
         torch.testing.assert_close(results["cuda"].gradients[0][name].cpu(), gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+class Waits(TrainerCallback):
+    """Our modules that CUDA saw waiting for the device, until each optimizer step began."""
+
+    def __init__(self, caught):
+        self.caught, self.begun = caught, []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.begun.append(len(self.caught))
+
+
+def test_cuda_sees_one_wait_an_optimizer_step(tmp_path):
+    config = {"reference": "cache", "preset": "guard", "anchor_size": 4, "anchor_max_new_tokens": 4}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        waits = Waits(caught)
+        trainer = sft_trainer(
+            tmp_path,
+            model=tiny_llama(),
+            adapter=lora(),
+            callbacks=[pact({**config, "cache_path": str(tmp_path / "cache"), "reference_check_every": 0}), waits],
+            use_cpu=False,
+            max_steps=3,
+            gradient_accumulation_steps=2,
+            logging_steps=100,
+        )
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            trainer.train()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    of_second_step = caught[waits.begun[1] : waits.begun[2]]
+    ours = [Path(wait.filename) for wait in of_second_step if "synchroniz" in str(wait.message)]
+    ours = [path for path in ours if "pact_plugins" in path.parts and "tests" not in path.parts]
+    assert [path.name for path in ours] == ["receipts.py"]
 
 
 def assert_same_term_with(switch, tmp_path):

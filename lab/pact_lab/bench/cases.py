@@ -62,6 +62,9 @@ class Case:
         parts: whether gate, anchor and all of guard are measured too.
         looks: whether drift watch and reference check are measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
+        packing: whether short rows share a sequence; without the kernels of flash-attn, SDPA keeps them apart.
+        stateless: whether plain SGD trains, so that several models of this size fit one card; nothing is built that
+            takes a second model or whole logits.
     """
 
     training: str = "lora"
@@ -75,6 +78,8 @@ class Case:
     liger_kernel: bool = False
     looks: bool = False
     accumulation: int = 1
+    packing: bool = False
+    stateless: bool = False
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -86,14 +91,21 @@ class Case:
         if self.accumulation > 1:
             return (PLAIN, CACHED, *PARTS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
-        return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if self.liger_kernel else modes
+        lean = self.liger_kernel or self.packing or self.stateless
+        return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if lean else modes
 
     @property
     def name(self) -> str:
         """One line for a progress bar."""
         shape = f"V={self.vocab_size} L={self.sequence_length} S={self.safety_tokens}"
         accumulated = f" x{self.accumulation}" if self.accumulation > 1 else ""
-        return f"{self.training} {self.size} {shape}{accumulated}{' Liger' if self.liger_kernel else ''}"
+        return f"{self.training} {self.size} {shape}{accumulated}{self.kind}"
+
+    @property
+    def kind(self) -> str:
+        """What is unusual about how it trains, each word with a space before it."""
+        unusual = {"Liger": self.liger_kernel, "packing": self.packing, "SGD": self.stateless}
+        return "".join(f" {word}" for word, holds in unusual.items() if holds)
 
 
 def grid(name: str) -> list[Case]:
@@ -121,6 +133,8 @@ def _on_a_gpu(centre: Case) -> list[Case]:
         replace(centre, size="8b"),
         replace(centre, sequence_length=8192, batch_size=1),
         replace(centre, vocab_size=32_768),
+        replace(centre, batch_size=1, sequence_length=4096, packing=True, parts=True),
+        replace(centre, training="full", size="8b", stateless=True),
     ]
     if find_spec("liger_kernel") is not None:
         cases.append(replace(centre, liger_kernel=True))

@@ -23,6 +23,11 @@ AXES = {
     "safety_tokens": "safety tokens",
     "parameters": "parameters",
 }
+UNUSUAL = {
+    "liger_kernel": "Liger kernels",
+    "packing": "short rows packed",
+    "stateless": "SGD, so that several models fit",
+}
 HEADER = (
     *("training", "mode", "parameters", "vocabulary", "length", "safety tokens"),
     *("time", "CPU time", "memory", "notes"),
@@ -107,8 +112,7 @@ def _cells(row: Row) -> list[str]:
     if row.get("accumulation", 1) > 1:
         notes.append(f"{row['accumulation']} micro-batches a step")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]
-    if row["liger_kernel"]:
-        notes.append("Liger kernels")
+    notes += [note for key, note in UNUSUAL.items() if row.get(key)]
     shape = [f"{row['parameters'] / 1e6:.0f}M", *(str(row[key]) for key in list(AXES)[:3])]
     return [row["training"], row["mode"], *shape, *ratios, "; ".join(notes)]
 
@@ -153,8 +157,8 @@ def along(rows: Sequence[Row], axis: str) -> list[Row]:
         return []
     # The number of parameters follows from the size and the vocabulary.
     free = {axis, "parameters", "size"} if axis == "parameters" else {axis, "parameters"}
-    held = [key for key in ("training", "size", "liger_kernel", *AXES) if key not in free]
-    return [row for row in rows if all(row[key] == rows[0][key] for key in held)]
+    held = [key for key in ("training", "size", "accumulation", *UNUSUAL, *AXES) if key not in free]
+    return [row for row in rows if all(row.get(key) == rows[0].get(key) for key in held)]
 
 
 def _draw(axes: Any, rows: Sequence[Row], axis: str, key: str) -> None:

@@ -46,12 +46,14 @@ class BenchSettings:
 def run(settings: BenchSettings) -> dict[str, Any]:
     """Measure the grid; ``NAME.json``, table and plots are written after every case.
 
-    Cases that the file already holds, measured under the same conditions, are kept.
+    Cases that the file already holds, measured under the same conditions, are kept. One that cannot be measured, too
+    large for the card say, keeps no other from being measured.
 
     Raises:
-        BenchError: a measurement failed; what was measured before it is kept.
+        BenchError: measurements failed; all others are kept.
     """
     cases = grid(settings.grid)
+    failures: list[str] = []
     under = conditions(settings)
     results: dict[str, Any] = {"conditions": under, "rows": _measured_before(_file(settings, ".json"), under)}
     total = sum(_measurements(case, settings) for case in cases) + 1
@@ -61,7 +63,11 @@ def run(settings: BenchSettings) -> dict[str, Any]:
             if is_measured(results["rows"], case):
                 bar.update(_measurements(case, settings))
                 continue
-            results["rows"] += _measure(case, settings, bar)
+            try:
+                results["rows"] += _measure(case, settings, bar)
+            except BenchError as error:
+                failures.append(str(error))
+                tqdm.write(str(error), file=sys.stderr)
             _write(results, settings)
         bar.set_description(CALIBRATION)
         wanted = cases[0].framework == "trl"
@@ -70,6 +76,8 @@ def run(settings: BenchSettings) -> dict[str, Any]:
             results["rows"].append(_worker(centre, what=CALIBRATION, refusals=CALIBRATION_REFUSALS))
         bar.update()
     _write(results, settings)
+    if failures:
+        raise BenchError("\n".join(failures))
     return results
 
 
@@ -127,7 +135,7 @@ def _profile(case: Case, settings: BenchSettings) -> None:
     modes = (PLAIN, *(mode for mode in case.modes if mode in PROFILED))
     times = _worker(case, what="profile", modes=modes, steps=_PROFILED_STEPS, warmup=settings.warmup)
     shape = f"{case.training}-{case.size}-{case.vocab_size}-{case.sequence_length}"
-    name = f"{settings.grid}-{shape}{'-liger' if case.liger_kernel else ''}"
+    name = f"{settings.grid}-{shape}{case.kind.lower().replace(' ', '-')}"
     for mode in modes[1:]:
         table = breakdown(times[PLAIN], times[mode], steps=_PROFILED_STEPS)
         write_text(settings.output_path / f"{name}-{mode}.profile.md", table)

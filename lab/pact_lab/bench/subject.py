@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     WATCH_GREEDY: {"kl_coef": 0.0, "drift_watch": {"every": 1, "greedy": True}},
     REFERENCE_CHECK: {"reference": "adapter_off", "reference_check_every": 1},
 }
+# Lengths of rows that fill a packed sequence together.
+_PACKED = (3 / 8, 1 / 4, 1 / 4, 1 / 8)
 
 
 def load_tokenizer() -> Any:
@@ -72,7 +75,15 @@ def build_model(case: Case, seed: int = 0) -> LlamaForCausalLM:
     )
     cuda = torch.cuda.is_available()
     with torch.device("cuda" if cuda else "cpu"):
-        return LlamaForCausalLM._from_config(config, dtype=torch.bfloat16 if cuda else torch.float32)
+        return LlamaForCausalLM._from_config(
+            config, dtype=torch.bfloat16 if cuda else torch.float32, attn_implementation=_attention(case)
+        )
+
+
+def _attention(case: Case) -> str:
+    """Packed rows are kept apart by flash-attn's kernels where they are installed, else by SDPA's mask."""
+    varlen = case.packing and torch.cuda.is_available() and find_spec("flash_attn") is not None
+    return "flash_attention_2" if varlen else "sdpa"
 
 
 @lru_cache(maxsize=1)
@@ -90,17 +101,18 @@ def _model_to_train(case: Case) -> LlamaForCausalLM:
 
 
 def build_rows(case: Case, count: int) -> Dataset:
-    """``count`` rows of random ids, the second half of each a response."""
+    """``count`` rows of random ids, the second half of each a response; with packing, ``count`` sequences full."""
     generator = random.Random(0)
-    half = case.sequence_length // 2
-    mask = [0] * (case.sequence_length - half) + [1] * half
-    rows = [
-        {
-            "input_ids": generator.choices(range(2, case.vocab_size), k=case.sequence_length),
-            "completion_mask": mask,
-        }
-        for _ in range(count)
-    ]
+    shares = _PACKED if case.packing else (1.0,)
+    rows = []
+    for length in [int(share * case.sequence_length) for _ in range(count) for share in shares]:
+        half = length // 2
+        rows.append(
+            {
+                "input_ids": generator.choices(range(2, case.vocab_size), k=length),
+                "completion_mask": [0] * (length - half) + [1] * half,
+            }
+        )
     return Dataset.from_list(rows)
 
 
@@ -158,6 +170,8 @@ def _arguments(case: Case, steps: int, output: Path) -> SFTConfig:
         completion_only_loss=True,
         gradient_checkpointing=cuda,
         use_liger_kernel=case.liger_kernel,
+        packing=case.packing,
+        optim="sgd" if case.stateless else SFTConfig.optim,
         bf16=cuda,
         use_cpu=not cuda,
         save_strategy="no",

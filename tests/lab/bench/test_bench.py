@@ -119,3 +119,28 @@ def test_micro_batches_of_a_step(tmp_path):
     assert len(trainer.train_dataset) == 2 * 3 * CASE.batch_size
     trainer.train()
     assert trainer.state.global_step == 2
+
+
+@pytest.mark.parametrize("changed", [{"packing": True}, {"stateless": True, "training": "full"}])
+def test_unusual_cases_are_measured_in_every_mode(tmp_path, changed):
+    case = replace(CASE, batch_size=1, sequence_length=64, parts="packing" in changed, **changed)
+    trainers = {mode: build_trainer(case, mode, steps=2, folder=tmp_path) for mode in case.modes}
+    assert {PLAIN_LOGITS, NAIVE}.isdisjoint(trainers)
+    timings = take_turns(trainers, warmup=1, steps=1)
+    assert all(trainer.state.global_step == 2 for trainer in trainers.values())
+    assert set(timings) == set(case.modes)
+
+
+def test_packed_rows_fill_their_sequences(tmp_path):
+    case = replace(CASE, batch_size=1, sequence_length=64, packing=True)
+    trainer = build_trainer(case, PLAIN, steps=3, folder=tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["labels"].shape == (1, 64)
+    assert (batch["position_ids"] == 0).sum() >= 2
+    assert len(trainer.train_dataset) == 3
+
+
+def test_stateless_training_holds_no_moments(tmp_path):
+    trainer = build_trainer(replace(CASE, training="full", stateless=True), PLAIN, steps=1, folder=tmp_path)
+    trainer.train()
+    assert not any(trainer.optimizer.state.values())

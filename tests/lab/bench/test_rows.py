@@ -159,6 +159,36 @@ def test_an_interrupted_run_measures_only_what_is_missing(finished, tmp_path, mo
     assert len(asked) == 1
 
 
+def test_a_case_that_fails_keeps_no_other_from_being_measured(tmp_path, monkeypatch):
+    first, second = grid("quick")
+
+    def measure(case, *_):
+        if case == first:
+            raise runner.BenchError("too large for the card")
+        return case_rows(case, *measured(case, {}))
+
+    monkeypatch.setattr(runner, "_measure", measure)
+    monkeypatch.setattr(runner, "_worker", lambda *_, **__: CALIBRATED)
+    with pytest.raises(runner.BenchError, match="too large for the card"):
+        runner.run(runner.BenchSettings(tmp_path, "quick", steps=3, warmup=1))
+    rows = json.loads((tmp_path / "quick.json").read_text(encoding="utf-8"))["rows"]
+    assert is_measured(rows, second)
+    assert not is_measured(rows, first)
+
+
+def test_unusual_cases_say_so_and_stay_off_the_axes(tmp_path):
+    centre = Case()
+    packed = replace(centre, sequence_length=4096, packing=True)
+    large = replace(centre, training="full", size="medium", stateless=True)
+    rows = [row for case in (centre, packed, large) for row in case_rows(case, *measured(case, {}))]
+    assert {row["sequence_length"] for row in along(rows, "sequence_length")} == {centre.sequence_length}
+    write_table({"rows": rows, "conditions": {}}, tmp_path / "table.md")
+    table = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert table.count("short rows packed") == len(packed.modes)
+    assert table.count("SGD, so that several models fit") == len(large.modes)
+    assert (packed.kind, large.kind, centre.kind) == (" packing", " SGD", "")
+
+
 def no_liger(content):
     """As before cases said whether Liger's kernels train."""
     for row in content["rows"]:
