@@ -18,7 +18,7 @@ from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.teacher_forcing import right_padded
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Contribution, Part, PartContext, ReferenceLogits
-from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large
+from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large, compiled_as_trained
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -56,6 +56,7 @@ class Anchor(Part):
         self.anchors, self._fraction, self.coefficient = replies.anchors, config.anchor_fraction, config.anchor_coef
         self._every, self._longest = config.anchor_every, _longest(replies.anchors)
         self._checkpointed = checkpointed_modules(self._decoder)
+        self._compiled = compiled_as_trained(self._decoder)
 
     def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
         """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token.
@@ -75,15 +76,18 @@ class Anchor(Part):
         """``KL(reference || model)`` over the vocabulary at each reply position of the drawn anchors: (P,) float32.
 
         The decoder runs as the trainer has set it: dropout and precision are those of the batch itself, and so is
-        gradient checkpointing unless the pass is small beside the batch.
+        gradient checkpointing unless the pass is small beside the batch. Where it is compiled, all passes are as long
+        as the longest, so that one graph serves them.
         """
         drawn = self._drawn(draw, batch)
         sequences = [self.anchors.sequences[index] for index in drawn]
         device = next(self._decoder.parameters()).device
-        input_ids, attention_mask = right_padded(sequences, device)
+        length = 0 if self._compiled is None else self._longest
+        input_ids, attention_mask = right_padded(sequences, device, at_least=length)
         fitting = checkpointing_if_large(self._checkpointed, input_ids.numel(), beside=batch.labels.numel())
         with self._pause(), batch.autocast(), fitting:
-            hidden = self._decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+            decoder = self._decoder if self._compiled is None else self._compiled
+            hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
         states = torch.cat(
             [
                 hidden[row, len(sequence.context_ids) - 1 :][: len(sequence.response_ids)]

@@ -91,11 +91,16 @@ def forced_states(
             bar.update(len(batch))
 
 
-def right_padded(sequences: Sequence[TeacherForced], device: torch.device) -> tuple[Tensor, Tensor]:
-    """``input_ids`` and ``attention_mask`` of context and response without its last token: (B, longest) int64 each."""
+def right_padded(
+    sequences: Sequence[TeacherForced], device: torch.device, *, at_least: int = 0
+) -> tuple[Tensor, Tensor]:
+    """``input_ids`` and ``attention_mask`` of context and response without its last token, int64.
+
+    Both are (B, L), with L the length of the longest, or ``at_least`` where that is more.
+    """
     # The last response token predicts nothing that is scored; padding with any id is masked.
     rows = [[*sequence.context_ids, *sequence.response_ids][:-1] for sequence in sequences]
-    table = numpy.zeros((2, len(rows), max(map(len, rows))), dtype=numpy.int64)
+    table = numpy.zeros((2, len(rows), max(at_least, *map(len, rows))), dtype=numpy.int64)
     for number, row in enumerate(rows):
         table[0, number, : len(row)] = row
         table[1, number, : len(row)] = 1

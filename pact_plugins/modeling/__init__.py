@@ -2,6 +2,7 @@
 
 from pact_plugins.modeling.anatomy import Anatomy, dissect, is_sharded
 from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
+from pact_plugins.modeling.compiled import compiled_as_trained, forget_compiled
 from pact_plugins.modeling.execution import (
     AutocastState,
     callable_by_itself,
@@ -25,8 +26,10 @@ __all__ = [
     "callable_by_itself",
     "checkpointed_modules",
     "checkpointing_if_large",
+    "compiled_as_trained",
     "dissect",
     "evaluation_mode",
+    "forget_compiled",
     "is_sharded",
     "model_fingerprint",
     "preserved_random_state",

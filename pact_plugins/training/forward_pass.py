@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pact_plugins.batch.host import begin_copy
 from pact_plugins.errors import AttachmentError
-from pact_plugins.modeling import AutocastState
+from pact_plugins.modeling import AutocastState, forget_compiled
 
 # What bookkeeping on the host reads of a forward pass; an attention mask of four dimensions is too large for it.
 _BOOKKEEPING = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
@@ -33,6 +33,7 @@ class ForwardPass:
 
     def attach(self) -> None:
         """Put the hooks on."""
+        forget_compiled()
         self._handles = [
             self._decoder.register_forward_pre_hook(self._keep_inputs, with_kwargs=True),
             self._decoder.register_forward_hook(self._keep_hidden_states),
@@ -40,6 +41,8 @@ class ForwardPass:
 
     def detach(self) -> None:
         """Take the hooks off and forget the last forward pass."""
+        if self._handles:
+            forget_compiled()
         while self._handles:
             self._handles.pop().remove()
         self.discard()
