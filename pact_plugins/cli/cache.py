@@ -36,6 +36,7 @@ def cache() -> None:
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--autocast", type=click.Choice(("bfloat16", "float16")), help="mixed precision of the run (bf16, fp16)")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
+@click.option("--dry-run", is_flag=True, help="say what it would take, time and disk; nothing is kept")
 @config_options(*_KEYS)
 def build(
     model: str,
@@ -46,6 +47,7 @@ def build(
     dtype: str,
     autocast: str | None,
     revision: str | None,
+    dry_run: bool,
     **values: Any,
 ) -> None:
     """Compute the reference logits of MODEL for the rows in DATA.
@@ -64,16 +66,19 @@ def build(
 
     from pact_plugins.cli.loading import load_model
     from pact_plugins.files import read_rows
-    from pact_plugins.reference.filling import fill_from_rows
+    from pact_plugins.reference.filling import fill_from_rows, predict_from_rows
 
     config = config_from(values)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for file in data for row in read_rows(file, key="DATA")]
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     precision = None if autocast is None else getattr(torch, autocast)
-    count, folder = fill_from_rows(
-        causal_lm, tokenizer, rows, config, max_length=max_length, label_all=labels == "all", precision=precision
-    )
+    how: dict[str, Any] = {"max_length": max_length, "label_all": labels == "all", "precision": precision}
+    if dry_run:
+        prediction, folder = predict_from_rows(causal_lm, tokenizer, rows, config, **how)
+        click.echo(f"{prediction}; in {folder}")
+        return
+    count, folder = fill_from_rows(causal_lm, tokenizer, rows, config, **how)
     click.echo(f"{count} sequences of {model} in {folder}")
 
 

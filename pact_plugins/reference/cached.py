@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from pact_plugins.messages import announce
 from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_criterion, hash_of_ids
-from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build
+from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build, predict
+from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.sampling import check_sample
 from pact_plugins.reference.online import AdapterOffReference, DecoderReference, automatic_reference
 
@@ -140,8 +141,7 @@ class CachedReference(Reference):
     def fill_with(self, sequences: Callable[[], Iterable[TokenSequence]]) -> None:
         """Compute what the cache lacks of ``sequences``, this rank's share; too many to be held are read twice."""
         assert self._at_start is not None, "training has begun"
-        autocast = self._build_autocast()
-        question = ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.refusals, autocast)
+        question = self._build_question()
         with self.store.building():
             self.store.refresh()
             if len(self.store) and not self._in_step:
@@ -149,6 +149,16 @@ class CachedReference(Reference):
             plan = BuildPlan.of(sequences, self.store)
             build(plan, self.store, self._at_start, question, in_step=self._in_step)
         self.store.refresh()
+
+    def predict(self, sequences: Sequence[TokenSequence]) -> Prediction:
+        """What ``fill_with`` would take, from a few batches that are not kept."""
+        assert self._at_start is not None, "training has begun"
+        plan = BuildPlan.of(lambda: sequences, self.store)
+        return predict(plan, self.store, self._at_start, self._build_question())
+
+    def _build_question(self) -> ReferenceQuestion:
+        autocast = self._build_autocast()
+        return ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.refusals, autocast)
 
     def _build_autocast(self) -> AutocastState:
         precision = self._context.precision

@@ -13,7 +13,11 @@ from pact_plugins.batch.responses import IGNORE_INDEX
 from pact_plugins.batch.sequences import TokenSequence
 from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.files import cache_folder
 from pact_plugins.modeling import assistant_header_ids, dissect
+from pact_plugins.reference.cache.listing import remove_store
+from pact_plugins.reference.cache.predicting import Prediction
+from pact_plugins.reference.cache.store import shard_names
 from pact_plugins.reference.cached import CachedReference
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
@@ -46,6 +50,44 @@ def fill_from_rows(
     Raises:
         PACTError: a row has no such keys, the cache cannot be written, or the safety tokens cannot be found.
     """
+    sequences = _sequences(tokenizer, rows, max_length=max_length, label_all=label_all)
+    reference = CachedReference(_context(causal_lm, tokenizer, config, precision), must_keep=True)
+    reference.fill_with(lambda: sequences)
+    return len(reference.store), reference.store.folder
+
+
+def predict_from_rows(
+    causal_lm: Any,
+    tokenizer: Any,
+    rows: Sequence[Any],
+    config: PACTConfig,
+    *,
+    max_length: int | None = None,
+    label_all: bool = False,
+    precision: torch.dtype | None = None,
+) -> tuple[Prediction, Path]:
+    """What ``fill_from_rows`` would take, and in which folder. A few batches are computed; the cache stays as it is.
+
+    Raises:
+        PACTError: as there.
+    """
+    sequences = _sequences(tokenizer, rows, max_length=max_length, label_all=label_all)
+    parent = cache_folder(config.cache_path) / "reference"
+    before = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
+    reference = CachedReference(_context(causal_lm, tokenizer, config, precision), must_keep=True)
+    prediction = reference.predict(sequences)
+    folder = reference.store.folder
+    if folder.name not in before and not shard_names(folder):
+        remove_store(parent, folder.name)
+    return prediction, folder
+
+
+def _sequences(tokenizer: Any, rows: Sequence[Any], *, max_length: int | None, label_all: bool) -> list[TokenSequence]:
+    found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
+    return [sequence for sequence in found if sequence is not None]
+
+
+def _context(causal_lm: Any, tokenizer: Any, config: PACTConfig, precision: torch.dtype | None) -> ReferenceContext:
     anatomy = dissect(causal_lm)
     if config.safety_tokens == "auto":
         tokens, _ = automatic_safety_tokens(causal_lm, tokenizer, config)
@@ -54,7 +96,7 @@ def fill_from_rows(
     tokens.check_vocabulary(anatomy.vocabulary_size)
     needs_header = config.objective_spec().needs_prompt_free(config.gate)
     token_ids = None if config.objective_spec().full_vocabulary else tokens.token_ids.to(causal_lm.device)
-    context = ReferenceContext(
+    return ReferenceContext(
         anatomy,
         config,
         token_ids,
@@ -63,10 +105,6 @@ def fill_from_rows(
         header_ids=assistant_header_ids(tokenizer, config.assistant_header) if needs_header else None,
         precision=precision,
     )
-    sequences = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
-    reference = CachedReference(context, must_keep=True)
-    reference.fill_with(lambda: [sequence for sequence in sequences if sequence is not None])
-    return len(reference.store), reference.store.folder
 
 
 def _no_pause() -> AbstractContextManager[None]:

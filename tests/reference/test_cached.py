@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -181,10 +182,23 @@ def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, ca
     tokens = tiny_safety_tokens().save(tmp_path / "tokens.safetensors")
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in [*rows(7), *TURNS]), encoding="utf-8")
-    built = CliRunner().invoke(
-        cache, ["build", path, str(data), "--safety-tokens", str(tokens), "--device", "cpu", "--dtype", "float32"]
+    build = ["build", path, str(data), "--safety-tokens", str(tokens), "--device", "cpu", "--dtype", "float32"]
+    predicted = CliRunner().invoke(cache, [*build, "--dry-run"])
+    assert predicted.exit_code == 0, predicted.output
+    told = (
+        r"0 of 8 sequences are there; 8 to compute with 166 response tokens, ([\d.]+ kB) on disk, about [\d.]+ s; in "
     )
+    size = re.match(told, predicted.stdout)
+    assert size, predicted.stdout
+    assert "0 stores" in CliRunner().invoke(cache, ["info"]).output
+    built = CliRunner().invoke(cache, build)
     assert built.exit_code == 0, built.output
+    (shard,) = private_cache.glob("reference/*/*.safetensors")
+    # A thousand bytes are the file's own header, whatever it holds.
+    assert float(size.group(1).split()[0]) * 1000 == pytest.approx(shard.stat().st_size, abs=1000)
+    again = CliRunner().invoke(cache, [*build, "--dry-run"]).stdout
+    assert again.startswith("8 of 8 sequences are there; 0 to compute with 0 response tokens, 0 B on disk, about 0.0 s")
+    assert "1 stores" in CliRunner().invoke(cache, ["info"]).output
     # Progress bars go to standard error, which stands in built.output as well.
     assert built.stdout.startswith("8 sequences")
     with caplog.at_level("INFO", logger="pact_plugins"):

@@ -77,7 +77,7 @@ def run(settings: BenchSettings) -> dict[str, Any]:
         bar.update()
     _write(results, settings)
     if failures:
-        raise BenchError("\n".join(failures))
+        raise BenchError(f"{len(failures)} of {len(cases)} cases were not measured: {'; '.join(failures)}")
     return results
 
 

@@ -1,11 +1,10 @@
-"""Filling a store: what is missing, what it will cost, and the reference's forward passes."""
+"""Filling a store: what is missing, and the reference's forward passes."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -18,19 +17,18 @@ from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import TokenSequence, group_by_length, sequence_batch
 from pact_plugins.contracts import Reference, ReferenceRequest
 from pact_plugins.distributed import summed, world_size
-from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import AutocastState
 from pact_plugins.reference.cache import Entry, ReferenceStore
+from pact_plugins.reference.cache.predicting import Prediction, in_time, tokens_per_second
 
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
 _WINDOW_TOKENS = 2**20
 # Of missing sequences that are kept from counting to computing: 8 bytes each. More are read a second time.
 _HELD_TOKENS = 2**24
 _SHARD_BYTES = 64 * 2**20
+_GROUPS_TO_CHOOSE_FROM = 1024
 _IDLE = (TokenSequence(numpy.zeros(2, dtype=numpy.int32), numpy.array([-100, 0], dtype=numpy.int32)),)
-# Keys, offsets, refusal mass, and the file's own header.
-_BYTES_PER_SEQUENCE = 48
 
 
 @dataclass(frozen=True)
@@ -129,20 +127,28 @@ def build(
     )
     if not missing:
         return
-    size = responses * store.record_bytes + missing * _BYTES_PER_SEQUENCE
-    free = shutil.disk_usage(store.folder).free
-    if size > free:
-        raise ConfigurationError(
-            f"cache_path: the reference cache needs {_bytes(size)} for {responses:,} response tokens, but "
-            f"{store.folder} has {_bytes(free)} free; name another folder, or use reference: auto"
-        )
-    announce(
-        f"reference cache: {total - missing:,} of {total:,} sequences are there; {missing:,} to compute with "
-        f"{responses:,} response tokens, {_bytes(size)} on disk"
-    )
+    prediction = Prediction.of_size(total, missing, responses, store.record_bytes)
+    prediction.check_space(store.folder)
+    announce(f"reference cache: {prediction}")
     started = time.perf_counter()
     _Builder(plan, store, reference, question, all_tokens=tokens, in_step=in_step).run()
-    announce(f"reference cache: filled in {_duration(time.perf_counter() - started)}, {store.folder}")
+    announce(f"reference cache: filled in {in_time(time.perf_counter() - started)}, {store.folder}")
+
+
+def predict(plan: BuildPlan, store: ReferenceStore, reference: Reference, question: ReferenceQuestion) -> Prediction:
+    """What ``build`` would take in this process alone. A few batches are computed, and nothing is kept."""
+    size = Prediction.of_size(plan.total, len(plan.wanted), plan.response_tokens, store.record_bytes)
+    builder = _Builder(plan, store, reference, question, all_tokens=plan.tokens, in_step=False)
+    groups = list(islice(builder.groups(), _GROUPS_TO_CHOOSE_FROM))
+    if not groups:
+        return replace(size, seconds=0.0)
+
+    def compute(group: tuple[Sequence[TokenSequence], list[int]]) -> int:
+        sequences, indices = group
+        question.ask(reference, sequences, indices)
+        return sum(len(sequences[index]) for index in indices)
+
+    return replace(size, seconds=plan.tokens / tokens_per_second(groups, compute))
 
 
 class _Builder:
@@ -170,26 +176,27 @@ class _Builder:
             unit_scale=True,
             disable=not is_main_process() or not self._plan.tokens,
         )
-        predicted = False
+        batches = 0
         with bar:
-            for sequences, indices in self._together(self._groups()):
+            for sequences, indices in self._together(self.groups()):
                 began = time.perf_counter()
                 entries = self._question.ask(self._reference, sequences, indices)
                 if sequences is not _IDLE:
                     done = sum(len(sequences[index]) for index in indices)
-                    if not predicted:
-                        predicted = True
-                        self._predict(time.perf_counter() - began, done)
+                    batches += 1
+                    # The first takes longer than any other: kernels are chosen, memory is taken.
+                    if batches == 2:
+                        self._predict(time.perf_counter() - began, int(bar.n) + done, done)
                     self._keep(entries)
                     bar.update(done)
         self._flush()
 
-    def _predict(self, seconds: float, tokens: int) -> None:
-        rest = self._all_tokens / world_size() - tokens
+    def _predict(self, seconds: float, finished: int, of_batch: int) -> None:
+        rest = self._all_tokens / world_size() - finished
         if rest > 0:
-            announce(f"reference cache: about {_duration(seconds / tokens * rest)} at the speed of the first batch")
+            announce(f"reference cache: about {in_time(seconds / of_batch * rest)} left at the speed of this batch")
 
-    def _groups(self) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
+    def groups(self) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
         """Groups of similar length, from windows small enough to be held in memory."""
         left = set(self._plan.wanted)
         window: list[TokenSequence] = []
@@ -231,17 +238,3 @@ class _Builder:
         if self._entries:
             self._store.write(self._entries)
         self._entries, self._bytes = [], 0
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
