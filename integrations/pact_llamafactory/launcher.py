@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pact_llamafactory.arguments import take_stage
+from pact_llamafactory.arguments import STAGE, take_stage
 from pact_llamafactory.beforehand import check_places
 from pact_llamafactory.bypasses import refuse_bypasses
 from pact_plugins.errors import ConfigurationError
@@ -18,6 +18,21 @@ from pact_plugins.files import read_settings
 _YAML = (".yaml", ".yml")
 _USAGE = "usage: pact train llamafactory CONFIG.yaml [key=value ...]"
 _WORKER = Path(__file__).with_name("worker.py")
+
+
+def launch_training(arguments: Sequence[str]) -> int:
+    """Run a training with PACT in it: another stage has to be asked for where nobody expects protection.
+
+    Raises:
+        ConfigurationError: as in ``launch``, or the stage is another one.
+    """
+    asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
+    if not asks_for_help and take_stage(read_arguments(arguments)) is None:
+        raise ConfigurationError(
+            f"the stage is not {STAGE}, so the run would be unprotected: set stage: {STAGE} (or add stage={STAGE} to "
+            "the command), or train with llamafactory-cli"
+        )
+    return launch(["train", *arguments])
 
 
 def launch(arguments: Sequence[str]) -> int:

@@ -13,9 +13,9 @@ from pact_plugins.hookspecs import hookimpl
 
 
 def _train(arguments: Sequence[str]) -> int:
-    from pact_llamafactory.launcher import launch
+    from pact_llamafactory.launcher import launch_training
 
-    return launch(["train", *arguments])
+    return launch_training(arguments)
 
 
 @hookimpl

@@ -52,9 +52,17 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
     import torch
 
     from pact_plugins.cli.loading import load_model
+    from pact_plugins.files import read_rows
     from pact_plugins.safety_tokens.recipe import calibrate as run
+    from pact_plugins.safety_tokens.refusals import read_prompts
 
     config = config_from(values)
+    # What cannot be read is said before the model is loaded.
+    for key in ("harmful_prompts_path", "harmless_prompts_path"):
+        if values[key]:
+            read_prompts(values[key], key=key)
+    if values["refusals_path"]:
+        read_rows(values["refusals_path"], key="refusals_path")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     tokens = run(causal_lm, tokenizer, config, release_model=True)

@@ -80,6 +80,15 @@ def test_calibrate_errors(pact, tmp_path, aligned, refusals_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("option", ["--prompts", "--harmless-prompts", "--refusals"])
+def test_calibrate_reads_its_files_before_it_loads_the_model(pact, tmp_path, aligned, monkeypatch, option):
+    monkeypatch.setattr("pact_plugins.cli.loading.load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    file = tmp_path / "broken.json"
+    file.write_text('["a request",', encoding="utf-8")
+    given = pact("calibrate", aligned, option, file, "-o", tmp_path / "tokens.safetensors")
+    assert one_line_error(given, "_path", "broken.json", "JSON")
+
+
 def test_calibrate_without_a_chat_template(pact, tmp_path, refusals_path):
     model = save_model(tmp_path / "model", tiny_llama(), tiny_tokenizer(None))
     out = tmp_path / "tokens.safetensors"

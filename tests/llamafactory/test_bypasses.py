@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pact_llamafactory.bypasses import refuse_bypasses
-from pact_llamafactory.launcher import launch
+from pact_llamafactory.launcher import launch, launch_training
 from pact_llamafactory.training import train
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from tests.llamafactory import commands, runs
@@ -40,6 +40,14 @@ def test_the_launcher_refuses_before_it_starts_a_process(
     with pytest.raises(ConfigurationError, match="USE_MCA=1 trains with Megatron Core"):
         launch(["train", str(config)])
     assert "FORCE_TORCHRUN" not in os.environ
+
+
+@pytest.mark.parametrize("stage", [None, "sft", "dpo"])
+def test_pact_train_does_not_train_without_pact(settings: dict[str, Any], tmp_path: Path, stage: str | None) -> None:
+    del settings["pact"]
+    config = commands.write({**settings, "stage": stage}, tmp_path / "cfg.yaml")
+    with pytest.raises(ConfigurationError, match=r"stage is not pact, so the run would be unprotected: .*stage=pact"):
+        launch_training([str(config)])
 
 
 @pytest.mark.framework
