@@ -66,20 +66,20 @@ def build(
 
     from pact_plugins.cli.loading import load_model
     from pact_plugins.files import read_rows
-    from pact_plugins.reference.filling import fill_from_rows, predict_from_rows
+    from pact_plugins.reference.filling import RowsToCache
 
     config = config_from(values)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for file in data for row in read_rows(file, key="DATA")]
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     precision = None if autocast is None else getattr(torch, autocast)
-    how: dict[str, Any] = {"max_length": max_length, "label_all": labels == "all", "precision": precision}
+    of_rows = RowsToCache(
+        causal_lm, tokenizer, rows, config, max_length=max_length, label_all=labels == "all", precision=precision
+    )
     if dry_run:
-        prediction, folder = predict_from_rows(causal_lm, tokenizer, rows, config, **how)
-        click.echo(f"{prediction}; in {folder}")
+        click.echo(f"{of_rows.predict()}; in {of_rows.folder}")
         return
-    count, folder = fill_from_rows(causal_lm, tokenizer, rows, config, **how)
-    click.echo(f"{count} sequences of {model} in {folder}")
+    click.echo(f"{of_rows.fill()} sequences of {model} in {of_rows.folder}")
 
 
 @cache.command()

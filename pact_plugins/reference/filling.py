@@ -28,17 +28,8 @@ if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
 
 
-def fill_from_rows(
-    causal_lm: Any,
-    tokenizer: Any,
-    rows: Sequence[Any],
-    config: PACTConfig,
-    *,
-    max_length: int | None = None,
-    label_all: bool = False,
-    precision: torch.dtype | None = None,
-) -> tuple[int, Path]:
-    """Compute what the cache lacks of ``rows``; the number of sequences it then holds, and its folder.
+class RowsToCache:
+    """Rows, and what the cache lacks of them.
 
     Args:
         causal_lm: the aligned model.
@@ -50,41 +41,41 @@ def fill_from_rows(
     Raises:
         PACTError: a row has no such keys, the cache cannot be written, or the safety tokens cannot be found.
     """
-    sequences = _sequences(tokenizer, rows, max_length=max_length, label_all=label_all)
-    reference = CachedReference(_context(causal_lm, tokenizer, config, precision), must_keep=True)
-    reference.fill_with(lambda: sequences)
-    return len(reference.store), reference.store.folder
 
+    def __init__(
+        self,
+        causal_lm: Any,
+        tokenizer: Any,
+        rows: Sequence[Any],
+        config: PACTConfig,
+        *,
+        max_length: int | None = None,
+        label_all: bool = False,
+        precision: torch.dtype | None = None,
+    ) -> None:
+        found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
+        self._sequences = [sequence for sequence in found if sequence is not None]
+        stores = cache_folder(config.cache_path) / "reference"
+        before = {path.name for path in stores.iterdir()} if stores.is_dir() else set()
+        self._reference = CachedReference(_context(causal_lm, tokenizer, config, precision), must_keep=True)
+        self._is_new = self.folder.name not in before
 
-def predict_from_rows(
-    causal_lm: Any,
-    tokenizer: Any,
-    rows: Sequence[Any],
-    config: PACTConfig,
-    *,
-    max_length: int | None = None,
-    label_all: bool = False,
-    precision: torch.dtype | None = None,
-) -> tuple[Prediction, Path]:
-    """What ``fill_from_rows`` would take, and in which folder. A few batches are computed; the cache stays as it is.
+    @property
+    def folder(self) -> Path:
+        """The store's."""
+        return self._reference.store.folder
 
-    Raises:
-        PACTError: as there.
-    """
-    sequences = _sequences(tokenizer, rows, max_length=max_length, label_all=label_all)
-    parent = cache_folder(config.cache_path) / "reference"
-    before = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-    reference = CachedReference(_context(causal_lm, tokenizer, config, precision), must_keep=True)
-    prediction = reference.predict(sequences)
-    folder = reference.store.folder
-    if folder.name not in before and not shard_names(folder):
-        remove_store(parent, folder.name)
-    return prediction, folder
+    def fill(self) -> int:
+        """Compute what is missing; the number of sequences that are then there."""
+        self._reference.fill_with(lambda: self._sequences)
+        return len(self._reference.store)
 
-
-def _sequences(tokenizer: Any, rows: Sequence[Any], *, max_length: int | None, label_all: bool) -> list[TokenSequence]:
-    found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
-    return [sequence for sequence in found if sequence is not None]
+    def predict(self) -> Prediction:
+        """What ``fill`` would take. A few batches are computed; the cache stays as it was."""
+        prediction = self._reference.predict(self._sequences)
+        if self._is_new and not shard_names(self.folder):
+            remove_store(self.folder.parent, self.folder.name)
+        return prediction
 
 
 def _context(causal_lm: Any, tokenizer: Any, config: PACTConfig, precision: torch.dtype | None) -> ReferenceContext:
