@@ -11,7 +11,10 @@ import click
 
 from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
 
-_KEYS = ("objective", "safety_tokens", "assistant_header", "cache_path")
+_KEYS = (
+    *("preset", "objective", "gate_training_rows", "gate_threshold"),
+    *("safety_tokens", "assistant_header", "cache_path"),
+)
 
 
 @click.group()
@@ -36,7 +39,7 @@ def cache() -> None:
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--autocast", type=click.Choice(("bfloat16", "float16")), help="mixed precision of the run (bf16, fp16)")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
-@click.option("--dry-run", is_flag=True, help="say what it would take, time and disk; nothing is kept")
+@click.option("--dry-run", is_flag=True, help="say what it would take, time and disk; no logits are kept")
 @config_options(*_KEYS)
 def build(
     model: str,
@@ -53,8 +56,8 @@ def build(
     """Compute the reference logits of MODEL for the rows in DATA.
 
     MODEL is the aligned model, DATA chat rows as JSON or JSONL. Rows hold `prompt` and `completion` (or `response`),
-    each a text or a list of messages, or `messages`. A run finds them where its own tokens and labels are the same:
-    same chat template, same length limit.
+    each a text or a list of messages, or `messages`. A run finds them where its own tokens and labels are the same
+    (same chat template, same length limit), and where it asks the same: same preset, or same objective and row gate.
 
     \b
     Example: pact cache build org/model data.jsonl --max-length 1024 --autocast bfloat16
@@ -66,16 +69,16 @@ def build(
 
     from pact_plugins.cli.loading import load_model
     from pact_plugins.files import read_rows
-    from pact_plugins.reference.filling import RowsToCache
+    from pact_plugins.reference.filling import RowsToCache, sequences_of_rows
+    from pact_plugins.training.falling_back import prepared_context
 
     config = config_from(values)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for file in data for row in read_rows(file, key="DATA")]
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     precision = None if autocast is None else getattr(torch, autocast)
-    of_rows = RowsToCache(
-        causal_lm, tokenizer, rows, config, max_length=max_length, label_all=labels == "all", precision=precision
-    )
+    sequences = sequences_of_rows(tokenizer, rows, max_length=max_length, label_all=labels == "all")
+    of_rows = RowsToCache(prepared_context(causal_lm, tokenizer, config, precision), sequences)
     if dry_run:
         click.echo(f"{of_rows.predict()}; in {of_rows.folder}")
         return

@@ -4,60 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
-import torch
 
 from pact_plugins.batch.responses import IGNORE_INDEX
 from pact_plugins.batch.sequences import TokenSequence
 from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder
-from pact_plugins.modeling import assistant_header_ids, dissect
 from pact_plugins.reference.cache.listing import remove_store
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.store import shard_names
 from pact_plugins.reference.cached import CachedReference
-from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from pact_plugins.config import PACTConfig
 
 
 class RowsToCache:
-    """Rows, and what the cache lacks of them.
+    """The sequences of some rows, and what the cache lacks of them.
 
     Args:
-        causal_lm: the aligned model.
-        rows: mappings with ``prompt`` and ``completion`` or ``response``, or with ``messages``.
-        max_length: rows are cut after this many tokens.
-        label_all: ``messages`` rows teach every token, not the assistant's turns alone.
-        precision: of the autocast that the run's forward pass will be under; None without one.
+        context: what the run will ask of its reference.
 
     Raises:
-        PACTError: a row has no such keys, the cache cannot be written, or the safety tokens cannot be found.
+        ConfigurationError: the cache cannot be written, or cannot hold what the objective needs.
     """
 
-    def __init__(
-        self,
-        causal_lm: Any,
-        tokenizer: Any,
-        rows: Sequence[Any],
-        config: PACTConfig,
-        *,
-        max_length: int | None = None,
-        label_all: bool = False,
-        precision: torch.dtype | None = None,
-    ) -> None:
-        found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
-        self._sequences = [sequence for sequence in found if sequence is not None]
-        stores = cache_folder(config.cache_path) / "reference"
+    def __init__(self, context: ReferenceContext, sequences: Sequence[TokenSequence]) -> None:
+        self._sequences = sequences
+        stores = cache_folder(context.config.cache_path) / "reference"
         before = {path.name for path in stores.iterdir()} if stores.is_dir() else set()
-        self._reference = CachedReference(_context(causal_lm, tokenizer, config, precision), must_keep=True)
+        self._reference = CachedReference(context, must_keep=True)
         self._is_new = self.folder.name not in before
 
     @property
@@ -78,28 +54,21 @@ class RowsToCache:
         return prediction
 
 
-def _context(causal_lm: Any, tokenizer: Any, config: PACTConfig, precision: torch.dtype | None) -> ReferenceContext:
-    anatomy = dissect(causal_lm)
-    if config.safety_tokens == "auto":
-        tokens, _ = automatic_safety_tokens(causal_lm, tokenizer, config)
-    else:
-        tokens = SafetyTokens.load(Path(config.safety_tokens).expanduser(), tokenizer=tokenizer)
-    tokens.check_vocabulary(anatomy.vocabulary_size)
-    needs_header = config.objective_spec().needs_prompt_free(config.gate)
-    token_ids = None if config.objective_spec().full_vocabulary else tokens.token_ids.to(causal_lm.device)
-    return ReferenceContext(
-        anatomy,
-        config,
-        token_ids,
-        False,
-        _no_pause,
-        header_ids=assistant_header_ids(tokenizer, config.assistant_header) if needs_header else None,
-        precision=precision,
-    )
+def sequences_of_rows(
+    tokenizer: Any, rows: Sequence[Any], *, max_length: int | None, label_all: bool
+) -> list[TokenSequence]:
+    """Those of chat rows that teach something.
 
+    Args:
+        rows: mappings with ``prompt`` and ``completion`` or ``response``, or with ``messages``.
+        max_length: rows are cut after this many tokens.
+        label_all: ``messages`` rows teach every token, not the assistant's turns alone.
 
-def _no_pause() -> AbstractContextManager[None]:
-    raise AssertionError("a model without an adapter is never paused")
+    Raises:
+        ConfigurationError: a row has no such keys.
+    """
+    found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
+    return [sequence for sequence in found if sequence is not None]
 
 
 def sequence_of(tokenizer: Any, row: Any, *, max_length: int | None, label_all: bool) -> TokenSequence | None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import nn
 
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.training_data import training_data
+from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import NoRowGateError
 from pact_plugins.messages import announce
 from pact_plugins.row_gate.gate import are_whole_rows
-from pact_plugins.training.preparation import Preparation, Run, prepare
+from pact_plugins.training.preparation import Preparation, Run, context_without_trainer, prepare
 from pact_plugins.training.trainers import refuse_own_loss
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
+
+Made = TypeVar("Made")
 
 _FIRST = 4  # rows that are looked at
 
@@ -32,20 +37,40 @@ def prepared(
     Raises:
         NoRowGateError: the row gate was asked for, and has nothing to go by.
     """
+
+    def attempt(settings: PACTConfig) -> Preparation:
+        _refuse_row_gate(settings, run, trainer)
+        return prepare(model, tokenizer, settings, run)
+
+    return _or_bare(config, attempt)
+
+
+def prepared_context(
+    causal_lm: Any, tokenizer: Any, config: PACTConfig, precision: torch.dtype | None
+) -> ReferenceContext:
+    """What a run that starts from the aligned ``causal_lm`` asks its reference; see ``context_without_trainer``.
+
+    Raises:
+        NoRowGateError: the row gate was asked for, and has nothing to go by.
+    """
+    return _or_bare(config, lambda settings: context_without_trainer(causal_lm, tokenizer, settings, precision))[1]
+
+
+def _or_bare(config: PACTConfig, attempt: Callable[[PACTConfig], Made]) -> tuple[PACTConfig, Made]:
+    """What ``attempt`` makes of ``config``, or of the term alone; and the configuration that it was."""
     try:
-        _refuse_row_gate(config, run, trainer)
-        return config, prepare(model, tokenizer, config, run)
+        return config, attempt(config)
     except NoRowGateError as error:
         if not config.can_fall_back:
             raise
         bare, reason = config.bare(), error
     # Raises again where a drift watch was asked for and there are no openings to look for.
-    preparation = prepare(model, tokenizer, bare, run)
+    made = attempt(bare)
     announce(
         f"this run has preset: {bare.preset}, the term alone, as no preset was named and {config.preset} cannot be "
         f"had: {reason}"
     )
-    return bare, preparation
+    return bare, made
 
 
 def _refuse_row_gate(config: PACTConfig, run: Run, trainer: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,9 +137,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
         watched = watch_tokens(anatomy, aligned, tokenizer, config, run.safety_tokens)
         head = LiveHead(anatomy.causal_lm)
         probe_ids = check_model(anatomy, head, tokenizer, watched.token_ids, half_precision=half_precision)
-        asked = AskedTokens(
-            watched.token_ids, _header_ids(tokenizer, config), watched.criterion if config.gates_rows else None
-        )
+        asked = _asked(watched, tokenizer, config)
         context = ReferenceContext(
             anatomy,
             config,
@@ -179,6 +178,43 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     announce(_summary(parts, reference))
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, reference, asked))
     return Preparation(attachment, watched.safety_tokens, reference, parts, watch, drift_watch)
+
+
+def context_without_trainer(
+    causal_lm: Any, tokenizer: Any, config: PACTConfig, precision: torch.dtype | None
+) -> ReferenceContext:
+    """What a run by ``config`` that starts from the aligned ``causal_lm`` would ask of its reference.
+
+    Args:
+        precision: of the autocast that the run's forward pass will be under; None without one.
+
+    Raises:
+        ConfigurationError: it would ask nothing, or cannot know what to ask.
+        SafetyTokensError: the safety tokens belong to another tokenizer or vocabulary, or are damaged.
+    """
+    if not config.holds_tokens and not config.gates_rows:
+        raise ConfigurationError(
+            f"preset: {config.preset} with kl_coef: {config.kl_coef} and gate_training_rows: "
+            f"{config.gate_training_rows} asks the reference for nothing that could be kept"
+        )
+    anatomy = dissect(causal_lm)
+    aligned = AlignedModel(anatomy, config, resumed=False)
+    asked = _asked(watch_tokens(anatomy, aligned, tokenizer, config, None), tokenizer, config)
+    return ReferenceContext(
+        anatomy,
+        config,
+        asked.token_ids,
+        False,
+        nullcontext,
+        header_ids=asked.header_ids,
+        refusals=asked.refusals,
+        precision=precision,
+    )
+
+
+def _asked(watched: WatchedTokens, tokenizer: Any, config: PACTConfig) -> AskedTokens:
+    criterion = watched.criterion if config.gates_rows else None
+    return AskedTokens(watched.token_ids, _header_ids(tokenizer, config), criterion)
 
 
 def _build_parts(context: PartContext, watched: WatchedTokens) -> list[Part]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from pact_plugins.cli.cache import cache
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, NoRowGateError
+from pact_plugins.presets import DEFAULT_PRESET
 from pact_plugins.reference.cache.entries import Records
 from tests.helpers import matrix
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
@@ -177,12 +179,61 @@ def test_a_resumed_run_in_full_reuses_the_cache(tmp_path, caplog):
     assert watch.losses[0]["pact/kl"] > 0
 
 
+BUILD = ["build", "--device", "cpu", "--dtype", "float32"]
+
+
+def with_openings():
+    """Safety tokens by which a row gate has something to go by."""
+    found = tiny_safety_tokens()
+    gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
+    return replace(found, settings={**found.settings, **gate})
+
+
+@pytest.mark.parametrize("preset", [None, "gate_anchor", "guard", "published"])
+def test_rows_cached_for_a_preset_are_found_by_a_run_of_it(tmp_path, caplog, private_cache, preset):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+    tokens = with_openings().save(tmp_path / "tokens.safetensors")
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(7)), encoding="utf-8")
+    named = [] if preset is None else ["--preset", preset]
+    built = CliRunner().invoke(cache, [*BUILD, path, str(data), "--safety-tokens", str(tokens), *named])
+    assert built.exit_code == 0, built.output
+    config = {"preset": preset or DEFAULT_PRESET, "reference": "cache", "anchor_size": 4, "anchor_max_new_tokens": 4}
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        trainer = sft_trainer(
+            tmp_path / "run",
+            adapter=lora(),
+            callbacks=[pact(config, safety_tokens=with_openings())],
+            train_rows=rows(7),
+        )
+        trainer.train()
+    assert "to compute" not in caplog.text
+    record = json.loads((tmp_path / "run" / "pact.json").read_text())["cache"]
+    assert (record["sequences"], record["misses"]) == (7, 0)
+    assert record["hits"] > 0
+
+
+def test_without_openings_the_cache_is_built_for_the_term_alone(tmp_path, private_cache, caplog):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+    tokens = tiny_safety_tokens().save(tmp_path / "tokens.safetensors")
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(7)), encoding="utf-8")
+    build = [*BUILD, path, str(data), "--safety-tokens", str(tokens)]
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        assert CliRunner().invoke(cache, build).exit_code == 0
+    assert "this run has preset: match, the term alone" in caplog.text
+    named = CliRunner().invoke(cache, [*build, "--preset", "gate_anchor"])
+    assert isinstance(named.exception, NoRowGateError)
+    idle = CliRunner().invoke(cache, [*build, "--preset", "gate_anchor", "--gate-training-rows", "off"])
+    assert "asks the reference for nothing that could be kept" in str(idle.exception)
+
+
 def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, caplog, private_cache):
     path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
     tokens = tiny_safety_tokens().save(tmp_path / "tokens.safetensors")
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in [*rows(7), *TURNS]), encoding="utf-8")
-    build = ["build", path, str(data), "--safety-tokens", str(tokens), "--device", "cpu", "--dtype", "float32"]
+    build = [*BUILD, path, str(data), "--safety-tokens", str(tokens), "--preset", "match"]
     predicted = CliRunner().invoke(cache, [*build, "--dry-run"])
     assert predicted.exit_code == 0, predicted.output
     told = (
