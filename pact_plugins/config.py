@@ -59,7 +59,7 @@ class PACTConfig(BaseModel):
     anchor_size: int = Field(64, ge=2, le=10_000, description="replies, half of them to harmful prompts")
     anchor_coef: float = Field(1.0, gt=0, le=1e4, description="weight of the anchor beside the cross-entropy")
     anchor_fraction: float = Field(
-        0.25, gt=0, le=16, description="replies per micro-batch, as a share of its responses; at least one"
+        0.25, gt=0, le=16, description="replies of an optimizer step, as a share of its responses; at least one"
     )
     anchor_every: int = Field(
         1, ge=1, le=1000, description="anchor every so many optimizer steps, with so many times the weight"

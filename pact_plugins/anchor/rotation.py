@@ -1,4 +1,4 @@
-"""Which anchors a micro-batch sees: a balanced rotation that is a pure function of its place in the run.
+"""Which anchors an optimizer step sees: a balanced rotation that is a pure function of its place in the run.
 
 No generator is carried along, so a resumed run draws what an uninterrupted one would have drawn.
 """

@@ -10,7 +10,9 @@ import click
 INTRODUCTION = """# Configuration
 
 One schema everywhere: `PACTConfig(kl_coef=1.0)` in Python, the `pact:` block of a YAML file, `pact.kl_coef=1.0` on the
-command line. Unknown keys and impossible values are errors that name the key. Written by `pact config --markdown`.
+command line. Unknown keys and impossible values are errors that name the key. Where nothing is written,
+`preset: gate_anchor` sets `kl_coef: 0`, `gate_training_rows: hard` and `anchor: bundled`; the table has what holds
+where no preset sets a key. Written by `pact config --markdown`.
 """
 
 

@@ -42,7 +42,7 @@ from pact_plugins.training.trainers import (
 
 
 class PACTCallback(TrainerCallback):
-    """Adds the PACT term to the loss of the trainer that it is given to.
+    """Adds what its configuration asks for to a trainer's loss: by default row gate and anchor, or the term.
 
     ``callbacks=[PACTCallback]`` uses the defaults; ``callbacks=[PACTCallback(PACTConfig(...))]`` a configuration.
 
@@ -53,7 +53,7 @@ class PACTCallback(TrainerCallback):
             the term joins ``trainer.compute_loss`` instead of the model's outputs.
 
     Everything that can be wrong raises a ``PACTError`` when training starts, before the first step. While training, an
-    ``UnprotectedTrainingError`` stops the run before any optimizer step whose gradient lacks the term.
+    ``UnprotectedTrainingError`` stops the run before any optimizer step whose gradient lacks a part of it.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 
 def align(output: Path, recipe: Recipe, *, progress: bool = True) -> Path:
-    """Train an adapter into the folder ``output``: half an hour on two cores, a minute on a GPU."""
+    """Train an adapter into the folder ``output``: three quarters of an hour on two cores, a minute on a GPU."""
     rng = random.Random(recipe.seed)
     torch.manual_seed(recipe.seed)
     model, tokenizer = load(unaligned_path())

@@ -60,7 +60,7 @@ def results_command(folder: Path, output: Path) -> None:
 def align_command(output: Path, seed: int, epochs: int) -> None:
     """Train the alignment's adapter again.
 
-    Into the folder OUTPUT; half an hour on two cores.
+    Into the folder OUTPUT; three quarters of an hour on two cores.
 
     \b
     Example: pact natural-world align adapters/mine --seed 1
