@@ -34,6 +34,15 @@ def announce(message: str) -> None:
     Training scripts rarely configure logging, and a user must see what protects the run: where nobody has set up
     logging, the package writes to standard error itself.
     """
+    _log(logging.INFO, message)
+
+
+def warn(message: str) -> None:
+    """The same at level WARNING, which is shown wherever logging was set up: the run is protected less than asked."""
+    _log(logging.WARNING, message)
+
+
+def _log(level: int, message: str) -> None:
     if not is_main_process():
         return
     if not logging.getLogger().handlers and not logger.handlers:
@@ -43,7 +52,7 @@ def announce(message: str) -> None:
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
     finish_bars()
-    logger.info("PACT: %s", visible(message))
+    logger.log(level, "PACT: %s", visible(message))
 
 
 @contextmanager

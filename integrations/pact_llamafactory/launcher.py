@@ -28,9 +28,14 @@ def launch_training(arguments: Sequence[str]) -> int:
     """
     asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
     if not asks_for_help and take_stage(read_arguments(arguments)) is None:
+        given = " ".join(arguments[:1])
+        if not given or (not given.endswith((*_YAML, ".json")) and not given.startswith("-")):
+            raise ConfigurationError(
+                f"{given or 'no configuration'}: neither a YAML or JSON file nor an option. {_USAGE}"
+            )
         raise ConfigurationError(
-            f"the stage is not {STAGE}, so the run would be unprotected: set stage: {STAGE} (or add stage={STAGE} to "
-            "the command), or train with llamafactory-cli"
+            f"{given}: the stage is not {STAGE}, so the run would be unprotected: set stage: {STAGE} (or add "
+            f"stage={STAGE} to the command), or train with llamafactory-cli"
         )
     return launch(["train", *arguments])
 

@@ -50,6 +50,10 @@ class Openings:
         found = dict.fromkeys(sequence[:length] for sequence in self.sequences for length in range(len(sequence)))
         return tuple(sorted(found, key=len))
 
+    def of_one_token(self) -> Openings:
+        """Those that a reply's first token tells."""
+        return Openings(tuple(sequence for sequence in self.sequences if len(sequence) == 1))
+
     def after(self, prefix: Prefix) -> tuple[list[int], list[int]]:
         """Next tokens that complete an opening, and next tokens after which more must follow."""
         place = len(prefix)

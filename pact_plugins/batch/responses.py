@@ -64,6 +64,21 @@ class Responses:
         return hidden_states[self.rows.to(hidden_states.device), self.columns.to(hidden_states.device)]
 
 
+def without_prompt(responses: Responses, position_ids: Tensor | None = None) -> Array:
+    """(number of responses,) bool: which begin with their own sequence, so that no prompt stands before them.
+
+    Args:
+        position_ids: (B, L) or (1, L); where they restart, a packed sequence begins.
+    """
+    rows, columns = responses.on_host[:2, responses.first_places]
+    found: Array = columns == 0
+    if position_ids is not None and position_ids.dim() == 2 and len(columns) and position_ids.size(1) > columns.max():
+        positions = on_host(position_ids)
+        rows = rows if len(positions) > 1 else numpy.zeros_like(rows)
+        found = found | (positions[rows, columns] <= positions[rows, numpy.maximum(columns - 1, 0)])
+    return found
+
+
 def find_responses(labels: Tensor, position_ids: Tensor | None = None) -> Responses:
     """Every contiguous run of labels is one response.
 

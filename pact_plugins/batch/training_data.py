@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, split_sequences
 from pact_plugins.distributed import rank, world_size
@@ -64,11 +63,10 @@ class TrainingData:
                 read = [self._row(index, rules) for index in indices[first : first + _ROWS_AT_A_TIME]]
             yield from read
 
-    def labels(self, indices: Sequence[int]) -> list[Tensor]:
-        """(1, L) of the rows at ``indices``, of those that have any."""
+    def inputs(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """What the collator makes of each of the rows at ``indices`` alone."""
         with preserved_random_state():
-            inputs = [self._inputs(index) for index in indices]
-        return [one["labels"] for one in inputs if one.get("labels") is not None]
+            return [self._inputs(index) for index in indices]
 
     def _inputs(self, index: int) -> dict[str, Any]:
         return dict(self.collate([self.dataset[index]]))

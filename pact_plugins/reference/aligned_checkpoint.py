@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from pact_plugins.contracts.reference import ReferenceContext, ReferenceSettings
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import Anatomy, dissect, preserved_random_state, whole_on_every_rank
 from pact_plugins.modeling.loading import why_not_loaded
+
+_CHECKPOINT = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
 
 
 def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: bool) -> str | None:
@@ -28,7 +34,19 @@ def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: 
             "again, or auto_find_batch_size tries a smaller batch) and the aligned model's own path is unknown; set "
             "reference_model_path to the aligned model"
         )
+    if is_checkpoint(path):
+        raise ConfigurationError(
+            f"the model was loaded from {path}, a trainer's checkpoint, whose weights have moved already, so that "
+            "nobody knows what it was before; load it from the aligned model's own path (resume_from_checkpoint brings "
+            "the weights), or set reference_model_path to the aligned model"
+        )
     return path
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a trainer has written the folder in the middle of a training."""
+    folder = Path(path)
+    return bool(_CHECKPOINT.fullmatch(folder.name)) and (folder / TRAINER_STATE_NAME).is_file()
 
 
 def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pact_plugins.batch.host import to_device
-from pact_plugins.batch.openings import Openings, Replier, opening_mass
+from pact_plugins.batch.openings import RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
 from pact_plugins.batch.sequences import ContextRules, response_contexts
 from pact_plugins.contracts.reference import (
@@ -23,7 +23,8 @@ from pact_plugins.contracts.reference import (
     ReferenceLogits,
     ReferenceRequest,
 )
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.errors import ConfigurationError, NoRowGateError
+from pact_plugins.messages import warn
 from pact_plugins.modeling import (
     Anatomy,
     LiveHead,
@@ -34,6 +35,11 @@ from pact_plugins.modeling import (
 from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.faithfulness import left_when_off, named
+
+INSEPARABLE = (
+    "the rows cannot be taken apart: packed ones see one another (LLaMA-Factory: neat_packing: true keeps them apart, "
+    "and so do flash attention's kernels), or they hold more than text"
+)
 
 
 def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor | None:
@@ -52,6 +58,7 @@ class DecoderReference(Reference):
 
     def __init__(self, decoder: nn.Module, head: OutputHead, rules: ContextRules) -> None:
         self._decoder, self.head, self._rules = decoder, head, rules
+        self._has_told_of_bounds = False
 
     @property
     def weights_dtype(self) -> torch.dtype:
@@ -87,12 +94,27 @@ class DecoderReference(Reference):
             contexts = response_contexts(request.decoder_inputs, responses, self._rules)
         if contexts is None:
             # Of what begins longer, nothing can be asked: what is certain is a lower bound.
-            complete, _ = criterion.openings.after(())
-            criterion = replace(criterion, openings=Openings(tuple((token,) for token in complete)))
+            criterion = self._bounded(criterion)
             contexts = [[]] * len(first)
         sharded = any(map(is_sharded, self._decoder.parameters()))
         replier = Replier(self._decoder, self.head, sharded, request.autocast)
         return opening_mass(replier, contexts, criterion, first)
+
+    def _bounded(self, criterion: RefusalCriterion) -> RefusalCriterion:
+        """With the openings of one token alone; said once, and refused where there are none."""
+        short = criterion.openings.of_one_token()
+        if short != criterion.openings and not self._has_told_of_bounds:
+            self._has_told_of_bounds = True
+            warn(
+                f"row gate: of {len(criterion.openings.sequences)} refusal openings only the "
+                f"{len(short.sequences)} of one token can be looked for, because {INSEPARABLE}: requests that are "
+                "refused in other words are learnt"
+            )
+        if criterion.openings.sequences and not short.sequences:
+            raise NoRowGateError(
+                f"row gate: no refusal opening has one token, and {INSEPARABLE}; preset: match needs none"
+            )
+        return criterion if short == criterion.openings else replace(criterion, openings=short)
 
     def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
         if request.header_ids is None:

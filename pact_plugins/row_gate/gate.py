@@ -11,11 +11,11 @@ from torch import Tensor
 from pact_plugins.batch.chunked import token_cross_entropy
 from pact_plugins.batch.host import Array, on_host, to_device
 from pact_plugins.batch.micro_batch import MicroBatch
-from pact_plugins.batch.responses import Responses
+from pact_plugins.batch.responses import without_prompt
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Contribution, Part, ReferenceLogits, Wants
 from pact_plugins.errors import NoRowGateError
-from pact_plugins.messages import announce
+from pact_plugins.messages import announce, warn
 from pact_plugins.modeling import OutputHead
 from pact_plugins.row_gate.record import GatedRows
 from pact_plugins.row_gate.weights import is_gated, row_weights
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A share of gated responses that speaks of the reference rather than of the data, and when it can be told.
 _MANY, _ENOUGH = 0.2, 100
+# Responses without a prompt that come one by one, before any other, until they are taken for all there will be.
+_FEW = 8
 _DONE = {"hard": "not learnt from", "soft": "weighed down", "report": "only reported"}
 
 
@@ -46,6 +48,7 @@ class RowGate(Part):
         self._head, self.gated_rows = head, gated_rows
         self.adds = config.weighs_rows
         self._seen, self._gated, self._has_warned = 0, 0, False
+        self._alone = 0
 
     def wants(self, batch: MicroBatch) -> Wants:
         """The refusal mass of every response."""
@@ -55,12 +58,15 @@ class RowGate(Part):
         """``(w_t - 1) CE_t`` of each response token; gated responses go on record.
 
         Raises:
-            NoRowGateError: the labels begin with the rows themselves, so that there is no prompt to judge.
+            NoRowGateError: all labels begin with the rows themselves, so that there is no prompt to judge.
         """
         assert answer is not None
         assert answer.refusal_mass is not None
         responses, mass = batch.responses, torch.from_numpy(on_host(answer.refusal_mass))
-        _refuse_whole_rows(responses)
+        alone = without_prompt(responses, batch.inputs.get("position_ids"))
+        self._refuse_whole_rows(alone)
+        # What follows no prompt answers none.
+        mass = mass.masked_fill(torch.from_numpy(alone), 0.0)
         gated = on_host(is_gated(mass, threshold=self.threshold))
         count = int(gated.sum())
         if count:
@@ -77,10 +83,22 @@ class RowGate(Part):
         self._seen, self._gated = self._seen + responses, self._gated + gated
         if not self._has_warned and self._seen >= _ENOUGH and self._gated > _MANY * self._seen:
             self._has_warned = True
-            announce(
+            warn(
                 f"gate_training_rows: {self._mode}: the reference would refuse {self._gated} of the first {self._seen} "
                 "responses' requests. Does it refuse your task itself? Raise gate_threshold, or look at the rows with "
                 "gate_training_rows: report"
+            )
+
+    def _refuse_whole_rows(self, alone: Array) -> None:
+        """A row without a prompt among others is learnt; where none of the first has one, prompts are trained on."""
+        self._alone += int(alone.sum())
+        told = len(alone) > 1 or self._seen + len(alone) >= _FEW
+        if len(alone) and self._alone == self._seen + len(alone) and told:
+            raise NoRowGateError(
+                f"gate_training_rows: {self._mode}: the labels of the first {self._alone} responses begin with the "
+                "first token of their rows, so prompts are trained on as if they were responses (train_on_inputs, "
+                "train_on_prompt ...); train on the responses alone (TRL: assistant_only_loss, or rows with prompt and "
+                "completion), or take preset: match"
             )
 
     def _correction(self, batch: MicroBatch, weights: Array) -> Tensor:
@@ -124,17 +142,3 @@ class RowGate(Part):
             "pact.json lists them"
         )
         return {"gate_threshold": self.threshold, "gated_rows": rows}
-
-
-def are_whole_rows(responses: Responses) -> bool:
-    """Whether every response begins with its row: its prompt is trained on as if it were the answer."""
-    return bool(len(responses)) and not responses.on_host[1, responses.first_places].any()
-
-
-def _refuse_whole_rows(responses: Responses) -> None:
-    if are_whole_rows(responses):
-        raise NoRowGateError(
-            "gate_training_rows: the labels begin with the first token of every row, so prompts are trained on as "
-            "if they were responses (train_on_inputs, train_on_prompt ...); train on the responses alone (TRL: "
-            "assistant_only_loss, or rows with prompt and completion)"
-        )

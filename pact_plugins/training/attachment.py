@@ -17,7 +17,7 @@ from pact_plugins.batch.host import begin_copy
 from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy, LiveHead
+from pact_plugins.modeling import Anatomy, LiveHead, dissect
 from pact_plugins.training.contributions import Addition, Contributions
 from pact_plugins.training.denominator import Denominator
 from pact_plugins.training.forward_pass import ForwardPass
@@ -27,6 +27,18 @@ from pact_plugins.training.sharded_head import FusedHeadWatch
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
 _LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
+# Causal language models that an optimizer of this process has moved, whichever trainer it belonged to.
+_MOVED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def was_trained_in_full(model: nn.Module) -> bool:
+    """Whether an earlier trainer of this process has moved ``model``, which has no adapter to switch off.
+
+    Raises:
+        AttachmentError: it cannot be taken apart.
+    """
+    anatomy = dissect(model)
+    return anatomy.peft_model is None and anatomy.causal_lm in _MOVED
 
 
 class Attachment:
@@ -53,6 +65,10 @@ class Attachment:
         """The next micro-batches belong to optimizer step ``step`` (from 0), accumulated over ``micro_batches``."""
         self._step, self._micro_batch, self._micro_batches = step, 0, micro_batches
         self._waiting, self._earlier = 0, NOTHING
+
+    def weights_move(self) -> None:
+        """An optimizer is about to move the model: a later run must not take it for the aligned one."""
+        _MOVED.add(self._anatomy.causal_lm)
 
     def attach_to_outputs(self) -> None:
         """Join the term to the outputs of the model's forward pass."""

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.compatibility import check_versions
 from pact_plugins.config import AUTO, PACTConfig
 from pact_plugins.errors import UnprotectedTrainingError
-from pact_plugins.messages import announce, is_main_process
+from pact_plugins.messages import announce, is_main_process, warn
 from pact_plugins.model_card.keeping import CardKeeper
 from pact_plugins.run_record import (
     SAFETY_TOKENS_FILE,
@@ -27,11 +26,13 @@ from pact_plugins.run_record import (
     write_run_record,
 )
 from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.attachment import was_trained_in_full
 from pact_plugins.training.falling_back import prepared
 from pact_plugins.training.preparation import Preparation, Run
 from pact_plugins.training.trainers import (
     calling_trainer,
     loss_scale_of,
+    precision_of,
     refuse_bypassed_outputs,
     refuse_other_trainers,
     refuse_two_best_checkpoints,
@@ -63,7 +64,8 @@ class PACTCallback(TrainerCallback):
         safety_tokens: SafetyTokens | None = None,
         trainer: Any = None,
     ) -> None:
-        self.config = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
+        self._asked = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
+        self.config = self._asked
         self._given_safety_tokens = safety_tokens
         self._trainer = trainer
         self._preparation: Preparation | None = None
@@ -83,10 +85,11 @@ class PACTCallback(TrainerCallback):
     ) -> None:
         """Check everything, calibrate if need be, and attach."""
         self._detach()
-        self._began = True
+        # What an earlier training fell back to was for its rows.
+        self._began, self.config = True, self._asked
         take_first_place(self, inspect.currentframe())
         if self.config.is_off:
-            announce("kl_coef is 0: off, this is the framework's own run")
+            warn("kl_coef is 0: off, this is the framework's own run")
             return
         check_versions()
         refuse_other_trainers(args)
@@ -94,12 +97,12 @@ class PACTCallback(TrainerCallback):
         if self._trainer is None:
             refuse_bypassed_outputs(args)
         model = kwargs["model"]
-        # A second call of train() starts from weights that have moved, as a resumed run does.
-        again = self._trained is not None and self._trained() is model
+        # A second call of train(), or a second trainer, starts from weights that have moved, as a resumed run does.
+        again = (self._trained is not None and self._trained() is model) or was_trained_in_full(model)
         resumed = state.global_step > 0 or again
         run = Run(
             resumed=resumed,
-            precision=torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+            precision=precision_of(args),
             train_dataloader=kwargs.get("train_dataloader"),
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
             log_history=state.log_history,
@@ -143,6 +146,7 @@ class PACTCallback(TrainerCallback):
         """Every micro-batch must have brought its gradient receipt."""
         if self._preparation is None:
             return
+        self._preparation.attachment.weights_move()
         try:
             self._preparation.attachment.receipts.settle(
                 loss_scale=self._step_loss_scale,

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from pact_plugins.batch.responses import find_responses
+from pact_plugins.batch.responses import find_responses, without_prompt
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import NoRowGateError
-from pact_plugins.messages import announce
-from pact_plugins.row_gate.gate import are_whole_rows
+from pact_plugins.messages import warn
 from pact_plugins.training.preparation import Preparation, Run, context_without_trainer, prepare
 from pact_plugins.training.trainers import refuse_own_loss
 
@@ -66,7 +65,7 @@ def _or_bare(config: PACTConfig, attempt: Callable[[PACTConfig], Made]) -> tuple
         bare, reason = config.bare(), error
     # Raises again where a drift watch was asked for and there are no openings to look for.
     made = attempt(bare)
-    announce(
+    warn(
         f"this run has preset: {bare.preset}, the term alone, as no preset was named and {config.preset} cannot be "
         f"had: {reason}"
     )
@@ -89,6 +88,7 @@ def _trains_on_prompts(train_dataloader: Any) -> bool:
         return False
     # Somebody's collator may be unable to take single rows; that is nothing to stop for.
     with suppress(Exception):
-        labels = data.labels(range(min(_FIRST, len(data))))
-        return bool(labels) and all(are_whole_rows(find_responses(one)) for one in labels)
+        batches = [one for one in data.inputs(range(min(_FIRST, len(data)))) if one.get("labels") is not None]
+        found = [(find_responses(one["labels"], one.get("position_ids")), one.get("position_ids")) for one in batches]
+        return bool(found) and all(bool(without_prompt(*one).all()) for one in found if len(one[0]))
     return False

@@ -33,6 +33,7 @@ from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.choosing import build_reference
 from pact_plugins.reference.watch import ReferenceWatch
 from pact_plugins.row_gate.gate import RowGate
+from pact_plugins.row_gate.prompts import refuse_inseparable_rows
 from pact_plugins.row_gate.record import GatedRows
 from pact_plugins.run_record import SAFETY_TOKENS_FILE
 from pact_plugins.safety_tokens import SafetyTokens
@@ -135,6 +136,8 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     with preserved_random_state(), preserved_sharding(anatomy.model):
         aligned = AlignedModel(anatomy, config, resumed=run.resumed)
         watched = watch_tokens(anatomy, aligned, tokenizer, config, run.safety_tokens)
+        if config.gates_rows and watched.criterion is not None:
+            refuse_inseparable_rows(run.train_dataloader, watched.criterion, ContextRules.of(anatomy))
         head = LiveHead(anatomy.causal_lm)
         probe_ids = check_model(anatomy, head, tokenizer, watched.token_ids, half_precision=half_precision)
         asked = _asked(watched, tokenizer, config)

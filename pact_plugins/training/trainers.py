@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import torch
+from accelerate.state import AcceleratorState
 from transformers import DefaultFlowCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
@@ -108,6 +110,13 @@ def will_save(args: TrainingArguments, state: TrainerState, control: TrainerCont
     foreseen = copy.copy(control)
     getattr(DefaultFlowCallback(), event)(args, state, foreseen)
     return foreseen.should_save
+
+
+def precision_of(args: TrainingArguments) -> torch.dtype | None:
+    """Of the autocast around the forward pass: the trainer's, or accelerate's as it was launched; None without."""
+    told = "bf16" if args.bf16 else "fp16" if args.fp16 else None
+    launched = AcceleratorState().mixed_precision if AcceleratorState._shared_state else None
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(told or str(launched))
 
 
 def loss_scale_of(optimizer: Any) -> float | None:

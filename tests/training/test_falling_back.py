@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +11,11 @@ from pact_plugins import PACTCallback
 from pact_plugins.errors import ConfigurationError
 from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import tiny_safety_tokens
-from tests.helpers.trainers import sft_trainer
+from tests.helpers.trainers import rows, sft_trainer
 
 pytestmark = pytest.mark.framework
+
+SMALL = {"anchor_size": 4, "anchor_max_new_tokens": 4}
 
 
 def trained(folder, config, tokens, **settings):
@@ -55,3 +58,59 @@ def test_what_was_named_is_refused(tmp_path, settings):
 def test_a_watch_that_needs_openings_is_not_dropped(tmp_path):
     with pytest.raises(ConfigurationError, match="need refusal openings"):
         trained(tmp_path, {"drift_watch": {}}, tiny_safety_tokens())
+
+
+def messages():
+    """Rows without a mark of what is the answer."""
+    return [{"messages": [*row["prompt"], *row["completion"]]} for row in rows(24)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"packing": True, "max_length": 128, "per_device_train_batch_size": 1},
+        {"padding_free": True, "max_length": None},
+    ],
+    ids=["padded", "packed", "padding-free"],
+)
+def test_rows_whose_prompts_are_trained_on_have_no_row_gate(tmp_path, settings):
+    def train(folder, config):
+        callback = PACTCallback({**SMALL, **config}, safety_tokens=tokens_with_openers())
+        trainer = sft_trainer(folder, train_rows=messages(), callbacks=[callback], max_steps=1, **settings)
+        trainer.train()
+        return json.loads((folder / "pact.json").read_text())
+
+    assert train(tmp_path / "unnamed", {})["config"]["preset"] == "match"
+    with pytest.raises(ConfigurationError, match="prompts are trained on as if they were responses"):
+        train(tmp_path / "named", {"preset": "gate_anchor"})
+
+
+def test_what_a_callback_fell_back_to_was_for_that_training(tmp_path):
+    callback = PACTCallback(SMALL, safety_tokens=tokens_with_openers())
+    presets = []
+    for name, train_rows in (("one", messages()), ("two", rows(8)), ("three", messages())):
+        trainer = sft_trainer(tmp_path / name, train_rows=train_rows, callbacks=[callback], max_steps=1)
+        trainer.train()
+        presets.append(json.loads((tmp_path / name / "pact.json").read_text())["config"]["preset"])
+    assert presets == ["match", "gate_anchor", "match"]
+
+
+def test_falling_back_is_a_warning(tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="pact_plugins"):
+        trained(tmp_path, {}, tiny_safety_tokens())
+    assert "this run has preset: match, the term alone" in caplog.text
+
+
+def test_rows_that_see_one_another_have_no_row_gate_where_openings_are_long(tmp_path, monkeypatch):
+    from pact_plugins.batch.training_data import TrainingData
+
+    whole = TrainingData._row
+    monkeypatch.setattr(TrainingData, "_row", lambda *given: replace(whole(*given), sequences=None))
+    tokens = tokens_with_openers()
+    settings = {**tokens.settings, "refusal_openings": [[21, 22]], "refusal_threshold": 0.5}
+    record = trained(tmp_path, {}, replace(tokens, settings=settings))
+    assert record["config"]["preset"] == "match"
+    mixed = {**settings, "refusal_openings": [[20], [21, 22]]}
+    record = trained(tmp_path / "mixed", SMALL, replace(tokens, settings=mixed))
+    assert record["config"]["preset"] == "gate_anchor"

@@ -8,7 +8,7 @@ from peft import get_peft_model
 from torch import nn
 
 from pact_plugins.config import PACTConfig
-from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from pact_plugins.errors import ConfigurationError, NoRowGateError, UnprotectedTrainingError
 from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import guarded
 from tests.helpers.guarded import Batch, gradients_of, tokens_with_openers
@@ -199,3 +199,36 @@ def test_gated_rows_become_anchors_beside_bundled_harmless_prompts(guarded_run):
     assert record["config"]["preset"] == "guard"
     assert record["config"]["gate_training_rows"] == "hard"
     assert {"pact/kl", "pact/anchor_kl", "pact/gated_rows"} <= record["last_log"].keys()
+
+
+ALL_RESPONSE = {"input_ids": [7, 8, 9, 10, 11, 12, 1], "completion_mask": [1] * 7}
+WITH_PROMPT = [
+    {"input_ids": [7, 8, 9, 30 + place, 11, 12, 1], "completion_mask": [0, 0, 0, 0, 1, 1, 1]} for place in range(7)
+]
+
+
+def trained_on(folder, train_rows):
+    config = {"preset": "gate_anchor", "anchor_size": 4, "anchor_max_new_tokens": 4, "gate_threshold": 0.01}
+    trainer = sft_trainer(
+        folder,
+        adapter=lora(),
+        callbacks=[pact(config, safety_tokens=tokens_with_openers())],
+        train_rows=train_rows,
+        max_steps=len(train_rows),
+        per_device_train_batch_size=1,
+        completion_only_loss=True,
+    )
+    trainer.train()
+    return json.loads((folder / "pact.json").read_text())
+
+
+def test_a_row_without_a_prompt_among_others_is_learnt(tmp_path):
+    record = trained_on(tmp_path, [*WITH_PROMPT, ALL_RESPONSE])
+    assert record["optimizer_steps_protected"] == 8
+    # A refusal mass above the threshold is likely after any prompt of this model.
+    assert {row["row"] for row in record["gated_rows"]} == set(range(7))
+
+
+def test_rows_without_a_prompt_alone_stop_the_run(tmp_path):
+    with pytest.raises(NoRowGateError, match="the labels of the first 8 responses begin with the first token of their"):
+        trained_on(tmp_path, [ALL_RESPONSE] * 12)

@@ -80,7 +80,7 @@ class BuildPlan:
             of them again, in order; those that the store holds already then come along.
         wanted: the keys that are missing, each on one of the sources at least.
         tokens, response_tokens: of the missing sequences.
-        total: number of sequences, those that are there already included.
+        total: number of distinct sequences, those that are there already included.
     """
 
     sources: Callable[[], Iterable[TokenSequence]]
@@ -93,21 +93,24 @@ class BuildPlan:
     def of(cls, sources: Callable[[], Iterable[TokenSequence]], store: ReferenceStore) -> BuildPlan:
         """Read all sequences once, count them, and hold the missing ones while there is room."""
         wanted: set[bytes] = set()
+        there: set[tuple[int, int]] = set()
         held: list[TokenSequence] = []
-        tokens = response_tokens = total = 0
+        tokens = response_tokens = 0
         sequences = iter(sources())
         while chunk := list(islice(sequences, 1024)):
-            total += len(chunk)
             places = store.locate([sequence.key for sequence in chunk])
             for sequence, place in zip(chunk, places, strict=True):
-                if place is None and sequence.key not in wanted:
+                if place is not None:
+                    there.add(place)
+                elif sequence.key not in wanted:
                     wanted.add(sequence.key)
                     tokens += len(sequence)
                     response_tokens += sequence.response_tokens
                     if tokens <= _HELD_TOKENS:
                         held.append(sequence)
         if tokens <= _HELD_TOKENS:
-            return cls(lambda: held, frozenset(wanted), tokens, response_tokens, total)
+            return cls(lambda: held, frozenset(wanted), tokens, response_tokens, len(wanted) + len(there))
+        total = len(wanted) + len(there)
         return cls(sources, frozenset(wanted), tokens, response_tokens, total)
 
 

@@ -21,8 +21,8 @@ class Prediction:
     """What is there and what is to come.
 
     Attributes:
-        total: sequences of the training set, each counted as often as it occurs.
-        missing: distinct sequences that the store lacks.
+        total: distinct sequences of the training set.
+        missing: those that the store lacks.
         response_tokens: of these.
         bytes: that they will take on disk.
         seconds: that computing them will take; None where nothing was tried out.
@@ -70,7 +70,7 @@ def tokens_per_second(groups: Sequence[Any], compute: Callable[[Any], int]) -> f
 def in_bytes(count: float) -> str:
     """Three digits and a unit."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
