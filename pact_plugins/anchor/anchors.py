@@ -91,8 +91,8 @@ class AnchorSet:
             raise ConfigurationError(f"anchors: {path} is not {kind}: it has format {metadata['format']!r}")
         if any(bool((tensors[name] < 0).any()) for name in ("context_ids", "response_ids")):
             raise ConfigurationError(f"anchors: {path} is damaged: a token id is negative")
-        contexts = _rows(tensors["context_ids"], tensors["context_lengths"])
-        responses = _rows(tensors["response_ids"], tensors["response_lengths"])
+        contexts = _rows(tensors["context_ids"], tensors["context_lengths"], Path(path))
+        responses = _rows(tensors["response_ids"], tensors["response_lengths"], Path(path))
         if len(contexts) != len(responses) or not 0 < harmful < len(contexts):
             raise ConfigurationError(f"anchors: {path} is damaged: {len(contexts)} contexts, {len(responses)} replies")
         return cls(tuple(map(TeacherForced, contexts, responses)), harmful)
@@ -102,8 +102,8 @@ def _flat(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([index for row in rows for index in row], dtype=torch.int64)
 
 
-def _rows(flat: Tensor, lengths: Tensor) -> list[list[int]]:
+def _rows(flat: Tensor, lengths: Tensor, path: Path) -> list[list[int]]:
     # A sum of huge lengths may wrap around.
     if bool(((lengths < 1) | (lengths > flat.numel())).any()) or int(lengths.sum()) != flat.numel():
-        raise ConfigurationError("anchors: the file is damaged: its lengths do not add up")
+        raise ConfigurationError(f"anchors: {path} is damaged: its lengths do not add up")
     return [row.tolist() for row in flat.split(lengths.tolist())]

@@ -74,7 +74,11 @@ def sampled_anchors(
 
 def _of_first_rank(replies: list[list[int]]) -> list[list[int]]:
     if not all(replies):
-        raise ConfigurationError("anchor: the reference gave an empty reply")
+        number = 1 + [bool(reply) for reply in replies].index(False)
+        raise ConfigurationError(
+            f"anchor: the reference gave an empty reply to prompt {number} of {len(replies)}, harmful ones first; give "
+            "prompts that it answers (anchor_prompts_path), or set anchor: off"
+        )
     lengths = from_first_rank(torch.tensor([len(reply) for reply in replies]))
     flat = from_first_rank(torch.tensor([index for reply in replies for index in reply]))
     return [row.tolist() for row in flat.split(lengths.tolist())]

@@ -71,22 +71,39 @@ def sequences_of_rows(
     return [sequence for sequence in found if sequence is not None]
 
 
+def what_is_wrong(row: Any) -> str | None:
+    """Why ``row`` is no chat row, in words; None where it is one."""
+    if not isinstance(row, Mapping) or not ("messages" in row or "prompt" in row):
+        return "expected prompt and completion (or response), or messages"
+    if "messages" in row:
+        return None if _are_messages(row["messages"]) else "messages is no list of messages with role and content"
+    for keys in (("prompt",), ("completion", "response")):
+        value = next((row[key] for key in keys if row.get(key) is not None), None)
+        if not isinstance(value, str) and not _are_messages(value):
+            return f"{' or '.join(keys)} is neither a text nor a list of messages with role and content"
+    return None
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in value
+    )
+
+
 def sequence_of(tokenizer: Any, row: Any, *, max_length: int | None, label_all: bool) -> TokenSequence | None:
     """One row as the trainers tokenise it; None where no label is left of it.
 
     Raises:
         ConfigurationError: it is no chat row.
     """
-    if not isinstance(row, Mapping) or not ("messages" in row or "prompt" in row):
-        raise ConfigurationError(f"DATA: expected rows with prompt and completion, or messages; found {row!r:.80}")
+    if wrong := what_is_wrong(row):
+        raise ConfigurationError(f"DATA: {wrong}; found {row!r:.80}")
     labelled: list[tuple[int, bool]] = []
     if "messages" in row:
         for ids, teaches in _turns(tokenizer, row["messages"]):
             labelled += [(token, teaches or label_all) for token in ids]
     else:
         completion = row.get("completion", row.get("response"))
-        if completion is None:
-            raise ConfigurationError(f"DATA: a row has a prompt but neither completion nor response: {row!r:.80}")
         prompt = _as_messages(row["prompt"], "user")
         opening = _ids(tokenizer, prompt, generation_prompt=True)
         whole = _ids(tokenizer, [*prompt, *_as_messages(completion, "assistant")], generation_prompt=False)

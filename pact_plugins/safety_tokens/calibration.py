@@ -86,7 +86,7 @@ def _weighted_sums(aligned_logits: Tensor, contrast_logits: Tensor, weights: Ten
     the probabilities do not determine them."""
     if aligned_logits.shape != contrast_logits.shape:
         raise SafetyTokensError(
-            f"the aligned model has {aligned_logits.size(-1)} output tokens and the base model "
+            f"base_model_path: the aligned model has {aligned_logits.size(-1)} output tokens and the base model "
             f"{contrast_logits.size(-1)}: they do not share a vocabulary"
         )
     views = (aligned_logits, contrast_logits)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
-from pact_plugins.batch.responses import find_responses, without_prompt
+from pact_plugins.batch.responses import IGNORE_INDEX, find_responses, without_prompt
+from pact_plugins.batch.sequences import TokenSequence
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import NoRowGateError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 
 _FIRST = 4  # rows that are looked at
+_PROMPTS_TRAINED_ON = "the rows' prompts are trained on as if they were answers (TRL: assistant_only_loss)"
 
 
 def prepared(
@@ -45,14 +47,28 @@ def prepared(
 
 
 def prepared_context(
-    causal_lm: Any, tokenizer: Any, config: PACTConfig, precision: torch.dtype | None
+    causal_lm: Any,
+    tokenizer: Any,
+    config: PACTConfig,
+    precision: torch.dtype | None,
+    sequences: Sequence[TokenSequence],
 ) -> ReferenceContext:
-    """What a run that starts from the aligned ``causal_lm`` asks its reference; see ``context_without_trainer``.
+    """What a run on ``sequences`` that starts from the aligned ``causal_lm`` asks its reference.
+
+    See ``context_without_trainer``.
 
     Raises:
         NoRowGateError: the row gate was asked for, and has nothing to go by.
     """
-    return _or_bare(config, lambda settings: context_without_trainer(causal_lm, tokenizer, settings, precision))[1]
+
+    def attempt(settings: PACTConfig) -> ReferenceContext:
+        first = sequences[:_FIRST]
+        teach_prompts = bool(first) and all(one.labels[1] != IGNORE_INDEX for one in first)
+        if settings.can_fall_back and settings.gates_rows and teach_prompts:
+            raise NoRowGateError(_PROMPTS_TRAINED_ON)
+        return context_without_trainer(causal_lm, tokenizer, settings, precision)
+
+    return _or_bare(config, attempt)[1]
 
 
 def _or_bare(config: PACTConfig, attempt: Callable[[PACTConfig], Made]) -> tuple[PACTConfig, Made]:
@@ -78,7 +94,7 @@ def _refuse_row_gate(config: PACTConfig, run: Run, trainer: Any) -> None:
         refuse_own_loss(trainer, config)
     # Where the gate was asked for, it says so itself, at the first row of all that is trained on.
     if config.can_fall_back and config.gates_rows and _trains_on_prompts(run.train_dataloader):
-        raise NoRowGateError("the rows' prompts are trained on as if they were answers (TRL: assistant_only_loss)")
+        raise NoRowGateError(_PROMPTS_TRAINED_ON)
 
 
 def _trains_on_prompts(train_dataloader: Any) -> bool:

@@ -50,6 +50,14 @@ def test_pact_train_does_not_train_without_pact(settings: dict[str, Any], tmp_pa
         launch_training([str(config)])
 
 
+@pytest.mark.parametrize("given", [[], ["nowhere.yml.bak"]])
+def test_pact_train_without_a_configuration(given: list[str]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"{''.join(given) or 'no configuration'}: neither a YAML .*usage: pact"
+    ):
+        launch_training(given)
+
+
 @pytest.mark.framework
 def test_a_run_is_refused_before_it_loads_anything(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="use_hyper_parallel"):

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from pact_plugins import PACTCallback
 from pact_plugins.cli.cache import cache
 from pact_plugins.errors import ConfigurationError, NoRowGateError
 from pact_plugins.presets import DEFAULT_PRESET
@@ -226,6 +227,43 @@ def test_without_openings_the_cache_is_built_for_the_term_alone(tmp_path, privat
     assert isinstance(named.exception, NoRowGateError)
     idle = CliRunner().invoke(cache, [*build, "--preset", "gate_anchor", "--gate-training-rows", "off"])
     assert "asks the reference for nothing that could be kept" in str(idle.exception)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": [{"from": "human", "value": "x"}]}, "messages is no list of messages with role and content"),
+        ({"prompt": None, "completion": "x"}, "prompt is neither a text nor a list of messages"),
+        ({"prompt": "x", "answer": "y"}, "completion or response is neither a text nor a list"),
+        ({"text": "x"}, r"expected prompt and completion \(or response\), or messages"),
+    ],
+)
+def test_a_row_that_is_no_chat_row_is_named_before_the_model_is_loaded(tmp_path, monkeypatch, row, message):
+    monkeypatch.setattr("pact_plugins.cli.loading.load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(one) + "\n" for one in [*rows(2), row]), encoding="utf-8")
+    refused = CliRunner().invoke(cache, [*BUILD, "org/model", str(data)])
+    assert isinstance(refused.exception, ConfigurationError)
+    assert re.match(rf"DATA: row 3 of .*rows\.jsonl: {message}.*; found ", str(refused.exception))
+
+
+def test_rows_that_teach_their_prompts_are_cached_for_the_term_alone(tmp_path, private_cache, caplog):
+    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
+    tokens = with_openings().save(tmp_path / "tokens.safetensors")
+    data = tmp_path / "rows.jsonl"
+    turns = [{"messages": [*row["prompt"], *row["completion"]]} for row in rows(7)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in turns), encoding="utf-8")
+    build = [*BUILD, path, str(data), "--safety-tokens", str(tokens), "--labels", "all"]
+    with caplog.at_level("WARNING", logger="pact_plugins"):
+        assert CliRunner().invoke(cache, build).exit_code == 0
+    assert "preset: match, the term alone" in caplog.text
+    caplog.clear()
+    config = {"reference": "cache", "anchor_size": 4, "anchor_max_new_tokens": 4}
+    callback = PACTCallback(config, safety_tokens=with_openings())
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        sft_trainer(tmp_path / "run", adapter=lora(), callbacks=[callback], train_rows=turns).train()
+    assert "to compute" not in caplog.text
+    assert json.loads((tmp_path / "run" / "pact.json").read_text())["cache"]["misses"] == 0
 
 
 def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, caplog, private_cache):

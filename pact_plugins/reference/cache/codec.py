@@ -26,7 +26,10 @@ def encode(logits: Tensor) -> tuple[Tensor, Tensor]:
     logits = logits.float()
     maximum = logits.amax(dim=-1)
     if not bool(maximum.isfinite().all()):
-        raise PACTError("the reference model's logits are not finite, so it cannot serve as a reference in this dtype")
+        raise PACTError(
+            "the reference model's logits are not finite, so it cannot serve as a reference in this dtype; load it in "
+            "float32 or bfloat16 (dtype, --dtype)"
+        )
     distance = maximum.unsqueeze(-1) - logits
     steps = torch.round(-torch.expm1(-distance / _SCALE) * (_STEPS + 1)).clamp_(max=_STEPS)
     return (steps - _OFFSET).to(torch.int16), maximum
