@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import pact_lab
 from pact_evals import tasks_path
 from pact_evals.harness.evaluate import evaluate_checkpoint, evaluate_model
 from pact_evals.harness.listing import UnknownTaskError, our_tasks, resolve_tasks, task_manager
@@ -161,9 +162,12 @@ def test_after_enable_the_stock_command_lists_every_task_once():
 
 @pytest.mark.framework
 @pytest.mark.matrix
-def test_the_stock_command_validates_every_task():
-    valid = lm_eval("validate", "--include_path", str(tasks_path()), "--tasks", ",".join(sorted(EXPECTED)))
-    assert valid.returncode == 0, valid.stderr[-2000:]
+@pytest.mark.parametrize("of_the_tiny_world", [False, True])
+def test_the_stock_command_validates_every_task(of_the_tiny_world):
+    folder = Path(pact_lab.__file__).parent / "tasks" if of_the_tiny_world else tasks_path()
+    names = sorted(name for name in EXPECTED if name.startswith("pact_tiny") is of_the_tiny_world)
+    valid = lm_eval("validate", "--include_path", str(folder), "--tasks", ",".join(names))
+    assert valid.returncode == 0, valid.stdout[-2000:] + valid.stderr[-2000:]
     assert "All tasks found and valid" in valid.stdout
 
 
