@@ -7,11 +7,11 @@ import os
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError
-from tests.helpers.tiny import tiny_llama, tiny_safety_tokens
+from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import (
     ADAPTERS,
     RecordingTrainer,
@@ -323,7 +323,8 @@ class Failing(RecordingTrainer):
 
 def test_an_interrupted_run_does_not_count_twice_in_the_next(tmp_path):
     """Nobody tells a callback of an exception; whoever attaches next to the model clears what was left."""
-    model = tiny_llama()
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     trainer = sft_trainer(tmp_path, model=model, callbacks=[pact()], trainer_class=Failing, max_steps=2)
     with pytest.raises(RuntimeError, match="out of memory"):
         trainer.train()
