@@ -77,7 +77,7 @@ class Anchor(Part):
 
         The decoder runs as the trainer has set it: dropout and precision are those of the batch itself, and so is
         gradient checkpointing unless the pass is small beside the batch. Where it is compiled, all passes are as long
-        as the longest, so that one graph serves them.
+        as the longest, so that one graph serves those of as many replies.
         """
         drawn = self._drawn(draw, batch)
         sequences = [self.anchors.sequences[index] for index in drawn]

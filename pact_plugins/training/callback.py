@@ -34,6 +34,7 @@ from pact_plugins.training.trainers import (
     loss_scale_of,
     precision_of,
     refuse_bypassed_outputs,
+    refuse_data_parallel,
     refuse_other_trainers,
     refuse_two_best_checkpoints,
     suspects,
@@ -92,6 +93,7 @@ class PACTCallback(TrainerCallback):
             warn("kl_coef is 0: off, this is the framework's own run")
             return
         check_versions()
+        refuse_data_parallel(args)
         refuse_other_trainers(args)
         refuse_two_best_checkpoints(args, self.config)
         if self._trainer is None:

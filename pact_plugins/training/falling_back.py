@@ -13,6 +13,7 @@ from pact_plugins.batch.responses import IGNORE_INDEX, find_responses, without_p
 from pact_plugins.batch.sequences import TokenSequence
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts import ReferenceContext
+from pact_plugins.distributed import summed
 from pact_plugins.errors import NoRowGateError
 from pact_plugins.messages import warn
 from pact_plugins.training.preparation import Preparation, Run, context_without_trainer, prepare
@@ -93,7 +94,10 @@ def _refuse_row_gate(config: PACTConfig, run: Run, trainer: Any) -> None:
     if trainer is not None and config.weighs_rows:
         refuse_own_loss(trainer, config)
     # Where the gate was asked for, it says so itself, at the first row of all that is trained on.
-    if config.can_fall_back and config.gates_rows and _trains_on_prompts(run.train_dataloader):
+    if not config.can_fall_back or not config.gates_rows:
+        return
+    # What one rank alone can see of the rows is to hold for all.
+    if summed([float(_trains_on_prompts(run.train_dataloader))])[0]:
         raise NoRowGateError(_PROMPTS_TRAINED_ON)
 
 

@@ -66,6 +66,10 @@ def refuse_bypassed_outputs(args: TrainingArguments) -> None:
         )
     if getattr(args, "loss_type", "nll") == "dft":
         raise ConfigurationError("loss_type='dft' weights each token's loss, the term's too; use loss_type='nll'")
+
+
+def refuse_data_parallel(args: TrainingArguments) -> None:
+    """Raise ConfigurationError where one process would split its batches over several GPUs."""
     if args.n_gpu > 1:
         raise ConfigurationError(
             f"{args.n_gpu} GPUs in one process (DataParallel) are not supported; start with accelerate launch or "

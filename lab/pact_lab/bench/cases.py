@@ -63,8 +63,8 @@ class Case:
         looks: whether drift watch and reference check are measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
         packing: whether short rows share a sequence; without the kernels of flash-attn, SDPA keeps them apart.
-        stateless: whether plain SGD trains, so that several models of this size fit one card; nothing is built that
-            takes a second model or whole logits.
+        stateless: whether plain SGD trains, so that several models of this size fit one card; modes that build whole
+            logits are left out.
     """
 
     training: str = "lora"
