@@ -39,6 +39,13 @@ def train(output, config, *, compiled=True):
     return [entry[name] for entry in trainer.state.log_history for name in names if name in entry], graphs.begun
 
 
+def test_a_protected_run_after_a_plain_one_has_its_hooks(tmp_path):
+    train(tmp_path / "plain", None)
+    protected, _ = train(tmp_path / "protected", {})
+    assert train(tmp_path / "uncompiled", {}, compiled=False)[0] == pytest.approx(protected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.matrix
 @pytest.mark.parametrize("config", [{}, ANCHOR], ids=["term", "anchor"])
 def test_plain_and_protected_runs_take_turns_in_one_process(tmp_path, config):
     plain, _ = train(tmp_path / "plain", None)
