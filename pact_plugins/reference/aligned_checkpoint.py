@@ -31,8 +31,8 @@ def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: 
     if not path:
         raise ConfigurationError(
             "training begins with weights that may have moved already (it resumes from a checkpoint, train() is called "
-            "again, or auto_find_batch_size tries a smaller batch) and the aligned model's own path is unknown; set "
-            "reference_model_path to the aligned model"
+            "again, another trainer of this process had the model, or auto_find_batch_size tries a smaller batch) and "
+            "the aligned model's own path is unknown; set reference_model_path to the aligned model"
         )
     if is_checkpoint(path):
         raise ConfigurationError(
