@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pact_plugins.batch.responses import IGNORE_INDEX, find_responses, without_prompt
+from pact_plugins.batch.responses import find_responses, without_prompt
 from pact_plugins.batch.sequences import TokenSequence
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts import ReferenceContext
@@ -63,9 +63,8 @@ def prepared_context(
     """
 
     def attempt(settings: PACTConfig) -> ReferenceContext:
-        first = sequences[:_FIRST]
-        teach_prompts = bool(first) and all(one.labels[1] != IGNORE_INDEX for one in first)
-        if settings.can_fall_back and settings.gates_rows and teach_prompts:
+        first = [(torch.from_numpy(one.labels)[None], None) for one in sequences[:_FIRST]]
+        if settings.can_fall_back and settings.gates_rows and _have_no_prompts(first):
             raise NoRowGateError(_PROMPTS_TRAINED_ON)
         return context_without_trainer(causal_lm, tokenizer, settings, precision)
 
@@ -108,7 +107,12 @@ def _trains_on_prompts(train_dataloader: Any) -> bool:
         return False
     # Somebody's collator may be unable to take single rows; that is nothing to stop for.
     with suppress(Exception):
-        batches = [one for one in data.inputs(range(min(_FIRST, len(data)))) if one.get("labels") is not None]
-        found = [(find_responses(one["labels"], one.get("position_ids")), one.get("position_ids")) for one in batches]
-        return bool(found) and all(bool(without_prompt(*one).all()) for one in found if len(one[0]))
+        rows = [one for one in data.inputs(range(min(_FIRST, len(data)))) if one.get("labels") is not None]
+        return _have_no_prompts([(one["labels"], one.get("position_ids")) for one in rows])
     return False
+
+
+def _have_no_prompts(rows: Sequence[tuple[Tensor, Tensor | None]]) -> bool:
+    """Of rows as labels and position ids; False where they hold no response either."""
+    found = [without_prompt(find_responses(labels, positions), positions) for labels, positions in rows]
+    return any(map(len, found)) and all(one.all() for one in found)

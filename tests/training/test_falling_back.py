@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pact_plugins import PACTCallback
+from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.training import falling_back
 from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.helpers.trainers import rows, sft_trainer
@@ -86,6 +90,16 @@ def test_rows_whose_prompts_are_trained_on_have_no_row_gate(tmp_path, settings):
         train(tmp_path / "named", {"preset": "gate_anchor"})
 
 
+def test_rows_without_a_response_say_nothing_of_prompts(tmp_path):
+    """The first four teach nothing: what is trained on is to be seen in the others."""
+    silent = [{"input_ids": [7, 8, 9, 10], "labels": [-100] * 4} for _ in range(4)]
+    data = TrainingData([*silent, *silent], lambda rows: {key: torch.tensor([rows[0][key]]) for key in rows[0]})
+    dataloader = SimpleNamespace(dataset=data.dataset, collate_fn=data.collate)
+    assert not falling_back._trains_on_prompts(dataloader)
+    data.dataset[0] = {"input_ids": [7, 8, 9, 10], "labels": [7, 8, 9, 10]}
+    assert falling_back._trains_on_prompts(dataloader)
+
+
 def test_what_a_callback_fell_back_to_was_for_that_training(tmp_path):
     callback = PACTCallback(SMALL, safety_tokens=tokens_with_openers())
     presets = []
@@ -103,8 +117,6 @@ def test_falling_back_is_a_warning(tmp_path, caplog):
 
 
 def test_rows_that_see_one_another_have_no_row_gate_where_openings_are_long(tmp_path, monkeypatch):
-    from pact_plugins.batch.training_data import TrainingData
-
     whole = TrainingData._row
     monkeypatch.setattr(TrainingData, "_row", lambda *given: replace(whole(*given), sequences=None))
     tokens = tokens_with_openers()
