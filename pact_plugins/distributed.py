@@ -1,4 +1,4 @@
-"""Small exchanges between ranks; the identity where there is one process only."""
+"""Small exchanges between ranks, the identity where there is one process only; and what accelerate was set up with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from pact_plugins.errors import LostRankError
@@ -18,6 +19,11 @@ def is_distributed() -> bool:
         and torch.distributed.is_initialized()
         and torch.distributed.get_world_size() > 1
     )
+
+
+def accelerator_state() -> AcceleratorState | None:
+    """What accelerate was set up with in this process; None where nobody has, and asking would be to do it."""
+    return AcceleratorState() if AcceleratorState._shared_state else None
 
 
 def world_size() -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from docs.generate.marked import with_generated
 from docs.generate.runs import all_runs, chosen, share, task
+from pact_plugins.report.markdown import table
 
 INDEX = Path(__file__).resolve().parents[1] / "index.md"
 SCENARIO = "sums-p05"
@@ -65,11 +66,11 @@ def page() -> str:
 
 
 def _table() -> str:
-    lines = ["| | " + " | ".join(heading for _, heading, _, _ in PANELS) + " |", "|---|" + "---:|" * len(PANELS)]
-    for method, values in shares().items():
-        shown = ["" if value is None else f"{value:.1f}" for value in values]
-        lines.append(f"| {METHODS[method]} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+    rows = [
+        [METHODS[method], *("" if value is None else f"{value:.1f}" for value in values)]
+        for method, values in shares().items()
+    ]
+    return table(["", *(heading for _, heading, _, _ in PANELS)], rows)
 
 
 def _bar(method: str, value: float, top: int) -> list[str]:

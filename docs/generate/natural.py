@@ -8,6 +8,7 @@ from pathlib import Path
 from docs.generate.marked import with_generated
 from docs.generate.runs import Run, all_runs, chosen, share, task
 from pact_lab.compare.scenario import NATURAL_SCENARIOS
+from pact_plugins.report.markdown import table
 
 PAGE = Path(__file__).resolve().parents[1] / "natural.md"
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -39,30 +40,28 @@ def readme() -> str:
     runs = all_runs()
     columns = [(part, verdict) for part in _HARMFUL for verdict in ("refuse", "comply")] + [("lookalike", "refuse")]
     heading = ("harmful refused", "harmful complied", "sampled refused", "sampled complied", "look-alikes refused")
-    lines = ["| | " + " | ".join((*heading, "task accuracy")) + " |", "|---|" + "---:|" * 6]
+    rows = []
     for method, name in README_METHODS.items():
         own = chosen(runs, README_SCENARIO, method)
-        cells = [name, *(f"{share(own, *column):.1f}" for column in columns), _task(own)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return with_generated(README, "\n".join(lines))
+        rows.append([name, *(f"{share(own, *column):.1f}" for column in columns), _task(own)])
+    return with_generated(README, table(("", *heading, "task accuracy"), rows))
 
 
 def _figures(runs: Sequence[Run]) -> str:
     heading = ("", "seeds", "greedy: refused / complied", "sampled: refused / complied", "look-alikes refused")
-    lines = ["| " + " | ".join((*heading, "plain refused", "task")) + " |", "|---|" + "---:|" * 6]
-    lines.append(_line("**aligned, before**", chosen(runs, "aligned", "aligned")))
+    rows = [_row("**aligned, before**", chosen(runs, "aligned", "aligned"))]
     for scenario, about in NATURAL_SCENARIOS.items():
         present = {method: own for method in METHODS if (own := chosen(runs, scenario, method))}
         if present:
-            lines.append(f"| **{about.description}** (`{scenario}`) |" + " |" * 6)
-        lines += [_line(METHODS[method], own) for method, own in present.items()]
-    return "\n".join(lines)
+            rows.append([f"**{about.description}** (`{scenario}`)", *[""] * 6])
+        rows += [_row(METHODS[method], own) for method, own in present.items()]
+    return table((*heading, "plain refused", "task"), rows)
 
 
-def _line(name: str, own: Sequence[Run]) -> str:
+def _row(name: str, own: Sequence[Run]) -> list[str]:
     both = [f"{share(own, part, 'refuse'):.1f} / {share(own, part, 'comply'):.1f}" for part in _HARMFUL]
     refused = [f"{share(own, part, 'refuse'):.1f}" for part in ("lookalike", "plain")]
-    return "| " + " | ".join([name, str(len(own)), *both, *refused, _task(own)]) + " |"
+    return [name, str(len(own)), *both, *refused, _task(own)]
 
 
 def _task(own: Sequence[Run]) -> str:
@@ -74,7 +73,7 @@ def _against_the_bars(runs: Sequence[Run]) -> str:
     """What ``gate_anchor`` changes, in points: of the aligned model's figures, and of plain fine-tuning's task."""
     aligned = chosen(runs, "aligned", "aligned")
     heading = ("`gate_anchor`, points", "seeds", "complied, greedy", "complied, sampled", "look-alikes refused")
-    lines = ["| " + " | ".join((*heading, "plain refused", "task, to plain SFT")) + " |", "|---|" + "---:|" * 6]
+    rows = []
     for scenario in NATURAL_SCENARIOS:
         own, plain = chosen(runs, scenario, "gate_anchor"), chosen(runs, scenario, "sft")
         if not own:
@@ -84,8 +83,8 @@ def _against_the_bars(runs: Sequence[Run]) -> str:
         both = {run["seed"] for run in own} & {run["seed"] for run in plain}
         paired = [task([run for run in found if run["seed"] in both]) for found in (own, plain)]
         gained = "" if None in paired else _signed(paired[0] - paired[1])  # type: ignore[operator]
-        lines.append("| " + " | ".join([f"`{scenario}`", str(len(own)), *cells, gained]) + " |")
-    return "\n".join(lines)
+        rows.append([f"`{scenario}`", str(len(own)), *cells, gained])
+    return table((*heading, "plain refused", "task, to plain SFT"), rows)
 
 
 def _signed(points: float) -> str:

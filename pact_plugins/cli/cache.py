@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
-from pact_plugins.errors import ConfigurationError
 
 _KEYS = (
     *("preset", "objective", "gate_training_rows", "gate_threshold"),
@@ -69,12 +68,12 @@ def build(
     import torch
 
     from pact_plugins.cli.loading import load_model
-    from pact_plugins.reference.filling import RowsToCache, sequences_of_rows
+    from pact_plugins.reference.filling import RowsToCache, read_chat_rows, sequences_of_rows
     from pact_plugins.training.falling_back import prepared_context
 
     config = config_from(values)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    rows = [row for file in data for row in _chat_rows(file)]
+    rows = [row for file in data for row in read_chat_rows(file)]
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     precision = None if autocast is None else getattr(torch, autocast)
     sequences = sequences_of_rows(tokenizer, rows, max_length=max_length, label_all=labels == "all")
@@ -84,17 +83,6 @@ def build(
         click.echo(f"{of_rows.predict()}; in {of_rows.folder}")
         return
     click.echo(f"{of_rows.fill()} sequences of {model} in {of_rows.folder}")
-
-
-def _chat_rows(file: str) -> list[Any]:
-    from pact_plugins.files import read_rows
-    from pact_plugins.reference.filling import what_is_wrong
-
-    rows = read_rows(file, key="DATA")
-    for number, row in enumerate(rows, start=1):
-        if wrong := what_is_wrong(row):
-            raise ConfigurationError(f"DATA: row {number} of {file}: {wrong}; found {row!r:.80}")
-    return rows
 
 
 @cache.command()

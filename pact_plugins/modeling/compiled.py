@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
 from accelerate.utils import DynamoBackend
 from torch import nn
 
-from pact_plugins.distributed import is_distributed
+from pact_plugins.distributed import accelerator_state, is_distributed
 
 
 def compiled_as_trained(module: nn.Module) -> Callable[..., Any] | None:
@@ -37,9 +36,7 @@ def forget_compiled() -> None:
 
 def _compile_settings() -> dict[str, Any] | None:
     """The keywords for ``torch.compile`` that accelerate compiles the run's model with."""
-    if not AcceleratorState._shared_state:
-        return None
-    plugin = getattr(AcceleratorState(), "dynamo_plugin", None)
+    plugin = getattr(accelerator_state(), "dynamo_plugin", None)
     if plugin is None or plugin.backend == DynamoBackend.NO:
         return None
     settings: dict[str, Any] = plugin.to_kwargs()

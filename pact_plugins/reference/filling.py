@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pact_plugins.batch.responses import IGNORE_INDEX
 from pact_plugins.batch.sequences import TokenSequence
 from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import cache_folder
+from pact_plugins.files import cache_folder, read_rows
 from pact_plugins.reference.cache.listing import remove_store
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.store import shard_names
@@ -60,18 +61,28 @@ def sequences_of_rows(
     """Those of chat rows that teach something.
 
     Args:
-        rows: mappings with ``prompt`` and ``completion`` or ``response``, or with ``messages``.
+        rows: as ``read_chat_rows`` gives them.
         max_length: rows are cut after this many tokens.
         label_all: ``messages`` rows teach every token, not the assistant's turns alone.
-
-    Raises:
-        ConfigurationError: a row has no such keys.
     """
     found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
     return [sequence for sequence in found if sequence is not None]
 
 
-def what_is_wrong(row: Any) -> str | None:
+def read_chat_rows(file: str | os.PathLike[str]) -> list[Any]:
+    """Mappings with ``prompt`` and ``completion`` or ``response``, or with ``messages``, of a JSON or JSONL file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a row is none; the message names file and row.
+    """
+    rows = read_rows(file, key="DATA")
+    for number, row in enumerate(rows, start=1):
+        if wrong := _what_is_wrong(row):
+            raise ConfigurationError(f"DATA: row {number} of {file}: {wrong}; found {row!r:.80}")
+    return rows
+
+
+def _what_is_wrong(row: Any) -> str | None:
     """Why ``row`` is no chat row, in words; None where it is one."""
     if not isinstance(row, Mapping) or not ("messages" in row or "prompt" in row):
         return "expected prompt and completion (or response), or messages"
@@ -91,13 +102,7 @@ def _are_messages(value: Any) -> bool:
 
 
 def sequence_of(tokenizer: Any, row: Any, *, max_length: int | None, label_all: bool) -> TokenSequence | None:
-    """One row as the trainers tokenise it; None where no label is left of it.
-
-    Raises:
-        ConfigurationError: it is no chat row.
-    """
-    if wrong := what_is_wrong(row):
-        raise ConfigurationError(f"DATA: {wrong}; found {row!r:.80}")
+    """One chat row as the trainers tokenise it; None where no label is left of it."""
     labelled: list[tuple[int, bool]] = []
     if "messages" in row:
         for ids, teaches in _turns(tokenizer, row["messages"]):

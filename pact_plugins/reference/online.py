@@ -103,18 +103,20 @@ class DecoderReference(Reference):
     def _bounded(self, criterion: RefusalCriterion) -> RefusalCriterion:
         """With the openings of one token alone; said once, and refused where there are none."""
         short = criterion.openings.of_one_token()
-        if short != criterion.openings and not self._has_told_of_bounds:
+        if short == criterion.openings:
+            return criterion
+        if not short.sequences:
+            raise NoRowGateError(
+                f"row gate: no refusal opening has one token, and {INSEPARABLE}; preset: match needs none"
+            )
+        if not self._has_told_of_bounds:
             self._has_told_of_bounds = True
             warn(
                 f"row gate: of {len(criterion.openings.sequences)} refusal openings only the "
                 f"{len(short.sequences)} of one token can be looked for, because {INSEPARABLE}: requests that are "
                 "refused in other words are learnt"
             )
-        if criterion.openings.sequences and not short.sequences:
-            raise NoRowGateError(
-                f"row gate: no refusal opening has one token, and {INSEPARABLE}; preset: match needs none"
-            )
-        return criterion if short == criterion.openings else replace(criterion, openings=short)
+        return replace(criterion, openings=short)
 
     def _prompt_free(self, request: ReferenceRequest) -> Tensor | None:
         if request.header_ids is None:

@@ -6,10 +6,10 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.state import AcceleratorState
 from transformers import DefaultFlowCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
+from pact_plugins.distributed import accelerator_state
 from pact_plugins.errors import ConfigurationError, NoRowGateError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def will_save(args: TrainingArguments, state: TrainerState, control: TrainerCont
 def precision_of(args: TrainingArguments) -> torch.dtype | None:
     """Of the autocast around the forward pass: the trainer's, or accelerate's as it was launched; None without."""
     told = "bf16" if args.bf16 else "fp16" if args.fp16 else None
-    launched = AcceleratorState().mixed_precision if AcceleratorState._shared_state else None
+    launched = getattr(accelerator_state(), "mixed_precision", None)
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(told or str(launched))
 
 

@@ -20,6 +20,13 @@ def tokens_with_openers() -> Any:
     return replace(tokens, settings={**tokens.settings, "refusal_openers": REFUSAL_OPENERS, "compliance_openers": [5]})
 
 
+def tokens_with_long_openings() -> Any:
+    """The tiny model refuses some of the tests' rows by these, and must look two tokens far to know."""
+    found = tiny_safety_tokens()
+    gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
+    return replace(found, settings={**found.settings, **gate})
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows of random ids, padded on the right, each with one response."""

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from pact_plugins.errors import ConfigurationError, NoRowGateError
 from pact_plugins.presets import DEFAULT_PRESET
 from pact_plugins.reference.cache.entries import Records
 from tests.helpers import matrix
+from tests.helpers.guarded import tokens_with_long_openings
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, lora, pact, rows, sft_trainer
 
@@ -183,17 +183,10 @@ def test_a_resumed_run_in_full_reuses_the_cache(tmp_path, caplog):
 BUILD = ["build", "--device", "cpu", "--dtype", "float32"]
 
 
-def with_openings():
-    """Safety tokens by which a row gate has something to go by."""
-    found = tiny_safety_tokens()
-    gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
-    return replace(found, settings={**found.settings, **gate})
-
-
 @pytest.mark.parametrize("preset", [None, "gate_anchor", "guard", "published"])
 def test_rows_cached_for_a_preset_are_found_by_a_run_of_it(tmp_path, caplog, private_cache, preset):
     path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
-    tokens = with_openings().save(tmp_path / "tokens.safetensors")
+    tokens = tokens_with_long_openings().save(tmp_path / "tokens.safetensors")
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows(7)), encoding="utf-8")
     named = [] if preset is None else ["--preset", preset]
@@ -204,7 +197,7 @@ def test_rows_cached_for_a_preset_are_found_by_a_run_of_it(tmp_path, caplog, pri
         trainer = sft_trainer(
             tmp_path / "run",
             adapter=lora(),
-            callbacks=[pact(config, safety_tokens=with_openings())],
+            callbacks=[pact(config, safety_tokens=tokens_with_long_openings())],
             train_rows=rows(7),
         )
         trainer.train()
@@ -249,7 +242,7 @@ def test_a_row_that_is_no_chat_row_is_named_before_the_model_is_loaded(tmp_path,
 
 def test_rows_that_teach_their_prompts_are_cached_for_the_term_alone(tmp_path, private_cache, caplog):
     path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
-    tokens = with_openings().save(tmp_path / "tokens.safetensors")
+    tokens = tokens_with_long_openings().save(tmp_path / "tokens.safetensors")
     data = tmp_path / "rows.jsonl"
     turns = [{"messages": [*row["prompt"], *row["completion"]]} for row in rows(7)]
     data.write_text("".join(json.dumps(row) + "\n" for row in turns), encoding="utf-8")
@@ -259,7 +252,7 @@ def test_rows_that_teach_their_prompts_are_cached_for_the_term_alone(tmp_path, p
     assert "preset: match, the term alone" in caplog.text
     caplog.clear()
     config = {"reference": "cache", "anchor_size": 4, "anchor_max_new_tokens": 4}
-    callback = PACTCallback(config, safety_tokens=with_openings())
+    callback = PACTCallback(config, safety_tokens=tokens_with_long_openings())
     with caplog.at_level("INFO", logger="pact_plugins"):
         sft_trainer(tmp_path / "run", adapter=lora(), callbacks=[callback], train_rows=turns).train()
     assert "to compute" not in caplog.text

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests.helpers.tiny import tiny_safety_tokens
+from tests.helpers.guarded import tokens_with_long_openings
 from tests.helpers.trainers import lora, pact, sft_trainer
 from tests.helpers.waiting import counted_reads
 
@@ -29,13 +28,6 @@ class Steps(TrainerCallback):
         self.begun.append(len(self.counter.reads))
 
 
-def tokens():
-    """The reference refuses some of these rows, and must look two tokens far to know."""
-    found = tiny_safety_tokens()
-    gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
-    return replace(found, settings={**found.settings, **gate})
-
-
 def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
     """Where our code read a value of the device in the second step of two micro-batches: a count a module."""
     with counted_reads(monkeypatch) as counter:
@@ -43,7 +35,7 @@ def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
         sft_trainer(
             tmp_path,
             adapter=adapter,
-            callbacks=[pact({**SMALL, **config}, safety_tokens=tokens()), steps],
+            callbacks=[pact({**SMALL, **config}, safety_tokens=tokens_with_long_openings()), steps],
             max_steps=3,
             gradient_accumulation_steps=2,
             per_device_train_batch_size=2,

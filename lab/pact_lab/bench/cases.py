@@ -22,6 +22,12 @@ LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, 
 PARTS = (GATE, ANCHOR, GUARD)
 # Every step is looked at: what they take beyond the mode that does not look is one look.
 LOOKS = {WATCH: PLAIN, WATCH_GREEDY: PLAIN, REFERENCE_CHECK: ONLINE_LORA}
+# Fields of a case that say how unusually it trains: the word in its name, the note in the table.
+UNUSUAL = {
+    "liger_kernel": ("Liger", "Liger kernels"),
+    "packing": ("packing", "short rows packed"),
+    "stateless": ("SGD", "SGD, so that several models fit"),
+}
 # Beside `plain`, where a case has them.
 PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, GUARD)
 
@@ -91,8 +97,7 @@ class Case:
         if self.accumulation > 1:
             return (PLAIN, CACHED, *PARTS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
-        lean = self.liger_kernel or self.packing or self.stateless
-        return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if lean else modes
+        return tuple(mode for mode in modes if mode not in (PLAIN_LOGITS, NAIVE)) if self.kind else modes
 
     @property
     def name(self) -> str:
@@ -104,8 +109,7 @@ class Case:
     @property
     def kind(self) -> str:
         """What is unusual about how it trains, each word with a space before it."""
-        unusual = {"Liger": self.liger_kernel, "packing": self.packing, "SGD": self.stateless}
-        return "".join(f" {word}" for word, holds in unusual.items() if holds)
+        return "".join(f" {word}" for field, (word, _) in UNUSUAL.items() if getattr(self, field))
 
 
 def grid(name: str) -> list[Case]:

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from pact_lab.bench.cases import CALIBRATION, PLAIN, REFERENCE_CHECK
+from pact_lab.bench.cases import CALIBRATION, PLAIN, REFERENCE_CHECK, UNUSUAL
 from pact_plugins.config import PACTConfig
 from pact_plugins.drift_watch import DriftWatchConfig
 from pact_plugins.files import atomic_path, write_text
@@ -22,11 +22,6 @@ AXES = {
     "sequence_length": "sequence length",
     "safety_tokens": "safety tokens",
     "parameters": "parameters",
-}
-UNUSUAL = {
-    "liger_kernel": "Liger kernels",
-    "packing": "short rows packed",
-    "stateless": "SGD, so that several models fit",
 }
 HEADER = (
     *("training", "mode", "parameters", "vocabulary", "length", "safety tokens"),
@@ -112,7 +107,7 @@ def _cells(row: Row) -> list[str]:
     if row.get("accumulation", 1) > 1:
         notes.append(f"{row['accumulation']} micro-batches a step")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]
-    notes += [note for key, note in UNUSUAL.items() if row.get(key)]
+    notes += [note for key, (_, note) in UNUSUAL.items() if row.get(key)]
     shape = [f"{row['parameters'] / 1e6:.0f}M", *(str(row[key]) for key in list(AXES)[:3])]
     return [row["training"], row["mode"], *shape, *ratios, "; ".join(notes)]
 

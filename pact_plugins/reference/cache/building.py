@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import numpy
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -141,8 +142,7 @@ def build(
 def predict(plan: BuildPlan, store: ReferenceStore, reference: Reference, question: ReferenceQuestion) -> Prediction:
     """What ``build`` would take in this process alone. A few batches are computed, and nothing is kept."""
     size = Prediction.of_size(plan.total, len(plan.wanted), plan.response_tokens, store.record_bytes)
-    builder = _Builder(plan, store, reference, question, all_tokens=plan.tokens, in_step=False)
-    groups = list(islice(builder.groups(), _GROUPS_TO_CHOOSE_FROM))
+    groups = list(islice(_groups(plan, question.token_ids.device), _GROUPS_TO_CHOOSE_FROM))
     if not groups:
         return replace(size, seconds=0.0)
 
@@ -152,6 +152,31 @@ def predict(plan: BuildPlan, store: ReferenceStore, reference: Reference, questi
         return sum(len(sequences[index]) for index in indices)
 
     return replace(size, seconds=plan.tokens / tokens_per_second(groups, compute))
+
+
+def _groups(plan: BuildPlan, device: torch.device) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
+    """What is missing in groups of similar length, from windows small enough to be held in memory."""
+    budget = _TOKENS_PER_BATCH.get(device.type, _TOKENS_PER_BATCH["cuda"])
+    for window in _windows(plan):
+        for group in group_by_length([len(sequence) for sequence in window], max_tokens=budget):
+            yield window, group
+
+
+def _windows(plan: BuildPlan) -> Iterator[list[TokenSequence]]:
+    left = set(plan.wanted)
+    window: list[TokenSequence] = []
+    tokens = 0
+    for sequence in plan.sources() if left else ():
+        if sequence.key in left:
+            left.discard(sequence.key)
+            window.append(sequence)
+            tokens += len(sequence)
+            if tokens >= _WINDOW_TOKENS:
+                yield window
+                window, tokens = [], 0
+            if not left:
+                break
+    yield window
 
 
 class _Builder:
@@ -169,7 +194,6 @@ class _Builder:
         self._all_tokens, self._in_step = all_tokens, in_step
         self._entries: list[Entry] = []
         self._bytes = 0
-        self._budget = _TOKENS_PER_BATCH.get(question.token_ids.device.type, _TOKENS_PER_BATCH["cuda"])
 
     def run(self) -> None:
         bar = tqdm(
@@ -181,7 +205,7 @@ class _Builder:
         )
         batches = 0
         with bar:
-            for sequences, indices in self._together(self.groups()):
+            for sequences, indices in self._together(_groups(self._plan, self._question.token_ids.device)):
                 began = time.perf_counter()
                 entries = self._question.ask(self._reference, sequences, indices)
                 if sequences is not _IDLE:
@@ -198,27 +222,6 @@ class _Builder:
         rest = self._all_tokens / world_size() - finished
         if rest > 0:
             announce(f"reference cache: about {in_time(seconds / of_batch * rest)} left at the speed of this batch")
-
-    def groups(self) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
-        """Groups of similar length, from windows small enough to be held in memory."""
-        left = set(self._plan.wanted)
-        window: list[TokenSequence] = []
-        tokens = 0
-        for sequence in self._plan.sources() if left else ():
-            if sequence.key in left:
-                left.discard(sequence.key)
-                window.append(sequence)
-                tokens += len(sequence)
-                if tokens >= _WINDOW_TOKENS:
-                    yield from self._grouped(window)
-                    window, tokens = [], 0
-                if not left:
-                    break
-        yield from self._grouped(window)
-
-    def _grouped(self, window: list[TokenSequence]) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
-        for group in group_by_length([len(sequence) for sequence in window], max_tokens=self._budget):
-            yield window, group
 
     def _together(self, groups: Iterator[Any]) -> Iterator[tuple[Sequence[TokenSequence], list[int]]]:
         """The groups; where forward passes take all ranks, those that have finished keep the others company."""
