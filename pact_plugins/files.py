@@ -70,21 +70,16 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(target)
     make_folder(final.parent)
-    try:
+    with _named_in_errors(final):
         handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name[:100]}.", suffix=final.suffix)
         os.close(handle)
-    except OSError as error:
-        raise OutputError(_unwritable(final, error), error) from error
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes files private; give what the user's umask would have given.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(final)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(_unwritable(final, error), error) from error
+        with _named_in_errors(final):
+            yield temporary
+            # mkstemp makes files private; give what the user's umask would have given.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(final)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -100,26 +95,32 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: something cannot be written; ``target`` is what it was.
     """
     final = Path(target)
-    try:
+    with _named_in_errors(final):
         there = final.is_dir()
         home = final if there else final.parent
         home.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=home, prefix=f".{final.name[:100]}."))
-    except OSError as error:
-        raise OutputError(_unwritable(final, error), error) from error
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if there:
-            _move_entries(temporary, final)
-        else:
-            temporary.rename(final)
+        with _named_in_errors(final):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if there:
+                _move_entries(temporary, final)
+            else:
+                temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named_in_errors(target: Path) -> Iterator[None]:
+    """What the system refuses is an OutputError that names ``target``; one that names a file already stays."""
+    try:
+        yield
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(_unwritable(final, error), error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(_unwritable(target, error), error) from error
 
 
 def _move_entries(source: Path, target: Path) -> None:
@@ -151,10 +152,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         OutputError: it cannot be made.
     """
-    try:
+    with _named_in_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(_unwritable(folder, error), error) from error
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
