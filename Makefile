@@ -92,7 +92,7 @@ test-reliability: install environments ## thousands of layouts, damaged files an
 docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no warning, no dead link
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict
 
-pages: install ## write the generated pages of docs/ again: settings, commands, errors, figures
+pages: install ## write the generated pages of docs/ again: settings and figures
 	$(BIN)/python -m docs.generate
 
 natural: install ## what the natural world needs: the package with the weights, and procedural tasks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,18 +64,6 @@ def _of_call(node: ast.Call) -> Iterator[str]:
         yield "a shell"
 
 
-def test_the_scan_finds_each_kind():
-    bad = (
-        "import pickle", "from marshal import loads", "eval('1')", "exec(x)", "torch.load(p)", "yaml.load(x)",
-        "torch.load(p, weights_only=False)", "numpy.load(p, allow_pickle=True)", "f(trust_remote_code=True)",
-        "f(trust_remote_code=wish)", "run(c, shell=True)", "import torch, joblib", "os.system(x)",
-    )  # fmt: skip
-    for text in bad:
-        assert list(complaints(text)), text
-    for text in ("torch.load(p, weights_only=True)", "model.eval()", "json.load(f)", "re.compile(x)"):
-        assert not list(complaints(text)), text
-
-
 def test_no_source_runs_what_it_reads():
     found = {}
     for folder in FOLDERS:
@@ -123,9 +110,3 @@ def test_it_is_asked_for_by_name():
     spec = ModelSpec("m", "somewhere", arguments={"trust_remote_code": True})
     assert spec.model_args()["trust_remote_code"] is True
     assert "trust_remote_code" not in ModelSpec("m", "somewhere").model_args()
-
-
-def test_the_page_names_tests_that_are_there():
-    named = set(re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")))
-    assert len(named) >= 6
-    assert all((ROOT / name).is_file() for name in named), named

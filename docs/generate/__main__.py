@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.generate import commands, drift, natural, troubleshooting
+from docs.generate import drift, natural
 from pact_plugins.cli.configuration import as_markdown
 
 DOCS = Path(__file__).resolve().parents[1]
 GENERATED = {
     "configuration.md": as_markdown,
-    "commands.md": commands.page,
-    "troubleshooting.md": troubleshooting.page,
     "index.md": drift.page,
     "natural.md": natural.page,
     "../README.md": natural.readme,

@@ -18,6 +18,7 @@ from pact_plugins.cli import activation
 from pact_plugins.default_plugins import commands
 from pact_plugins.errors import ActivationError
 from tests.helpers.environments import Environment
+from tests.helpers.packages import documented_example, write_installed
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,18 @@ def test_the_line_sorts_after_the_file_of_an_editable_installation() -> None:
     assert sorted([line.FILE_NAME, "_editable_impl_pact_plugins.pth", "__editable__.pact_plugins.pth"])[-1] == (
         line.FILE_NAME
     )
+
+
+def test_a_short_name_of_a_strangers_plugin(tmp_path: Path) -> None:
+    """The example of docs/hooks.md, with a framework of one function."""
+    environment = Environment(tmp_path / "venv")
+    write_installed(environment.site, documented_example("register_short_names"))
+    framework = environment.site / "small_framework"
+    framework.mkdir()
+    (framework / "__init__.py").touch()
+    (framework / "training.py").write_text("def train(config):\n    return 'trained'\n")
+    program = "from small_framework import training; print(training.train({'pact': True}))"
+    assert environment.run("-c", program).stdout == "trained\n"
+    assert environment.pact("enable").returncode == 0
+    assert environment.run("-c", program).stdout == "trained, with PACT\n"
+    assert "small-framework" in environment.pact("doctor").stdout

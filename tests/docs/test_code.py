@@ -13,7 +13,7 @@ import pytest
 from pact_lab import tiny_world
 from tests.docs.pages import blocks
 
-# The hooks' examples are whole packages: tests/test_hook_examples.py installs and uses each of them.
+# The hooks' examples are whole packages: tests/test_plugins.py loads and uses each of them.
 PYTHON = {
     f"{block.page}:{index}": block.text
     for index, block in enumerate(blocks())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 
 import click
 import pytest
 import yaml
 
-from docs.generate.commands import walk
 from pact_plugins import PACTConfig, plugins
 from pact_plugins.cli import cli
 from tests.docs.pages import ROOT, WRITTEN, blocks, prose, read
@@ -21,8 +21,14 @@ _NESTED = re.compile(r"\$\((pact [^)]*)\)")
 @pytest.fixture(scope="module")
 def tree():
     plugins.get_plugin_manager().hook.register_commands(cli=cli)
-    context = click.Context(cli, info_name="pact")
-    return {within.command_path: command for command, within in walk(cli, context)}
+    return dict(_walk(cli, "pact"))
+
+
+def _walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """The command and every one below it, by its full name."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _walk(below, f"{path} {name}")
 
 
 def written_commands() -> list[tuple[str, str]]:
@@ -66,20 +72,6 @@ def test_every_pact_command_exists_with_its_options(tree):
     assert [(page, line, problem(line, tree)) for page, line in lines if problem(line, tree)] == []
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("pact fly MODEL", "no command pact fly"),
-        ("pact cache fill", "no command pact cache fill"),
-        ("pact eval MODEL --fast", "eval has no --fast"),
-        ("pact train trl c.yaml --anything", None),
-        ("pact calibrate MODEL -o FILE", None),
-    ],
-)
-def test_wrong_commands_would_be_seen(tree, line, said):
-    assert problem(line, tree) == said
-
-
 def test_every_make_target_exists():
     targets = set(re.findall(r"^([a-z-]+):", read(ROOT / "Makefile"), re.MULTILINE))
     text = [(block.page, block.text) for block in blocks() if not block.language]
@@ -103,7 +95,7 @@ def test_every_yaml_is_one_and_its_pact_block_is_valid():
     assert len(found) > 5
     for block in found:
         if block.page in ("docs/hooks.md", "docs/first_plugin.md"):
-            continue  # of plugins: tests/test_hook_examples.py and tests/new_plugin/test_using.py train with these
+            continue  # of plugins: tests/test_plugins.py and tests/new_plugin/test_using.py use these
         settings = yaml.safe_load(re.sub(r"^\.\.\..*$", "", block.text, flags=re.MULTILINE))
         mapping = settings.get("pact", settings if block.page.endswith("reference.md") else {})
         PACTConfig.from_mapping(mapping, source=block.page)

@@ -33,13 +33,6 @@ def test_links_lead_somewhere(page):
     assert not dead
 
 
-def test_a_dead_link_would_be_seen(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("# One\n\n[a](#two) [b](nowhere.md) [c](#one)\n")
-    with pytest.raises(AssertionError, match=r"#two.*nowhere\.md"):
-        test_links_lead_somewhere(page)
-
-
 def listed(entry) -> list[str]:
     if isinstance(entry, str):
         return [entry]
@@ -51,9 +44,3 @@ def test_the_site_lists_every_page_once():
     settings = re.search(r"^nav:\n.*?(?=^\S)", read(ROOT / "mkdocs.yml"), re.MULTILINE | re.DOTALL)
     pages = listed(yaml.safe_load(settings[0])["nav"])
     assert sorted(pages) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
-
-
-def test_the_readme_leads_to_the_pages_that_newcomers_need():
-    readme = read(ROOT / "README.md")
-    for page in ("index", "quick_start", "how_it_works", "choosing", "recipes", "limits", "troubleshooting"):
-        assert f"(docs/{page}.md" in readme, page

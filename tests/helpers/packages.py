@@ -17,14 +17,6 @@ def documented_example(hook: str) -> str:
     return match.group(1)
 
 
-def documented_yaml(hook: str) -> str:
-    """The YAML beside it."""
-    section = HOOKS_PAGE.read_text(encoding="utf-8").split(f"## `{hook}(", 1)[1].split("\n## ", 1)[0]
-    match = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
-    assert match is not None, f"{hook} has no YAML"
-    return match.group(1)
-
-
 def _metadata(name: str, plugin: str | None) -> dict[str, str]:
     return {
         "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2.3\n",

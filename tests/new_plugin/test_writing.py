@@ -1,8 +1,7 @@
-"""A new plugin's files: whole or not there, under a name that nothing else has, and as docs/hooks.md shows them."""
+"""A new plugin's files: whole or not there, under a name that nothing else has."""
 
 from __future__ import annotations
 
-import ast
 import os
 import stat
 import subprocess
@@ -11,13 +10,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pact_plugins.errors import ConfigurationError, OutputError
 from pact_plugins.new_plugin import KINDS, LICENCES, write_plugin
 from pact_plugins.new_plugin.naming import Names
 from pact_plugins.plugins import loaded_plugins
-from tests.helpers.packages import documented_example, documented_yaml
 
 ALL = list(KINDS.values())
 RUFF = Path(sys.executable).with_name("ruff")
@@ -172,45 +169,3 @@ def test_licences_are_names_that_packaging_tools_take():
 def test_every_hook_with_a_name_in_a_configuration_has_a_kind():
     hooks = {hook for plugin in loaded_plugins() for hook in plugin.hooks}
     assert hooks - {kind.hook for kind in ALL} == {"register_short_names"}
-
-
-# --- agreement with the page -----------------------------------------------------------------------------------------
-
-
-def bodies(source: str) -> dict[str, str]:
-    """Name of each function, hooks apart -> its statements, without docstring, annotations, assertions."""
-    found = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("register_"):
-            kept = [line for line in node.body if not isinstance(line, ast.Assert)]
-            if isinstance(kept[0], ast.Expr) and isinstance(kept[0].value, ast.Constant):
-                kept = kept[1:]
-            found[node.name] = "\n".join(map(ast.unparse, kept))
-    return found
-
-
-@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.name != "tasks"], ids=lambda kind: kind.name)
-def test_the_code_is_that_of_the_page(tmp_path, kind):
-    write_plugin(tmp_path / "new", "my-plugin", [kind])
-    shown = bodies(documented_example(kind.hook))
-    written = bodies((tmp_path / "new" / "my_plugin" / f"{kind.module}.py").read_text())
-    if kind.name == "token-scorer":  # the page has it in one line
-        assert f"lambda aligned, contrast: {written['probability'].removeprefix('return ')}" in documented_example(
-            kind.hook
-        )
-        return
-    if kind.name == "reference":  # the page prints what a package should log
-        del shown["__init__"], written["__init__"]
-    assert shown
-    assert shown == written
-
-
-def test_the_task_is_that_of_the_page(tmp_path):
-    class Loader(yaml.SafeLoader):
-        """Keeps the name behind ``!function``."""
-
-    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node).rpartition(".")[2])
-    write_plugin(tmp_path / "new", "my-plugin", [KINDS["tasks"]])
-    written = yaml.load((tmp_path / "new" / "my_plugin" / "tasks" / "greetings.yaml").read_text(), Loader)
-    shown = yaml.load(documented_yaml("register_task_folders"), Loader)
-    assert written == {**shown, "task": "my_plugin_greetings"}
