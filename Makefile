@@ -31,18 +31,18 @@ help: ## list the targets
 
 install: .venv/.installed ## the main environment: TRL and lm-eval
 
-.venv/.installed: requirements/trl.lock pyproject.toml
+.venv/.installed: requirements/trl.lock pyproject.toml lab/pyproject.toml
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/trl.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e . -e lab
 	touch $@
 
-.venvs/%/.installed: requirements/%.lock pyproject.toml .venv/.installed
+.venvs/%/.installed: requirements/%.lock pyproject.toml lab/pyproject.toml .venv/.installed
 	$(PYTHON) -m venv --clear .venvs/$*
 	@# The lock is complete, and leaves out on purpose what a package would ask for again.
 	$(BIN)/uv pip install --quiet --no-deps --python .venvs/$*/bin/python -r requirements/$*.lock
-	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e .
+	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python --no-deps -e . -e lab
 	@# What torch itself requires, which no lock lists.
 	$(BIN)/uv pip install --quiet --python .venvs/$*/bin/python $$(grep -oE '^torch==[0-9.]+' requirements/$*.lock)
 	if [ -f requirements/$*.sh ]; then sh requirements/$*.sh .venvs/$*; fi
@@ -108,16 +108,18 @@ evidence-all: natural ## every scenario, method and seed of the natural world; a
 compat: install ## the tests of each framework's oldest and newest version on Python 3.11 to 3.13: docs/compatibility.md
 	$(BIN)/python benchmarks/compat.py $(if $(ROWS),--rows $(ROWS))
 
-# TAG=v1.2.3, of a release, must be the version of pyproject.toml and head a section of the changelog.
-dist: install ## wheel and sdist in dist/, checked, and tried in an environment of their own
+# TAG=v1.2.3, of a release, must be the version in both pyproject.toml and head a section of the changelog.
+dist: install ## wheels and sdists of both packages in dist/, checked, and tried in an environment of their own
 	rm -rf dist
-	$(if $(TAG),grep -qx 'version = "$(TAG:v%=%)"' pyproject.toml || { echo "pyproject.toml has another version than $(TAG)" >&2; exit 1; })
+	$(if $(TAG),for file in pyproject.toml lab/pyproject.toml; do grep -qx 'version = "$(TAG:v%=%)"' $$file || { echo "$$file has another version than $(TAG)" >&2; exit 1; }; done)
 	$(if $(TAG),grep -q '^## \[$(TAG:v%=%)\]' CHANGELOG.md || { echo "CHANGELOG.md has no section [$(TAG:v%=%)]" >&2; exit 1; })
-	$(BIN)/uv build --quiet --out-dir dist
+	for project in . lab; do $(BIN)/uv build --quiet --out-dir dist $$project; done
 	$(BIN)/uv tool run --quiet --from twine twine check --strict dist/*
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venvs/dist
-	wheel=$$(echo dist/*.whl); $(BIN)/uv pip install --quiet --python .venvs/dist/bin/python "$$wheel[trl,eval]" $(DIST_TORCH)
-	cd .venvs/dist && bin/pact doctor && bin/pact demo -o demo
+	$(BIN)/uv pip install --quiet --python .venvs/dist/bin/python dist/pact_plugins-*.whl $(DIST_TORCH)
+	cd .venvs/dist && bin/pact doctor && ! bin/pact demo
+	$(BIN)/uv pip install --quiet --python .venvs/dist/bin/python dist/*.whl $(DIST_TORCH)
+	cd .venvs/dist && bin/pact demo -o demo
 
 bench: install ## what PACT costs: tables and plots in runs/bench
 	$(BIN)/pact bench

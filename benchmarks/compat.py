@@ -126,14 +126,24 @@ def page(text: str, made: str) -> str:
 def _install(lock: str, interpreter: str, environment: Path) -> None:
     if lock == "trl-latest":
         _uv("venv", "--quiet", "--clear", "--python", interpreter, str(environment))
-        _uv("pip", "install", "--quiet", "--python", str(environment / "bin" / "python"), "-e", ".[trl,eval,dev]")
+        _uv(
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(environment / "bin" / "python"),
+            "-e",
+            ".[trl,eval,dev]",
+            "-e",
+            "lab",
+        )
         return
     requirements = CHECKOUT / "requirements" / f"{lock}.lock"
     torch = re.findall(r"^torch==[0-9.]+", requirements.read_text(), re.MULTILINE)
     target = ["--quiet", "--python", str(environment / "bin" / "python")]
     _uv("venv", "--quiet", "--clear", "--python", interpreter, str(environment))
     _uv("pip", "install", *target, "--no-deps", "-r", str(requirements))
-    _uv("pip", "install", *target, "--no-deps", "-e", str(CHECKOUT))
+    _uv("pip", "install", *target, "--no-deps", "-e", str(CHECKOUT), "-e", str(CHECKOUT / "lab"))
     # What torch itself requires differs from build to build, and no lock lists it.
     _uv("pip", "install", *target, *torch)
     script = requirements.with_suffix(".sh")

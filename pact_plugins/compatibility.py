@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.resources import files
+from importlib.util import find_spec
 
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -113,20 +115,36 @@ def known_versions() -> dict[str, dict[str, str]]:
 
 
 @cache
-def _requirements() -> list[Requirement]:
+def _requirements(package: str = "pact-plugins") -> list[Requirement]:
     try:
-        return [Requirement(line) for line in requires("pact-plugins") or ()]
+        return [Requirement(line) for line in requires(package) or ()]
     except PackageNotFoundError:
         return []
 
 
-def extra_that_brings(module: str) -> str | None:
-    """The extra of the package whose own requirement is the distribution of that module ("lm_eval": "eval")."""
-    for wanted in _requirements():
-        named = str(wanted.marker or "").removeprefix("extra == ").strip("\"'")
-        if named and wanted.name.replace("-", "_") == module.partition(".")[0]:
-            return named
+def what_brings(module: str) -> str | None:
+    """What to install for a missing module: the smallest extra ("pact-plugins[eval]"); None where none brings it."""
+    for package in ("pact-plugins", "pact-lab"):
+        wanted = [(_extra(requirement), requirement.name.replace("-", "_")) for requirement in _requirements(package)]
+        size = Counter(extra for extra, _ in wanted)
+        bringing = {extra for extra, name in wanted if extra and name == module.partition(".")[0]}
+        if bringing:
+            return f"{package}[{min(bringing, key=lambda extra: (size[extra], extra))}]"
     return None
+
+
+def _extra(requirement: Requirement) -> str:
+    return str(requirement.marker or "").removeprefix("extra == ").strip("\"'")
+
+
+def require(module: str) -> None:
+    """Say what to install before anything is computed.
+
+    Raises:
+        ConfigurationError: a module that an extra brings is not there.
+    """
+    if find_spec(module) is None:
+        raise ConfigurationError(f"{module} is not installed: pip install '{what_brings(module)}'")
 
 
 def _minor(text: str) -> tuple[int, ...]:

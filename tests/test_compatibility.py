@@ -14,8 +14,9 @@ from pact_plugins.compatibility import (
     Compatibility,
     check_versions,
     compatibility_of,
-    extra_that_brings,
     known_versions,
+    require,
+    what_brings,
 )
 from pact_plugins.errors import ConfigurationError
 
@@ -94,8 +95,22 @@ def test_a_version_that_is_known_not_to_work_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"),
-    [("lm_eval.api", "eval"), ("trl", "trl"), ("axolotl", "axolotl"), ("torch", None), ("os", None)],
+    ("module", "package"),
+    [
+        ("lm_eval.api", "pact-plugins[eval]"),
+        ("trl", "pact-plugins[trl]"),
+        ("axolotl", "pact-plugins[axolotl]"),
+        ("reasoning_gym", "pact-lab[natural]"),
+        ("torch", None),
+        ("os", None),
+    ],
 )
-def test_the_extra_that_brings_a_module(module, extra):
-    assert extra_that_brings(module) == extra
+def test_what_brings_a_module(module, package):
+    assert what_brings(module) == package
+
+
+def test_a_module_that_is_missing_names_its_extra(monkeypatch):
+    require("matplotlib")
+    monkeypatch.setattr(compatibility, "find_spec", lambda module: None)
+    with pytest.raises(ConfigurationError, match=r"matplotlib is not installed: pip install 'pact-plugins\[report\]'"):
+        require("matplotlib")

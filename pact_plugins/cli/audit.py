@@ -82,6 +82,10 @@ def audit(
         raise _error(f"DATA: no such file: {data}")
     if false_positive_rate is not None and threshold != "auto":
         raise _error("--false-positive-rate needs --threshold auto")
+    if html_path is not None:
+        from pact_plugins.compatibility import require
+
+        require("matplotlib")
     import torch
 
     from pact_plugins.audit.auditing import audit as run

@@ -9,7 +9,7 @@ import click
 
 from pact_plugins.cli.interruption import Interrupted
 from pact_plugins.cli.streams import plain_where_nobody_watches
-from pact_plugins.errors import PACTError
+from pact_plugins.errors import ConfigurationError, PACTError
 from pact_plugins.messages import finish_bars
 
 _INTERRUPTED = 130  # 128 and the number of the signal, as shells count
@@ -17,14 +17,27 @@ _INTERRUPTED = 130  # 128 and the number of the signal, as shells count
 _FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Of pact-lab, whose own plugin registers them; here so that their names lead somewhere without it.
+_OF_THE_LAB = {"demo", "compare", "bench", "tiny-world", "natural-world"}
+
+
+class _Commands(click.Group):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """As click finds it; a command of the laboratory's that is not there names the package to install."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in _OF_THE_LAB and not ctx.resilient_parsing:
+            raise ConfigurationError(f"`pact {cmd_name}` comes with the package pact-lab: pip install pact-lab")
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="pact-plugins")
 def cli() -> None:
     """Keep an aligned model's refusals while you fine-tune it.
 
     \b
     Examples:
-      pact demo                                     # see it work, in some minutes
+      pact demo                                     # see it work, in some minutes (pip install pact-lab)
       pact audit org/model data.jsonl               # before training
       pact train trl config.yaml                    # or axolotl, llamafactory
       pact eval aligned=org/model tuned=out         # after training
@@ -65,12 +78,12 @@ def _status() -> int:
             raise
         return _said(f"Error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", 2)
     except ModuleNotFoundError as error:
-        from pact_plugins.compatibility import extra_that_brings
+        from pact_plugins.compatibility import what_brings
 
-        extra = extra_that_brings(error.name or "")
-        if extra is None:
+        package = what_brings(error.name or "")
+        if package is None:
             raise
-        return _said(f"Error: {error}; this command needs: pip install 'pact-plugins[{extra}]'", 2)
+        return _said(f"Error: {error}; this command needs: pip install '{package}'", 2)
 
 
 def _said(line: str, status: int) -> int:

@@ -86,6 +86,10 @@ def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
       pact inspect tokens.safetensors --json
     """
     file = _token_file(file)
+    if chart is not None:
+        from pact_plugins.compatibility import require
+
+        require("matplotlib")
     from pact_plugins.reference.cache.store import hash_of_ids
     from pact_plugins.report.lines import echo
     from pact_plugins.report.terminal import print_table

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 import sys
+import textwrap
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from itertools import zip_longest
 
-from pact_plugins.report.lines import as_text
+from pact_plugins.visible import visible
 
 _PROSE_WIDTH = 24  # characters that a column of sentences keeps, however narrow the terminal is
+_GAP = 2
 
 
 def print_table(
@@ -32,45 +35,52 @@ def print_table(
         prose: headings of the columns that may be folded.
         title: a line above.
     """
-    from rich.console import Console
-    from rich.measure import Measurement
-
-    table = _table(header, list(rows), numbers, prose)
-    console = Console(file=sys.stdout)
-    measured = Measurement.get(console, console.options.update(max_width=1_000_000), table)
-    watched = sys.stdout.isatty()
-    if watched and measured.minimum > console.width:
-        table.padding = (0, 0)
-        measured = Measurement.get(console, console.options.update(max_width=1_000_000), table)
-    console.width = max(console.width, measured.minimum) if watched else measured.maximum
-    if title:
-        sys.stdout.write(f"{title}\n")
-    if watched:
-        console.print(table)
-        return
-    text = io.StringIO()
-    Console(file=text, width=measured.maximum).print(table)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+    cells = [[visible(str(cell)).split("\n") for cell in row] for row in (header, *rows)]
+    widths = [max(_width(line) for row in cells for line in row[place]) for place in range(len(header))]
+    folded = [place for place, heading in enumerate(header) if heading in prose]
+    if sys.stdout.isatty():
+        _fit(widths, folded, shutil.get_terminal_size().columns - _GAP * (len(header) - 1))
+    right = [heading in numbers for heading in header]
+    first, *others = (_lines(row, widths, folded, right) for row in cells)
+    rule = "─" * (sum(widths) + _GAP * (len(header) - 1))
+    lines = [*([title] if title else ()), *first, rule, *(line for row in others for line in row)]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str], prose: Collection[str]
-) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _fit(widths: list[int], folded: Sequence[int], room: int) -> None:
+    """Make columns of sentences narrower, the widest first, until all fit or none may give more."""
+    for _ in range(sum(widths) - room):
+        widest = max(folded, key=lambda place: widths[place], default=None)
+        if widest is None or widths[widest] <= _PROSE_WIDTH:
+            return
+        widths[widest] -= 1
 
-    cells = [[as_text(cell) for cell in row] for row in rows]
-    lines = [[line for row in (header, *rows) for line in row[place].split("\n")] for place in range(len(header))]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for place, heading in enumerate(header):
-        widest = max(Text(line).cell_len for line in lines[place])
-        table.add_column(
-            heading,
-            justify="right" if heading in numbers else "left",
-            min_width=min(widest, _PROSE_WIDTH) if heading in prose else widest,
-            overflow="fold",
-        )
-    for row in cells:
-        table.add_row(*row)
-    return table
+
+def _lines(
+    row: Sequence[Sequence[str]], widths: Sequence[int], folded: Collection[int], right: Sequence[bool]
+) -> list[str]:
+    """One row of the table: as many lines as its highest cell."""
+    cells = [
+        [part for line in cell for part in _parts(line, widths[place])] if place in folded else cell
+        for place, cell in enumerate(row)
+    ]
+    lines = []
+    for parts in zip_longest(*cells, fillvalue=""):
+        padded = []
+        for part, width, to_the_right in zip(parts, widths, right, strict=True):
+            space = " " * (width - _width(part))
+            padded.append(space + part if to_the_right else part + space)
+        lines.append((" " * _GAP).join(padded).rstrip())
+    return lines
+
+
+def _parts(line: str, width: int) -> list[str]:
+    return [line] if _width(line) <= width else textwrap.wrap(line, width)
+
+
+def _width(text: str) -> int:
+    """In a terminal: Chinese characters take two cells, combining ones none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

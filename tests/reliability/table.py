@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pact_evals.judges.agreement import replace_section
+from pact_lab.agreement.judging import replace_section
 from pact_plugins.files import write_text
 from pact_plugins.report.markdown import table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pact_evals.judges import LABELS, JudgeError, get_judge
-from pact_evals.judges.agreement import (
+from pact_lab.agreement.judging import (
     confusion_table,
     labelled_responses,
     main,
@@ -83,7 +83,7 @@ def test_long_input_is_judged_quickly():
 
 def test_the_page_shows_the_current_table():
     table = confusion_table(measure(get_judge("keyword"), labelled_responses()))
-    assert table in DOCS.read_text(encoding="utf-8"), "run: python -m pact_evals.judges.agreement docs/judges.md"
+    assert table in DOCS.read_text(encoding="utf-8"), "run: python -m pact_lab.agreement.judging docs/judges.md"
 
 
 def test_the_command_rewrites_the_page(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """How far a judge agrees with labels: confusion tables, and the command that keeps docs/judges.md up to date.
 
-    python -m pact_evals.judges.agreement docs/judges.md
+    python -m pact_lab.agreement.judging docs/judges.md
 
 With `PACT_DATA_PATH` set, the human labels of XSTest found there are measured too; without it that table stays.
 """
@@ -66,8 +66,8 @@ class Agreement:
 
 
 def labelled_responses() -> list[LabelledResponse]:
-    """The package's own labelled responses: several languages and model styles."""
-    text = files("pact_evals.judges").joinpath("data", "labelled_responses.jsonl").read_text(encoding="utf-8")
+    """The laboratory's own labelled responses: several languages and model styles."""
+    text = files("pact_lab.agreement").joinpath("labelled_responses.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     keys = ("prompt", "response", "label", "language", "style")
     return [LabelledResponse(**{key: row[key] for key in keys}) for row in rows]
