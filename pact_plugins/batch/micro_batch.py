@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy
 from torch import Tensor
 
-from pact_plugins.batch.host import on_host
-from pact_plugins.batch.responses import IGNORE_INDEX, Responses, find_responses
+from pact_plugins.batch.host import Array, on_host
+from pact_plugins.batch.responses import IGNORE_INDEX, Responses, find_responses, response_labels, sequence_starts
+from pact_plugins.conversation.turns import AssistantTurns
 from pact_plugins.errors import AttachmentError
 from pact_plugins.modeling import AutocastState
 
@@ -80,7 +82,7 @@ class MicroBatch:
     """One forward pass in training.
 
     Attributes:
-        labels: (B, L) int64, not shifted, -100 outside responses.
+        labels: (B, L) int64, not shifted, -100 where nothing is trained on. They may cover prompts too.
         inputs: the keyword arguments that the decoder received.
         hidden_states: (B, L, hidden) the decoder's last hidden states, with gradient.
         autocast: the precision of the trainer's forward pass.
@@ -90,6 +92,7 @@ class MicroBatch:
         adds_means: whether the trainer adds up, or averages, the means of micro-batches, so that these weigh the same
             however many tokens they hold.
         earlier: what the step's earlier micro-batches hold that this one may stand for.
+        turns: how an assistant's turn is told from a prompt where both are labelled; None where labels alone decide.
 
     Raises:
         AttachmentError: labels and hidden states differ in shape.
@@ -104,6 +107,7 @@ class MicroBatch:
     measure: bool = True
     adds_means: bool = False
     earlier: Counts = NOTHING
+    turns: AssistantTurns | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.hidden_states.shape[:2]:
@@ -137,9 +141,51 @@ class MicroBatch:
         return self.so_far.tokens / max(len(self.responses), 1)
 
     @cached_property
-    def responses(self) -> Responses:
-        """The N response tokens."""
+    def labelled(self) -> Responses:
+        """The M tokens that are trained on: those of prompts too, where the trainer learns them."""
         return find_responses(self.labels, self.inputs.get("position_ids"))
+
+    @cached_property
+    def response_labels(self) -> Tensor:
+        """``labels`` of the responses alone; the same tensor where there are no others."""
+        return response_labels(self.labels, self.inputs, self.turns)
+
+    @cached_property
+    def responses(self) -> Responses:
+        """The N response tokens; ``labelled`` itself where no prompt is trained on."""
+        if self.response_labels is self.labels:
+            return self.labelled
+        return find_responses(self.response_labels, self.inputs.get("position_ids"))
+
+    @cached_property
+    def places(self) -> Array:
+        """(N,) int64, on the host: which of the M labelled tokens the response tokens are."""
+        return numpy.searchsorted(self._order(self.labelled), self._order(self.responses))
+
+    @cached_property
+    def answered_by(self) -> Array:
+        """(M,) int64, on the host: to which response each labelled token leads, or belongs; -1 for none.
+
+        A prompt leads to the response behind it. What follows the last response of a sequence belongs to that one.
+        """
+        if self.responses is self.labelled:
+            return self.responses.on_host[3]
+        number = sequence_starts(self.inputs, tuple(self.labels.shape)).ravel().cumsum()
+        labelled, tokens = self._order(self.labelled), self._order(self.responses)
+        last = numpy.append(self.responses.first_places[1:], len(tokens))[: self.responses.count] - 1
+        ends = numpy.append(tokens[last], -1)  # the last one for nobody: it is never in the same sequence
+        following = numpy.searchsorted(ends[:-1], labelled)
+        sequence = numpy.where(ends < 0, -1, number[ends])
+        before = numpy.where(following > 0, following - 1, len(ends) - 1)
+        own = number[labelled]
+        fallback = numpy.where(sequence[before] == own, before, -1)
+        return numpy.where(sequence[following] == own, following, fallback)
+
+    def _order(self, tokens: Responses) -> Array:
+        """Places in the flattened rows, ascending."""
+        rows, columns = tokens.on_host[:2]
+        found: Array = rows * self.labels.shape[1] + columns + 1
+        return found
 
     @cached_property
     def states(self) -> Tensor:

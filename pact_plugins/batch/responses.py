@@ -1,14 +1,17 @@
-"""Where the responses are in a batch, read off its labels alone."""
+"""Where the responses are in a batch: what is labelled, and of that what the assistant wrote."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
 
 from pact_plugins.batch.host import Array, on_host, to_device
+from pact_plugins.conversation.turns import AssistantTurns
 
 IGNORE_INDEX = -100
 
@@ -62,6 +65,44 @@ class Responses:
     def select(self, hidden_states: Tensor) -> Tensor:
         """(B, L, hidden) -> (N, hidden): the states that predict the response tokens."""
         return hidden_states[self.rows.to(hidden_states.device), self.columns.to(hidden_states.device)]
+
+
+def response_labels(labels: Tensor, inputs: Mapping[str, Any], turns: AssistantTurns | None) -> Tensor:
+    """The labels of what the assistant wrote; ``labels`` itself where there are no others.
+
+    Args:
+        labels: (B, L) int64, -100 where nothing is trained on, not shifted.
+        inputs: of the decoder: ``input_ids`` (B, L), and what tells packed sequences apart.
+        turns: what the chat template writes around an assistant's turn; None where the labels alone decide.
+    """
+    input_ids = inputs.get("input_ids")
+    if turns is None or not isinstance(input_ids, Tensor) or input_ids.shape != labels.shape or labels.dim() != 2:
+        return labels
+    targets, ids = on_host(labels), on_host(input_ids)
+    answers = turns.answers(ids, targets != IGNORE_INDEX, sequence_starts(inputs, targets.shape))
+    return labels if answers is None else to_device(numpy.where(answers, targets, IGNORE_INDEX), labels.device)
+
+
+def sequence_starts(inputs: Mapping[str, Any], shape: tuple[int, ...]) -> Array:
+    """(B, L) bool: where a sequence begins in its row, as far as positions and attention mask tell.
+
+    Args:
+        inputs: of the decoder.
+        shape: of its ``input_ids``.
+    """
+    starts = numpy.zeros(shape, dtype=bool)
+    starts[:, :1] = True
+    position_ids, mask = inputs.get("position_ids"), inputs.get("attention_mask")
+    if isinstance(position_ids, Tensor) and position_ids.dim() == 2 and position_ids.shape[1] == shape[1]:
+        positions = on_host(position_ids)
+        starts[:, 1:] |= positions[:, 1:] <= positions[:, :-1]
+    if isinstance(mask, Tensor) and tuple(mask.shape) == tuple(shape):
+        numbers = on_host(mask)
+        starts[:, 1:] |= numbers[:, 1:] != numbers[:, :-1]
+    elif isinstance(mask, Tensor) and mask.dim() == 4 and mask.shape[-2:] == (shape[1], shape[1]):
+        before = mask[:, 0].diagonal(offset=-1, dim1=1, dim2=2)
+        starts[:, 1:] |= ~(before if before.dtype == torch.bool else before == 0).cpu().numpy()
+    return starts
 
 
 def without_prompt(responses: Responses, position_ids: Tensor | None = None) -> Array:

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from pact_plugins.batch.responses import response_labels
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, split_sequences
+from pact_plugins.conversation.turns import AssistantTurns
 from pact_plugins.distributed import rank, world_size
 from pact_plugins.modeling import preserved_random_state
 
@@ -22,8 +24,8 @@ class TrainingRow:
     Attributes:
         index: its place in the data set that the trainer's sampler draws from.
         inputs: what the trainer's collator makes of this row alone: ``input_ids`` (1, L), ``labels`` and more.
-        sequences: those of its sequences that hold response tokens (a packed row has several); None where they cannot
-            be taken out of the row, see ``split_sequences``.
+        sequences: those of its sequences that hold response tokens (a packed row has several), their labels those of
+            the responses; None where they cannot be taken out of the row, see ``split_sequences``.
     """
 
     index: int
@@ -37,10 +39,14 @@ class TrainingData:
 
     Rows are collated one at a time: that is right for collators that pad, that flatten (TRL ``padding_free``), and that
     pack what a batch sampler gives them (Axolotl ``sample_packing``) alike, and no row is mistaken for another.
+
+    Attributes:
+        turns: how responses are told from prompts where both are labelled; see ``MicroBatch``.
     """
 
     dataset: Any
     collate: Any
+    turns: AssistantTurns | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -74,10 +80,12 @@ class TrainingData:
     def _row(self, index: int, rules: ContextRules) -> TrainingRow:
         inputs = self._inputs(index)
         labels = inputs.get("labels")
-        return TrainingRow(index, inputs, None if labels is None else split_sequences(inputs, labels, rules))
+        if labels is None:
+            return TrainingRow(index, inputs, None)
+        return TrainingRow(index, inputs, split_sequences(inputs, response_labels(labels, inputs, self.turns), rules))
 
 
-def training_data(train_dataloader: Any) -> tuple[TrainingData | None, str]:
+def training_data(train_dataloader: Any, turns: AssistantTurns | None = None) -> tuple[TrainingData | None, str]:
     """What ``on_train_begin`` receives as ``train_dataloader``, as data that can be read ahead; else None and why."""
     if train_dataloader is None:
         return None, "the trainer did not pass its training data"
@@ -87,4 +95,4 @@ def training_data(train_dataloader: Any) -> tuple[TrainingData | None, str]:
         return None, f"{type(train_dataloader).__name__} has no data set or no collator"
     if isinstance(dataset, torch.utils.data.IterableDataset) or not hasattr(dataset, "__len__"):
         return None, f"the data set is streamed ({type(dataset).__name__}), so it cannot be read ahead"
-    return TrainingData(dataset, collate), ""
+    return TrainingData(dataset, collate, turns), ""

@@ -13,9 +13,14 @@ _PROBE = "Hello"
 _BEGINNING = 200
 
 
-def _render(
+def render(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, **arguments: Any
 ) -> str:
+    """What the tokenizer's chat template makes of messages, as text.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigurationError(
             f"the tokenizer {getattr(tokenizer, 'name_or_path', '')!r} has no chat template; PACT needs an aligned "
@@ -26,7 +31,8 @@ def _render(
     )
 
 
-def _encode(tokenizer: Any, text: str) -> list[int]:
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """The token ids of rendered text."""
     # The template has written the special tokens already.
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -50,7 +56,7 @@ def _context_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **argume
             messages, tokenize=True, add_generation_prompt=True, return_dict=True, **arguments
         )
         return list(encoded["input_ids"])
-    return _encode(tokenizer, _render(tokenizer, messages, add_generation_prompt=True, **arguments))
+    return encode(tokenizer, render(tokenizer, messages, add_generation_prompt=True, **arguments))
 
 
 def turn_ids(
@@ -68,25 +74,25 @@ def turn_ids(
     """
     if encodes_chats_itself(tokenizer):
         beginning = str(response.get("content") or "")[:_BEGINNING]
-        return _context_ids(tokenizer, context, **arguments), _encode(tokenizer, beginning)
-    opening = _render(tokenizer, context, add_generation_prompt=True, **arguments)
-    conversation = _render(tokenizer, [*context, response], add_generation_prompt=False, **arguments)
+        return _context_ids(tokenizer, context, **arguments), encode(tokenizer, beginning)
+    opening = render(tokenizer, context, add_generation_prompt=True, **arguments)
+    conversation = render(tokenizer, [*context, response], add_generation_prompt=False, **arguments)
     # Where a template rewrites earlier turns, the bare text is what is left.
     rest = conversation[len(opening) :] if conversation.startswith(opening) else str(response.get("content") or "")
-    return _encode(tokenizer, opening), _encode(tokenizer, rest[:_BEGINNING])
+    return encode(tokenizer, opening), encode(tokenizer, rest[:_BEGINNING])
 
 
 def response_ids(tokenizer: Any, prompt: str, response: str) -> list[int]:
     """The token ids of an assistant turn, its closing tokens included, as a trainer would label them."""
     if not encodes_chats_itself(tokenizer):
-        opening = _render(tokenizer, _user(prompt), add_generation_prompt=True)
+        opening = render(tokenizer, _user(prompt), add_generation_prompt=True)
         messages = [*_user(prompt), {"role": "assistant", "content": response}]
-        conversation = _render(tokenizer, messages, add_generation_prompt=False)
+        conversation = render(tokenizer, messages, add_generation_prompt=False)
         if conversation.startswith(opening):
-            return _encode(tokenizer, conversation[len(opening) :])
+            return encode(tokenizer, conversation[len(opening) :])
     # Some templates rewrite earlier turns (reasoning models); the bare text and the end token are then what is left.
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return _encode(tokenizer, response) + end
+    return encode(tokenizer, response) + end
 
 
 def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]:
@@ -103,9 +109,9 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
     """
     if encodes_chats_itself(tokenizer):
         return _header_behind_the_prompt(tokenizer, header)
-    with_header = _render(tokenizer, _user(_PROBE), add_generation_prompt=True)
+    with_header = render(tokenizer, _user(_PROBE), add_generation_prompt=True)
     if header is None:
-        without = _render(tokenizer, _user(_PROBE), add_generation_prompt=False)
+        without = render(tokenizer, _user(_PROBE), add_generation_prompt=False)
         header = with_header[len(without) :] if with_header.startswith(without) else ""
         if not header:
             raise ConfigurationError(
@@ -113,8 +119,8 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
                 "set assistant_header to it"
             )
     begin: int | None = getattr(tokenizer, "bos_token_id", None)
-    encoded = _encode(tokenizer, header)
-    if begin is not None and _encode(tokenizer, with_header)[:1] == [begin]:
+    encoded = encode(tokenizer, header)
+    if begin is not None and encode(tokenizer, with_header)[:1] == [begin]:
         encoded.insert(0, begin)
     return encoded
 
@@ -126,7 +132,7 @@ def _header_behind_the_prompt(tokenizer: Any, header: str | None) -> list[int]:
             f"assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, whose control "
             "tokens have no text; leave the key out"
         )
-    ids, words = _context_ids(tokenizer, _user(_PROBE)), _encode(tokenizer, _PROBE)
+    ids, words = _context_ids(tokenizer, _user(_PROBE)), encode(tokenizer, _PROBE)
     ends = [at + len(words) for at in range(len(ids)) if ids[at : at + len(words)] == words]
     begin = [tokenizer.bos_token_id] if ids[:1] == [tokenizer.bos_token_id] else []
     return begin + (ids[ends[-1] :] if ends else [])
