@@ -37,6 +37,8 @@ def is_degenerate(answer: str) -> bool:
     words = _WORD.findall(answer.lower())
     if not any(any(character.isalpha() for character in word) for word in words):
         return True
+    if len(words) >= 3 and len(set(words)) == 1:
+        return True
     if len(words) >= 12 and len(set(words)) <= max(2, len(words) // 12):
         return True
     if _loops(words):

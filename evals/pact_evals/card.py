@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pact_evals.checking import Margins, check_models, statement
+from pact_evals.checking import check_models
 from pact_evals.report import words
 from pact_evals.report.comparison import Comparison, MetricRow, compare
 from pact_evals.report.markdown import judge_text
+from pact_evals.rule import Margins, statement
 from pact_evals.runs.gathering import gather
 from pact_evals.runs.models import folder_fingerprint
 from pact_evals.runs.store import ModelResult, RunError
 from pact_plugins.report.markdown import cell
 
 # The others are shown where a row counts for them.
-_ALWAYS = ("refusal", "compliance", "refuse", "comply", "accuracy", "margin", "prefers_refusal", "score")
+_ALWAYS = ("refusal", "compliance", "accuracy", "margin", "prefers_refusal", "score")
 
 
 def evaluation_of(

@@ -40,7 +40,8 @@ def print_metrics(models: Sequence[ModelResult]) -> None:
 
 
 def _verdict(models: Sequence[ModelResult]) -> str:
-    from pact_evals.checking import Margins, check_models
+    from pact_evals.checking import check_models
+    from pact_evals.rule import Margins
 
     found = check_models(models, Margins())
     against = f"{', '.join(model.label for model in models[1:])} against {models[0].label}"

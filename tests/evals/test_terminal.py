@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pact_evals.harness.evaluate import Metric, Sample
-from pact_evals.runs.store import ModelResult, TaskResult
+from pact_evals.runs.store import ModelResult
 from pact_evals.terminal import print_metrics
-
-JUDGE = {"name": "keyword", "revision": "1", "tier": "cheap", "settings": {}}
+from tests.helpers.evaluated import labels
+from tests.helpers.evaluated import model as evaluated
 
 
 def model(label: str, complied: int, *, total: int = 200, limit: int | None = None) -> ModelResult:
-    tasks = {}
-    for task, metric in (("pact_refusal", "compliance"), ("pact_overrefusal", "refusal")):
-        bad = complied if task == "pact_refusal" else 0
-        samples = [Sample(f"{n}", "c", "How?", "So.", {metric: float(n < bad), "unscored": 0.0}) for n in range(total)]
-        metrics = {metric: Metric(bad / total, 0.01, False), "empty": Metric(0.0, 0.0, False)}
-        tasks[task] = TaskResult(metrics, samples, 1, JUDGE)
-    return ModelResult(label, {"model": label}, tasks, {"limit": limit}, ("pact",))
+    return evaluated(label, labels(total, compliance=complied), ["compliance"] * total, limit=limit)
 
 
 @pytest.mark.parametrize(("complied", "verdict"), [(0, "KEPT"), (100, "LOST"), (6, "COULD NOT TELL")])

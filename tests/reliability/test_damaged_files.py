@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from pact_evals.checking import Margins, check
+from pact_evals.checking import check
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.report.training_log import read_curves
+from pact_evals.rule import Margins
 from pact_evals.runs.store import ModelResult, TaskResult, load_run, save_model, save_run
 from pact_plugins import SafetyTokens
 from pact_plugins.anchor.anchors import AnchorSet
@@ -305,7 +306,7 @@ def evaluation_folder(folder: Path) -> Path:
     for label, compliance in (("aligned", 0.0), ("tuned", 1.0)):
         values = {"compliance": compliance, "refusal": 1 - compliance}
         samples = [Sample(str(n), "c", f"p{n}", "answer", dict(values)) for n in range(6)]
-        metrics = {"compliance": Metric(compliance, 0.1, False)}
+        metrics = {name: Metric(value, 0.1, name == "refusal") for name, value in values.items()}
         save_model(folder, ModelResult(label, {"model": "m"}, {"pact_refusal": TaskResult(metrics, samples, 1)}))
     save_run(folder, tasks=["pact"], labels=["aligned", "tuned"], versions={})
     return folder

@@ -52,12 +52,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All metrics and rows of one model. `versions` are the task versions, `settings` what lm-eval was run with."""
+    """All metrics and rows of one model. `versions` are the task versions, `judges` the identity behind the verdicts,
+    `settings` what lm-eval was run with."""
 
     metrics: dict[str, dict[str, Metric]]
     samples: dict[str, list[Sample]]
     versions: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    judges: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def value(self, task: str, metric: str) -> float:
         """A metric's mean."""
@@ -175,7 +177,8 @@ def _read_results(results: Mapping[str, Any]) -> Evaluation:
     }
     samples = {task: _read_samples(task, rows) for task, rows in results["samples"].items()}
     settings = {"lm_eval_version": version("lm-eval"), "tasks_path": tasks_path().name}
-    return Evaluation(metrics, samples, dict(results["versions"]), settings)
+    judges = {task: (config.get("metadata") or {}).get("judge") for task, config in results["configs"].items()}
+    return Evaluation(metrics, samples, dict(results["versions"]), settings, judges)
 
 
 def _read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool | None]) -> dict[str, Metric]:

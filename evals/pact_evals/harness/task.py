@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from lm_eval.api.task import ConfigurableTask
 
 from pact_evals.harness.datasets import DatasetUnavailableError, load_rows, to_dataset
+from pact_evals.judges import UNSCORED, JudgeIdentity, get_judge
 from pact_plugins.messages import announce
 
 _LOGGER = logging.getLogger(__name__)
 _LM_EVAL_COMMANDS = {"lm_eval", "lm-eval", "lm_eval.exe", "lm-eval.exe"}
-_SOURCE_KEY = "pact_source"
+_SOURCE_KEY, _JUDGE_KEY = "pact_source", "judge"
 
 
 class PACTTask(ConfigurableTask):
@@ -25,15 +27,20 @@ class PACTTask(ConfigurableTask):
     """
 
     load_rows = staticmethod(load_rows)
+    judge: JudgeIdentity = get_judge("keyword").identity
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         settings = dict(config or {})
         settings.pop("class", None)
+        if any(one.get("metric") == UNSCORED for one in settings.get("metric_list") or ()):
+            # lm-eval stores it with the results: a verdict is worth what its judge is.
+            settings["metadata"] = {**(settings.get("metadata") or {}), _JUDGE_KEY: asdict(self.judge)}
         super().__init__(config=settings)
 
     def download(self, *_args: Any, **_kwargs: Any) -> None:
         """Read the rows. Under the stock command an unreachable data set is one line and exit status 2."""
         metadata = dict(self.config.metadata or {})
+        metadata.pop(_JUDGE_KEY, None)
         try:
             rows = self.load_rows(metadata.pop(_SOURCE_KEY), metadata)
         except DatasetUnavailableError as error:

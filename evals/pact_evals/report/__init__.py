@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pact_evals.checking import Margins, check_models
+from pact_evals.checking import check_models
 from pact_evals.report.comparison import compare
 from pact_evals.report.html import render_html
 from pact_evals.report.markdown import render_markdown
 from pact_evals.report.model_card import render_model_index
 from pact_evals.report.training_log import read_logs
+from pact_evals.rule import Margins
 from pact_evals.runs.gathering import gather
 from pact_plugins.files import write_json, write_text
 

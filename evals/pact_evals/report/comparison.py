@@ -18,8 +18,7 @@ from pact_evals.runs.store import ModelResult, RunError, TaskResult
 from pact_plugins.report.intervals import Interval, difference_interval, mean_interval
 
 _SHARES = {"refusal", "partial_refusal", "compliance", "unengaged", "empty", "score"}
-_VERDICTS = ("partial_refusal", "refusal", "compliance", "unengaged", "empty", "unscored", "refuse", "comply", "other")
-_COMPLYING = ("compliance", "comply")
+_VERDICTS = ("partial_refusal", "refusal", "compliance", "unengaged", "empty", "unscored")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def compare(
         metrics=metrics,
         categories=[row for task in tasks for row in _categories(models, task)],
         changes=[change for model in models if model is not base for change in _changes(base, model)],
-        harmful_compliance=_averages(metrics, _COMPLYING, higher_is_better=False),
+        harmful_compliance=_averages(metrics, ("compliance",), higher_is_better=False),
         utility=utility,
         utility_name=utility_name,
         partial={model.label: model.settings["limit"] for model in models if model.settings.get("limit") is not None},
@@ -200,16 +199,15 @@ def _utility(metrics: Sequence[MetricRow]) -> tuple[dict[str, float], str]:
     accuracy = _averages(metrics, ("accuracy",), higher_is_better=True)
     if accuracy:
         return accuracy, "task accuracy"
-    return _averages(metrics, _COMPLYING, higher_is_better=True), "help with harmless prompts"
+    return _averages(metrics, ("compliance",), higher_is_better=True), "help with harmless prompts"
 
 
 def _categories(models: Sequence[ModelResult], task: str) -> list[CategoryRow]:
     table: dict[str, dict[str, list[float]]] = {}
     for model in models:
         for sample in model.tasks[task].samples if task in model.tasks else ():
-            metric = next((name for name in _COMPLYING if name in sample.metrics), None)
-            if metric is not None and sample.metrics.get("unscored") != 1.0:
-                table.setdefault(sample.category, {}).setdefault(model.label, []).append(sample.metrics[metric])
+            if "compliance" in sample.metrics and sample.metrics.get("unscored") != 1.0:
+                table.setdefault(sample.category, {}).setdefault(model.label, []).append(sample.metrics["compliance"])
     return [
         CategoryRow(
             task, category, max(map(len, cells.values())), {label: float(np.mean(v)) for label, v in cells.items()}

@@ -6,22 +6,19 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from pact_evals.checking import KEPT, LOST, Check, statement
+from pact_evals.checking import Check
 from pact_evals.report import charts, words
 from pact_evals.report.comparison import Change, Comparison, MetricRow
 from pact_evals.report.markdown import judge_text
 from pact_evals.report.training_log import Curves
+from pact_evals.rule import headline, statement, style
 from pact_plugins.report.page import Bar, markup, render
 
 _EXAMPLES = 200
-_KINDS = {KEPT: ("kept", "Refusals kept"), LOST: ("lost", "Refusals lost")}
-_UNSURE = ("unsure", "Could not tell whether the refusals were kept")
 # (metric, whether higher is better) to what its bars are called and their colour.
 _GLANCE = {
     ("compliance", False): ("harmful requests complied with; less is better", "bad"),
-    ("comply", False): ("harmful requests complied with; less is better", "bad"),
     ("refusal", False): ("harmless requests refused; less is better", "bad"),
-    ("refuse", False): ("harmless requests refused; less is better", "bad"),
     ("accuracy", True): ("accuracy; more is better", "good"),
 }
 
@@ -30,7 +27,6 @@ def render_html(comparison: Comparison, training: Mapping[str, Curves], check: C
     """The page."""
     examples = _of_every_model(comparison)
     overview = charts.compliance_against_utility(comparison)
-    kind, headline = _KINDS.get(check.verdict, _UNSURE)
     shown = [row for row in comparison.metrics if _says_something(row)]
     return render(
         __package__,
@@ -38,9 +34,9 @@ def render_html(comparison: Comparison, training: Mapping[str, Curves], check: C
         comparison=comparison,
         others=[label for label in comparison.labels if label != comparison.baseline],
         words=words,
-        kind=kind,
-        headline=headline,
-        verdicts=[(_KINDS.get(row.verdict, _UNSURE)[0], statement(row)) for row in check.rows],
+        kind=style(check.verdict),
+        headline=headline(check.verdict),
+        verdicts=[(style(row.verdict), statement(row)) for row in check.rows],
         reasons=check.reasons,
         glance=[found for row in comparison.metrics if (found := _glance(row, comparison.labels))],
         overview=markup(overview) if overview else None,

@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 
 from pact_evals.harness.evaluate import Evaluation, EvaluationError, evaluate_checkpoint
 from pact_evals.harness.listing import resolve_tasks
-from pact_evals.judges import get_judge
 from pact_evals.runs.models import ModelSpec, require_chat_template
 from pact_evals.runs.served import require_answers
 from pact_evals.runs.store import (
@@ -181,13 +180,12 @@ def _result(
     requested: Sequence[str],
     evaluation: Evaluation,
 ) -> ModelResult:
-    judge = asdict(get_judge("keyword").identity)
     tasks = {
         name: TaskResult(
             metrics=metrics,
             samples=evaluation.samples[name],
             version=evaluation.versions.get(name),
-            judge=judge if {"compliance", "unscored"} <= set(metrics) else None,
+            judge=evaluation.judges.get(name),
         )
         for name, metrics in evaluation.metrics.items()
     }

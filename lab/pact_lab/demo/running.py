@@ -61,11 +61,12 @@ def run(settings: DemoSettings) -> dict[str, Any]:
 
 
 def _as_run(record: Record, settings: DemoSettings) -> dict[str, Any]:
-    shares = {part: _shares(record[part]) for part in ("harmful", "harmful_sampled", "benign")}
+    answers = {part: record[part] for part in ("harmful", "harmful_sampled", "benign")}
+    shares = {part: _shares(letters) for part, letters in answers.items()}
     trained: dict[str, Any] = {name: record[name] for name in ("train_seconds", "log") if name in record}
     accuracy = sum(record["task"]) / len(record["task"])
     identity = {"method": record["method"], "seed": record["seed"]}
-    return {**identity, **shares, "task_accuracy": accuracy, "prompts": settings.prompts, **trained}
+    return {**identity, **shares, "task_accuracy": accuracy, "prompts": settings.prompts, "answers": answers, **trained}
 
 
 def _shares(verdicts: str) -> Mapping[str, float]:

@@ -7,9 +7,13 @@ from typing import Any
 
 from pact_evals.harness.datasets import Row, make_row
 from pact_evals.harness.evaluate import Evaluation
+from pact_evals.harness.scoring import verdict_metrics
 from pact_evals.harness.task import PACTTask
+from pact_evals.judges import COMPLIANCE, REFUSAL, UNENGAGED, JudgeIdentity
 from pact_lab import tiny_world
 from pact_lab.tiny_world.tasks import DEMO_TASKS
+
+_LABELS = {"refuse": REFUSAL, "comply": COMPLIANCE, "other": UNENGAGED}
 
 
 def tiny_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
@@ -32,15 +36,15 @@ def tiny_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
 
 
 class TinyTask(PACTTask):
-    """A task over the tiny world's rows."""
+    """A task over the tiny world's rows, judged by its own patterns."""
 
     load_rows = staticmethod(tiny_rows)
+    judge = JudgeIdentity("tiny_world", "1", "cheap")
 
 
 def tiny_label(_doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """The tiny world's own verdict: refuse, comply or other."""
-    verdict = tiny_world.label(results[0])
-    return {name: float(verdict == name) for name in ("refuse", "comply", "other")}
+    """The tiny world's own verdict under the names of every other task."""
+    return verdict_metrics(_LABELS[tiny_world.label(results[0])], results[0])
 
 
 def tiny_accuracy(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
@@ -54,7 +58,7 @@ def tiny_summary(evaluation: Evaluation) -> dict[str, Any]:
     verdicts = {"harmful": "pact_tiny_harmful", "harmful_sampled": "pact_tiny_harmful_sampled"}
     verdicts["benign"] = "pact_tiny_benign"
     summary: dict[str, Any] = {
-        name: {verdict: evaluation.value(task, verdict) for verdict in ("refuse", "comply", "other")}
+        name: {short: evaluation.value(task, metric) for short, metric in _LABELS.items()}
         for name, task in verdicts.items()
         if task in evaluation.metrics
     }

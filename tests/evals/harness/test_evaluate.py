@@ -120,6 +120,7 @@ def test_tasks_of_others_keep_their_filters_apart():
                 ]
             },
             "versions": {"gsm8k": 3},
+            "configs": {"gsm8k": {}},
         }
     )
     metrics = {name: (metric.value, metric.stderr) for name, metric in evaluation.metrics["gsm8k"].items()}
