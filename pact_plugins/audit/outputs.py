@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pact_plugins.audit.reading import Source
 from pact_plugins.audit.report import AuditReport
+from pact_plugins.conversation.reading import Source
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import write_json, write_text
 

@@ -90,11 +90,11 @@ def audit(
 
     from pact_plugins.audit.auditing import audit as run
     from pact_plugins.audit.outputs import Outputs
-    from pact_plugins.audit.reading import open_source
     from pact_plugins.audit.report import words
     from pact_plugins.audit.report.terminal import print_report
     from pact_plugins.audit.scoring.threshold import DEFAULT_FALSE_POSITIVE_RATE
     from pact_plugins.cli.loading import load_model
+    from pact_plugins.conversation.reading import open_source
     from pact_plugins.report.lines import echo
     from pact_plugins.safety_tokens import SafetyTokens
     from pact_plugins.safety_tokens.refusals import read_prompts

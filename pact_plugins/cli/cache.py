@@ -33,8 +33,6 @@ def cache() -> None:
 @click.argument("model")
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option("--max-length", type=click.IntRange(min=2), help="cut each row after this many tokens, as the run will")
-@click.option("--labels", type=click.Choice(("assistant", "all")), default="assistant", show_default=True,
-              help="what a `messages` row teaches: its assistant turns, or all of it")  # fmt: skip
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--autocast", type=click.Choice(("bfloat16", "float16")), help="mixed precision of the run (bf16, fp16)")
@@ -45,7 +43,6 @@ def build(
     model: str,
     data: tuple[str, ...],
     max_length: int | None,
-    labels: str,
     device: str | None,
     dtype: str,
     autocast: str | None,
@@ -55,9 +52,10 @@ def build(
 ) -> None:
     """Compute the reference logits of MODEL for the rows in DATA.
 
-    MODEL is the aligned model, DATA chat rows as JSON or JSONL. Rows hold `prompt` and `completion` (or `response`),
-    each a text or a list of messages, or `messages`. A run finds them where its own tokens and labels are the same
-    (same chat template, same length limit), and where it asks the same: same preset, or same objective and row gate.
+    MODEL is the aligned model, DATA chat rows as JSON, JSONL or Parquet. Rows hold `messages`, `conversations`,
+    `instruction` with `output`, or `prompt` with `completion` (or `response`), each a text or messages. A run finds
+    them where its own tokens and responses are the same (same chat template, same length limit), and where it asks the
+    same: same preset, or same objective and row gate.
 
     \b
     Example: pact cache build org/model data.jsonl --max-length 1024 --autocast bfloat16
@@ -76,7 +74,7 @@ def build(
     rows = [row for file in data for row in read_chat_rows(file)]
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     precision = None if autocast is None else getattr(torch, autocast)
-    sequences = sequences_of_rows(tokenizer, rows, max_length=max_length, label_all=labels == "all")
+    sequences = sequences_of_rows(tokenizer, rows, max_length=max_length)
     context = prepared_context(causal_lm, tokenizer, config, precision, sequences)
     of_rows = RowsToCache(context, sequences)
     if dry_run:

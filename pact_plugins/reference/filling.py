@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy
+import torch
 
-from pact_plugins.batch.responses import IGNORE_INDEX
-from pact_plugins.batch.sequences import TokenSequence
+from pact_plugins.batch.responses import IGNORE_INDEX, response_labels
+from pact_plugins.batch.sequences import ContextRules, TokenSequence, split_sequences
 from pact_plugins.contracts import ReferenceContext
-from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import cache_folder, read_rows
+from pact_plugins.conversation import AssistantTurns, learn_turns
+from pact_plugins.conversation.reading import Conversation, UnreadableRowError, open_source, read_conversation
+from pact_plugins.errors import ConfigurationError, DataError
+from pact_plugins.files import cache_folder
+from pact_plugins.modeling.chat import encode, render
 from pact_plugins.reference.cache.listing import remove_store
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.store import shard_names
@@ -55,95 +57,61 @@ class RowsToCache:
         return prediction
 
 
-def sequences_of_rows(
-    tokenizer: Any, rows: Sequence[Any], *, max_length: int | None, label_all: bool
-) -> list[TokenSequence]:
-    """Those of chat rows that teach something.
+def sequences_of_rows(tokenizer: Any, rows: Iterable[Conversation], *, max_length: int | None) -> list[TokenSequence]:
+    """Those of conversations that teach something: the assistant's turns, or the completion of a prompt.
 
     Args:
-        rows: as ``read_chat_rows`` gives them.
         max_length: rows are cut after this many tokens.
-        label_all: ``messages`` rows teach every token, not the assistant's turns alone.
+
+    Raises:
+        ConfigurationError: the chat template refuses a row, or does not tell an assistant's turn from another's.
     """
-    found = [sequence_of(tokenizer, row, max_length=max_length, label_all=label_all) for row in rows]
+    turns = learn_turns(tokenizer)
+    if turns is None:
+        raise ConfigurationError(
+            f"the tokenizer {getattr(tokenizer, 'name_or_path', '')!r} has no chat template that tells an assistant's "
+            "turn from another's"
+        )
+    found = (_sequence_of(tokenizer, row, number, turns, max_length) for number, row in enumerate(rows, start=1))
     return [sequence for sequence in found if sequence is not None]
 
 
-def read_chat_rows(file: str | os.PathLike[str]) -> list[Any]:
-    """Mappings with ``prompt`` and ``completion`` or ``response``, or with ``messages``, of a JSON or JSONL file.
+def read_chat_rows(file: str) -> list[Conversation]:
+    """The conversations of a file: ``messages``, ``conversations``, ``prompt`` with ``completion``, ``instruction``.
 
     Raises:
-        ConfigurationError: it cannot be read, or a row is none; the message names file and row.
+        DataError: it cannot be read, or a row is none; the message names file and row.
     """
-    rows = read_rows(file, key="DATA")
-    for number, row in enumerate(rows, start=1):
-        if wrong := _what_is_wrong(row):
-            raise ConfigurationError(f"DATA: row {number} of {file}: {wrong}; found {row!r:.80}")
-    return rows
+    found = []
+    for number, row in enumerate(open_source(file).rows, start=1):
+        try:
+            found.append(read_conversation(row))
+        except UnreadableRowError as error:
+            raise DataError(f"DATA: row {number} of {file}: {error}; found {row!r:.80}") from None
+    return found
 
 
-def _what_is_wrong(row: Any) -> str | None:
-    """Why ``row`` is no chat row, in words; None where it is one."""
-    if not isinstance(row, Mapping) or not ("messages" in row or "prompt" in row):
-        return "expected prompt and completion (or response), or messages"
-    if "messages" in row:
-        return None if _are_messages(row["messages"]) else "messages is no list of messages with role and content"
-    for keys in (("prompt",), ("completion", "response")):
-        value = next((row[key] for key in keys if row.get(key) is not None), None)
-        if not isinstance(value, str) and not _are_messages(value):
-            return f"{' or '.join(keys)} is neither a text nor a list of messages with role and content"
-    return None
+def _sequence_of(
+    tokenizer: Any, row: Conversation, number: int, turns: AssistantTurns, max_length: int | None
+) -> TokenSequence | None:
+    """One row as the trainers tokenise it; None where no label is left of it."""
+    prompt = 0
+    try:
+        ids = _ids(tokenizer, row, len(row.messages))
+        if row.first_response:
+            prompt = len(_ids(tokenizer, row, row.first_response, add_generation_prompt=True))
+    # A template is somebody's program, and may raise what it likes.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigurationError(f"DATA: the chat template refuses conversation {number}: {reason}") from error
+    input_ids = torch.tensor([ids[:max_length]])
+    labels = input_ids.clone()
+    labels[:, :prompt] = IGNORE_INDEX
+    labels = response_labels(labels, {"input_ids": input_ids}, turns)
+    found = split_sequences({"input_ids": input_ids}, labels, ContextRules())
+    return found[0] if found else None
 
 
-def _are_messages(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in value
-    )
-
-
-def sequence_of(tokenizer: Any, row: Any, *, max_length: int | None, label_all: bool) -> TokenSequence | None:
-    """One chat row as the trainers tokenise it; None where no label is left of it."""
-    labelled: list[tuple[int, bool]] = []
-    if "messages" in row:
-        for ids, teaches in _turns(tokenizer, row["messages"]):
-            labelled += [(token, teaches or label_all) for token in ids]
-    else:
-        completion = row.get("completion", row.get("response"))
-        prompt = _as_messages(row["prompt"], "user")
-        opening = _ids(tokenizer, prompt, generation_prompt=True)
-        whole = _ids(tokenizer, [*prompt, *_as_messages(completion, "assistant")], generation_prompt=False)
-        labelled = [(token, index >= len(opening)) for index, token in enumerate(whole)]
-    return _cut(labelled[:max_length])
-
-
-def _cut(labelled: list[tuple[int, bool]]) -> TokenSequence | None:
-    taught = [index for index, (_, teaches) in enumerate(labelled) if teaches and index]
-    if not taught:
-        return None
-    kept = labelled[: taught[-1] + 1]
-    labels = [token if teaches and index else IGNORE_INDEX for index, (token, teaches) in enumerate(kept)]
-    return TokenSequence(
-        numpy.array([token for token, _ in kept], dtype=numpy.int32), numpy.array(labels, dtype=numpy.int32)
-    )
-
-
-def _turns(tokenizer: Any, messages: list[dict[str, str]]) -> Iterator[tuple[list[int], bool]]:
-    """The tokens that each message adds to the conversation, and whether the assistant wrote them."""
-    before: list[int] = []
-    for number, message in enumerate(messages):
-        if message["role"] == "assistant":
-            opening = _ids(tokenizer, messages[:number], generation_prompt=True) if number else []
-            yield opening[len(before) :], False
-            before = opening
-        whole = _ids(tokenizer, messages[: number + 1], generation_prompt=False)
-        yield whole[len(before) :], message["role"] == "assistant"
-        before = whole
-
-
-def _as_messages(value: Any, role: str) -> list[dict[str, str]]:
-    return [{"role": role, "content": value}] if isinstance(value, str) else list(value)
-
-
-def _ids(tokenizer: Any, messages: list[dict[str, str]], *, generation_prompt: bool) -> list[int]:
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _ids(tokenizer: Any, row: Conversation, count: int, *, add_generation_prompt: bool = False) -> list[int]:
+    messages, arguments = row.messages[:count], row.template_arguments
+    return encode(tokenizer, render(tokenizer, messages, add_generation_prompt=add_generation_prompt, **arguments))

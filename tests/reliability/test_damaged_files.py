@@ -23,9 +23,9 @@ from pact_evals.rule import Margins
 from pact_evals.runs.store import ModelResult, TaskResult, load_run, save_model, save_run
 from pact_plugins import SafetyTokens
 from pact_plugins.anchor.anchors import AnchorSet
-from pact_plugins.audit.reading import open_source
-from pact_plugins.audit.reading.conversations import BrokenRow
 from pact_plugins.batch.teacher_forcing import TeacherForced
+from pact_plugins.conversation.reading import open_source
+from pact_plugins.conversation.reading.conversations import BrokenRow
 from pact_plugins.errors import PACTError
 from pact_plugins.files import parse_json, read_rows
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription

@@ -19,9 +19,9 @@ from pact_plugins.activation import line
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.sampling import sampled_anchors
 from pact_plugins.audit.outputs import Outputs
-from pact_plugins.audit.reading import open_source
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.config import PACTConfig
+from pact_plugins.conversation.reading import open_source
 from pact_plugins.errors import OutputError, PACTError
 from pact_plugins.files import write_json, write_text
 from pact_plugins.modeling import prompt_ids

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pact_evals.harness.evaluate import evaluate_model
 from pact_lab.compare.scenario import Scenario
 from pact_lab.outcomes import letters
-from pact_plugins.audit.reading import UnreadableRowError, open_source, read_conversation
 from pact_plugins.contracts import Row
+from pact_plugins.conversation.reading import UnreadableRowError, open_source, read_conversation
 from pact_plugins.errors import ConfigurationError, DataError
 from pact_plugins.modeling import evaluation_mode, model_fingerprint
 from pact_plugins.modeling.loading import why_not_loaded

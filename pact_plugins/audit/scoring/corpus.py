@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pact_plugins.audit.reading import Conversation, UnreadableRowError, read_conversation
 from pact_plugins.audit.scoring.encoding import EncodedTurn, TurnEncoder
+from pact_plugins.conversation.reading import Conversation, UnreadableRowError, read_conversation
 from pact_plugins.errors import DataError
 
 _NAMED_REASONS = 5

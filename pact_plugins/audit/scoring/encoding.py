@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from jinja2.exceptions import TemplateError
+import numpy
 
-from pact_plugins.audit.reading import Conversation, Turn, UnreadableRowError
+from pact_plugins.conversation import AssistantTurns, learn_turns
+from pact_plugins.conversation.reading import Conversation, Turn, UnreadableRowError
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import turn_ids
+from pact_plugins.modeling.chat import render
 from pact_plugins.modeling.vocabulary import added_token_ids, encodes_chats_itself
+
+# Assistant turns of a conversation that are rendered one by one.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,40 @@ class TurnEncoder:
         Raises:
             UnreadableRowError: the chat template refuses the conversation, or a context is too long for the model.
         """
-        return [self._turn(turn, {**self._arguments, **conversation.template_arguments}) for turn in conversation.turns]
+        arguments = {**self._arguments, **conversation.template_arguments}
+        at_once = self._at_once(conversation, arguments) if len(conversation.turns) > _FEW else None
+        return at_once or [self._turn(turn, arguments) for turn in conversation.turns]
+
+    def _at_once(self, conversation: Conversation, arguments: dict[str, Any]) -> list[EncodedTurn] | None:
+        """All turns of a long conversation, rendered once; None where a template may rewrite what came before.
+
+        The first and the last context alone tell whether it does, but for thoughts and tool calls, which templates
+        leave out in the middle too.
+        """
+        messages = conversation.messages
+        if self._marks_of_turns is None or any(
+            one.keys() - {"role", "content"} or "</" in one["content"] for one in messages
+        ):
+            return None
+        first, last = (self._turn(turn, arguments) for turn in (conversation.turns[0], conversation.turns[-1]))
+        ids = self._plain(render(self._tokenizer, messages, add_generation_prompt=False, **arguments))
+        found = self._marks_of_turns.find(numpy.array([ids]), numpy.zeros((1, len(ids)), dtype=bool))
+        assistant = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+        if len(found) != len(assistant):
+            return None
+        asked = {len(turn.context) for turn in conversation.turns}
+        wanted = [turn for turn, number in zip(found, assistant, strict=True) if number in asked]
+        header = first.context_ids[wanted[0].header :]
+        encoded = [
+            EncodedTurn(ids[: turn.header] + header, ids[turn.begin] if turn.begin < turn.end else None)
+            for turn in wanted
+        ]
+        ends = (encoded[0].context_ids, encoded[-1].context_ids)
+        return encoded if ends == (first.context_ids, last.context_ids) else None
+
+    @cached_property
+    def _marks_of_turns(self) -> AssistantTurns | None:
+        return None if encodes_chats_itself(self._tokenizer) else learn_turns(self._tokenizer)
 
     def _turn(self, turn: Turn, arguments: dict[str, Any]) -> EncodedTurn:
         if turn.is_plain and self._is_rendered(turn.prompt):
@@ -67,7 +106,8 @@ class TurnEncoder:
         else:
             try:
                 context_ids, beginning = turn_ids(self._tokenizer, turn.context, turn.response, **arguments)
-            except (TemplateError, TypeError, ValueError) as error:
+            # A template is somebody's program, and may raise what it likes.
+            except Exception as error:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise UnreadableRowError(f"the chat template refuses turn {turn.number}: {reason}") from None
         if self._maximum_length is not None and len(context_ids) > self._maximum_length:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pact_plugins.audit.reading.conversations import BrokenRow
+from pact_plugins.conversation.reading.conversations import BrokenRow
 from pact_plugins.errors import ConfigurationError, DataError
 from pact_plugins.files import atomic_path, parse_json, write_text
 

@@ -48,12 +48,16 @@ class Conversation:
 
     Attributes:
         format: ``chat``, ``prompt/completion``, ``alpaca`` or ``sharegpt``.
+        messages: all of them.
+        first_response: how many of them are the prompt of a prompt/completion row; 0 in the other formats.
         turns: at least one.
         unprompted: assistant turns before any user turn; they answer nobody and are not scored.
         template_arguments: what the row itself hands to the chat template (``tools``).
     """
 
     format: str
+    messages: tuple[Message, ...]
+    first_response: int
     turns: tuple[Turn, ...]
     unprompted: int = 0
     template_arguments: dict[str, Any] = field(default_factory=dict)
@@ -92,4 +96,4 @@ def conversation(
     if not turns:
         raise UnreadableRowError("no assistant turn after a user turn")
     arguments = {} if tools is None else {"tools": tools}
-    return Conversation(name, tuple(turns), len(places) - len(turns), arguments)
+    return Conversation(name, tuple(messages), first_response, tuple(turns), len(places) - len(turns), arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pact_plugins.audit.reading.conversations import (
+from pact_plugins.conversation.reading.conversations import (
     BrokenRow,
     Conversation,
     Message,
@@ -69,7 +69,10 @@ def _alpaca(row: dict[str, Any]) -> Conversation:
     system = _text(row, "system", "")
     if system:
         messages.append({"role": "system", "content": system})
-    for place, pair in enumerate(row.get("history", [])):
+    history = row.get("history", [])
+    if not isinstance(history, (list, tuple)):
+        raise UnreadableRowError(f"`history` is a {type(history).__name__}, not a list of pairs of texts")
+    for place, pair in enumerate(history):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise UnreadableRowError(f"history entry {place} is not a pair of texts")
         messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
@@ -85,8 +88,8 @@ def _prompt_completion(row: dict[str, Any]) -> Conversation:
     column = "completion" if "completion" in row else "response"
     prompt, completion = row["prompt"], row[column]
     if isinstance(prompt, str) and isinstance(completion, str):
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-        return conversation("prompt/completion", messages, is_plain=True)
+        messages: list[Message] = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+        return conversation("prompt/completion", messages, first_response=1, is_plain=True)
     if isinstance(prompt, str) or isinstance(completion, str):
         raise UnreadableRowError(f"`prompt` and `{column}` must both be text or both be lists of messages")
     context = _messages(prompt, "prompt")
@@ -108,7 +111,7 @@ def _message(value: Any, place: str) -> Message:
     if not isinstance(value, Mapping):
         raise UnreadableRowError(f"{place} is a {type(value).__name__}, not a message")
     role = value.get("role", value.get("from"))
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise UnreadableRowError(f"{place} has the role {role!r}; known: {', '.join(_ROLES)}")
     content = value.get("content")
     if content is None:

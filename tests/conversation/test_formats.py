@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from pact_plugins.audit.reading import UnreadableRowError, read_conversation
+from pact_plugins.conversation.reading import UnreadableRowError, read_conversation
+from pact_plugins.errors import DataError
+from pact_plugins.reference.filling import read_chat_rows
 
 USER, REPLY = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}
 
@@ -107,3 +111,23 @@ def test_text_parts_are_joined_and_tool_calls_kept():
 def test_reasons(row, reason):
     with pytest.raises(UnreadableRowError, match=reason):
         read_conversation(row)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": []}, "no assistant turn"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, r"messages\[0\] has the role \['user'\]"),
+        ({"messages": [{"role": "user", "content": None}]}, r"messages\[0\] has no text"),
+        ({"messages": [{"role": "user", "content": 3}]}, r"messages\[0\] has no text"),
+        ({"messages": [{"role": "user", "content": [3]}]}, "holds a part of type 'int'"),
+        ({"instruction": "x", "output": "y", "history": 3}, "`history` is a int"),
+    ],
+)
+def test_wrong_values_are_named(row, reason, tmp_path):
+    with pytest.raises(UnreadableRowError, match=reason):
+        read_conversation(row)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "x", "completion": "y"}) + "\n" + json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=f"DATA: row 2 of {file}: .*{reason}"):
+        read_chat_rows(str(file))

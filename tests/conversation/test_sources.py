@@ -8,8 +8,8 @@ import os
 import pytest
 
 from pact_plugins.audit.outputs import Outputs
-from pact_plugins.audit.reading import open_source
-from pact_plugins.audit.reading.conversations import BrokenRow
+from pact_plugins.conversation.reading import open_source
+from pact_plugins.conversation.reading.conversations import BrokenRow
 from pact_plugins.errors import ConfigurationError, DataError
 
 ROWS = [

@@ -1,7 +1,0 @@
-"""From a file or a data set to conversations."""
-
-from pact_plugins.audit.reading.conversations import Conversation, Turn, UnreadableRowError
-from pact_plugins.audit.reading.formats import read_conversation
-from pact_plugins.audit.reading.sources import Source, open_source
-
-__all__ = ["Conversation", "Source", "Turn", "UnreadableRowError", "open_source", "read_conversation"]
