@@ -59,7 +59,7 @@ class Anchor(Part):
         self._compiled = compiled_as_trained(self._decoder)
 
     def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
-        """The mean ``KL(reference || model)`` over the drawn anchors' reply positions, at every response token.
+        """The mean ``KL(reference || model)`` over the drawn anchors' reply positions.
 
         One pass for all micro-batches of an optimizer step, however few replies each would draw: a pass costs its
         launches. Every ``anchor_every``-th step, with that many times the weight: the expected gradient is the same.
@@ -69,8 +69,7 @@ class Anchor(Part):
         if draw is None:
             return Contribution(None, rests=True)
         divergence = self.divergence(batch, draw)
-        values = divergence.mean().expand(len(batch.responses))
-        return Contribution(values, {"anchor_kl": divergence}, scale=self._every, for_step=True)
+        return Contribution(divergence, {"anchor_kl": divergence}, scale=self._every, for_step=True)
 
     def divergence(self, batch: MicroBatch, draw: Draw) -> Tensor:
         """``KL(reference || model)`` over the vocabulary at each reply position of the drawn anchors: (P,) float32.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
+from operator import add
 from typing import Any
 
 import numpy
@@ -54,24 +55,25 @@ class Draw:
 class Counts:
     """What micro-batches of one optimizer step hold, on one rank.
 
+    The trainer's loss is over all labels. Responses may be fewer: prompts can be trained on too.
+
     Attributes:
-        micro_batches: those with a response token.
+        passes: micro-batches.
+        micro_batches: those with a label that something predicts.
         responses, tokens: responses, and the tokens in them.
-        labels: those in column 0 included, which nothing predicts.
+        predicted: labels that something predicts: those outside column 0.
+        labels: all of them, which some trainers count.
     """
 
+    passes: int = 0
     micro_batches: int = 0
     responses: int = 0
     tokens: int = 0
+    predicted: int = 0
     labels: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.micro_batches + other.micro_batches,
-            self.responses + other.responses,
-            self.tokens + other.tokens,
-            self.labels + other.labels,
-        )
+        return Counts(*map(add, astuple(self), astuple(other)))
 
 
 NOTHING = Counts()
@@ -89,8 +91,6 @@ class MicroBatch:
         draw: its place in the run.
         log_probs: (B, L - 1) per-token log-probabilities where the trainer reads these, else None.
         measure: whether values that cost a whole-vocabulary softmax are wanted for the log.
-        adds_means: whether the trainer adds up, or averages, the means of micro-batches, so that these weigh the same
-            however many tokens they hold.
         earlier: what the step's earlier micro-batches hold that this one may stand for.
         turns: how an assistant's turn is told from a prompt where both are labelled; None where labels alone decide.
 
@@ -105,7 +105,6 @@ class MicroBatch:
     draw: Draw
     log_probs: Tensor | None = None
     measure: bool = True
-    adds_means: bool = False
     earlier: Counts = NOTHING
     turns: AssistantTurns | None = None
 
@@ -118,27 +117,17 @@ class MicroBatch:
             )
 
     @cached_property
-    def label_count(self) -> int:
-        """Number of labels, those in column 0 included, which nothing predicts."""
-        return int((on_host(self.labels) != IGNORE_INDEX).sum())
-
-    @cached_property
     def own(self) -> Counts:
         """What it holds."""
+        labelled = on_host(self.labels) != IGNORE_INDEX
+        predicted = int(labelled[:, 1:].sum())
         tokens = len(self.responses)
-        return Counts(int(tokens > 0), self.responses.count, tokens, self.label_count)
+        return Counts(1, int(predicted > 0), self.responses.count, tokens, predicted, int(labelled.sum()))
 
     @property
     def so_far(self) -> Counts:
         """What the step's micro-batches hold up to this one."""
         return self.earlier + self.own
-
-    @property
-    def step_weight(self) -> float:
-        """How many times its own weight in the step's loss all micro-batches so far have together."""
-        if self.adds_means:
-            return float(max(self.so_far.micro_batches, 1))
-        return self.so_far.tokens / max(len(self.responses), 1)
 
     @cached_property
     def labelled(self) -> Responses:

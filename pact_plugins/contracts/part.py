@@ -57,8 +57,8 @@ class Contribution:
         counts: numbers whose sum is logged as ``pact/<name>``.
         scale: a factor that is the same in all micro-batches of an optimizer step.
         rests: that a part which adds to the loss adds nothing here is as it should be.
-        for_step: the values stand for all micro-batches of the optimizer step, of which this is the last, and get the
-            weight of all of them; the part rests in the others.
+        for_step: the mean of the values, of any shape, stands for all micro-batches of the optimizer step, of which
+            this is the last, and gets the weight of all of them; the part rests in the others.
     """
 
     values: Tensor | None

@@ -6,7 +6,6 @@ import functools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,12 +16,12 @@ from pact_plugins.batch.host import begin_copy
 from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy, LiveHead, dissect
+from pact_plugins.modeling import Anatomy, dissect
 from pact_plugins.training.contributions import Addition, Contributions
-from pact_plugins.training.denominator import Denominator
+from pact_plugins.training.denominator import Denominator, Share
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.metrics import MetricMeans
-from pact_plugins.training.receipts import ReceiptBook
+from pact_plugins.training.receipts import Receipts
 from pact_plugins.training.sharded_head import FusedHeadWatch
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
@@ -53,10 +52,10 @@ class Attachment:
         self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
         self._undo: list[Any] = []
         self._fused_head = FusedHeadWatch(anatomy.causal_lm)
-        self._denominator = Denominator(LiveHead(anatomy.causal_lm))
+        self._denominator = Denominator(anatomy.causal_lm)
         self._step, self._micro_batch, self._micro_batches = 0, 0, 1
         self._waiting, self._earlier = 0, NOTHING
-        self.receipts = ReceiptBook(contributions.ledgers())
+        self.receipts = Receipts(contributions.parts)
         self.metrics = MetricMeans(contributions.counts())
         self.measure = True
         """Whether the next micro-batches compute the metrics that need a whole-vocabulary softmax."""
@@ -65,6 +64,7 @@ class Attachment:
         """The next micro-batches belong to optimizer step ``step`` (from 0), accumulated over ``micro_batches``."""
         self._step, self._micro_batch, self._micro_batches = step, 0, micro_batches
         self._waiting, self._earlier = 0, NOTHING
+        self.receipts.begin_window()
 
     def weights_move(self) -> None:
         """An optimizer is about to move the model: a later run must not take it for the aligned one."""
@@ -101,12 +101,12 @@ class Attachment:
                 self._forward_pass.discard()
                 return result
             with self._detached_on_error():
-                divides = _divides_by_all(trainer, num_items_in_batch)
-                addition = self._compute(self._next_micro_batch(labels, adds_means=not divides))
+                batch = self._next_micro_batch(labels)
+                share = self._denominator.of_trainer(trainer, batch, num_items_in_batch)
+                addition = self._compute(batch, share, result[0] if return_outputs else result)
             if addition is None:
                 return result
-            scale = _trainer_scale(trainer, addition, num_items_in_batch if divides else None)
-            extra = addition.values.sum() * scale
+            extra = addition.joined(share)
             return (result[0] + extra, *result[1:]) if return_outputs else result + extra
 
         trainer.compute_loss = compute_loss
@@ -143,28 +143,20 @@ class Attachment:
             return None
         with self._detached_on_error():
             log_probs = getattr(output, "log_probs", None)
+            batch = self._next_micro_batch(labels, log_probs)
             if log_probs is None:
-                self._join_loss(output, labels, kwargs.get("num_items_in_batch"))
+                share = self._denominator.of_loss(output, batch, kwargs.get("num_items_in_batch"))
+                addition = self._compute(batch, share, getattr(output, "loss", None))
+                if addition is not None:
+                    loss = _own_loss(output)
+                    output.loss = loss + addition.joined(share).to(loss.device)
             else:
-                addition = self._compute(self._next_micro_batch(labels, log_probs))
+                share = self._denominator.of_log_probs(batch)
+                addition = self._compute(batch, share, log_probs)
                 if addition is not None:
                     self._fused_head.after_fused_forward()
-                    _join_log_probs(output, addition)
+                    _join_log_probs(output, addition, share)
         return output
-
-    def _join_loss(self, output: Any, labels: Tensor, num_items_in_batch: Any) -> None:
-        """The model has divided its loss itself: what is added follows."""
-        batch = self._next_micro_batch(labels, adds_means=num_items_in_batch is None or self.receipts.adds_means)
-        denominator: Any = 1
-        if getattr(output, "loss", None) is not None:
-            denominator = self._denominator.of(output, batch, num_items_in_batch)
-            self.receipts.adds_means = self._denominator.is_own is True
-        if self.receipts.adds_means and not batch.adds_means:
-            batch = replace(batch, adds_means=True)
-        addition = self._compute(batch)
-        if addition is not None:
-            loss = _own_loss(output)
-            output.loss = loss + (addition.values.sum() / denominator).to(loss.device)
 
     @contextmanager
     def _detached_on_error(self) -> Iterator[None]:
@@ -174,9 +166,7 @@ class Attachment:
             self.detach()
             raise
 
-    def _next_micro_batch(
-        self, labels: Tensor, log_probs: Tensor | None = None, *, adds_means: bool = False
-    ) -> MicroBatch:
+    def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
         inputs, hidden_states, autocast = self._forward_pass.take()
         # The trainer says so to accelerate before each micro-batch; where nobody does, each is the last.
         covers = self._waiting + 1 if GradientState().sync_gradients else 0
@@ -184,17 +174,19 @@ class Attachment:
         draw = Draw(self._step, self._micro_batch, rank(), **place)
         self._micro_batch += 1
         self._waiting = 0 if covers else self._waiting + 1
-        return MicroBatch(
-            labels, inputs, hidden_states, autocast, draw, log_probs, self.measure, adds_means, self._earlier
-        )
+        return MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure, self._earlier)
 
-    def _compute(self, batch: MicroBatch) -> Addition | None:
-        self._earlier = NOTHING if batch.draw.covers else batch.so_far
-        # With several ranks, one without response tokens must still take part in the collectives of the others.
-        if not batch.label_count and not is_distributed():
-            self.receipts.enter_idle()
-            return None
-        return self._contributions(batch, self.metrics, self.receipts)
+    def _compute(self, batch: MicroBatch, share: Share, loss: Tensor | None) -> Addition | None:
+        """What joins ``loss``, or per-token values that sum up to it."""
+        so_far = batch.so_far
+        self._earlier = NOTHING if batch.draw.covers else so_far
+        self.receipts.enter(batch, share, loss)
+        # What stands for the whole step comes with its last micro-batch, whether that one has a label or not. With
+        # several ranks, one without response tokens must still take part in the collectives of the others.
+        is_idle = not (so_far if batch.draw.covers else batch.own).labels
+        return (
+            None if is_idle and not is_distributed() else self._contributions(batch, share, self.metrics, self.receipts)
+        )
 
 
 @torch.compiler.disable
@@ -202,12 +194,18 @@ def _begin_copy_of_labels(_module: nn.Module, _args: Any, kwargs: dict[str, Any]
     begin_copy(kwargs.get("labels"))
 
 
-def _join_log_probs(output: Any, addition: Addition) -> None:
+def _join_log_probs(output: Any, addition: Addition, share: Share) -> None:
     """The trainer sums -log_probs and divides: what is added gets the denominator of the token's cross-entropy."""
     log_probs = output.log_probs
     penalty = torch.zeros(log_probs.shape, dtype=torch.float32, device=log_probs.device)
     index = (addition.responses.rows.to(penalty.device), addition.responses.columns.to(penalty.device))
-    output.log_probs = log_probs.float() - penalty.index_put(index, addition.values.to(penalty.device))
+    penalty = penalty.index_put(index, addition.values.to(penalty.device))
+    if addition.of_step is not None:
+        # Where there may be no label: the trainer sums over all places.
+        anywhere = torch.zeros(2, 1, dtype=torch.long, device=penalty.device).unbind()
+        of_step = (addition.of_step * share.step_factor).to(penalty.device)
+        penalty = penalty.index_put(anywhere, of_step.reshape(1), accumulate=True)
+    output.log_probs = log_probs.float() - penalty
 
 
 def _own_loss(output: Any) -> Tensor:
@@ -218,24 +216,3 @@ def _own_loss(output: Any) -> Tensor:
             "a custom loss computed outside the model is not protected"
         )
     return loss
-
-
-def _divides_by_all(trainer: Any, num_items_in_batch: Any) -> bool:
-    """Whether ``transformers.Trainer`` divides by the labels of all micro-batches, and not each by its own."""
-    own_scale = getattr(trainer, "model_accepts_loss_kwargs", False) or trainer.compute_loss_func is not None
-    return num_items_in_batch is not None and own_scale
-
-
-def _trainer_scale(trainer: Any, addition: Addition, num_items_in_batch: Any) -> Any:
-    """The factor that ``transformers.Trainer`` puts on a sum over the tokens of one micro-batch.
-
-    Args:
-        num_items_in_batch: what it divides by; None where it averages over each micro-batch.
-    """
-    if num_items_in_batch is None:
-        # The trainer divides a micro-batch's mean by the number of them, but not where the loss is the user's own.
-        own_loss = trainer.compute_loss_func is not None
-        micro_batches = getattr(trainer, "current_gradient_accumulation_steps", 1) if own_loss else 1
-        return 1.0 / (max(len(addition.responses), 1) * micro_batches)
-    ranks = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else 1
-    return ranks / num_items_in_batch

@@ -72,7 +72,7 @@ class PACTCallback(TrainerCallback):
         self._preparation: Preparation | None = None
         self._trained: weakref.ref[Any] | None = None
         self._safety_tokens: SafetyTokens | None = None
-        self._step_loss_scale: float | None = None
+        self._step_loss_scale = 1.0
         self._first_step, self._earlier = 1, list[Piece]()
         self._began = False
         self._card = CardKeeper()

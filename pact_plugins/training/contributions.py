@@ -19,16 +19,30 @@ from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
 from pact_plugins.contracts import Contribution, Part, Reference, ReferenceLogits, ReferenceRequest, Wants
+from pact_plugins.errors import UnprotectedTrainingError
+from pact_plugins.training.denominator import Share
 from pact_plugins.training.metrics import MetricMeans
-from pact_plugins.training.receipts import ReceiptBook, ReceiptLedger
+from pact_plugins.training.receipts import Receipts
 
 
 @dataclass(frozen=True)
 class Addition:
-    """(N,) float32 to be added to the loss of each response token."""
+    """What joins the loss of one micro-batch.
+
+    Attributes:
+        values: (N,) float32 for each response token, to be summed with the trainer's own.
+        of_step: without dimensions, for all micro-batches so far of the optimizer step; None for nothing.
+        responses: where the N tokens are.
+    """
 
     values: Tensor
+    of_step: Tensor | None
     responses: Responses
+
+    def joined(self, share: Share) -> Tensor:
+        """As one number that is added to the loss."""
+        total = self.values.sum() * share.factor
+        return total if self.of_step is None else total + self.of_step * share.step_factor
 
 
 @dataclass(frozen=True)
@@ -58,30 +72,39 @@ class Contributions:
     def __init__(self, parts: Sequence[Part], reference: Reference | None, asked: AskedTokens) -> None:
         self.parts, self._reference, self._asked = tuple(parts), reference, asked
 
-    def ledgers(self) -> list[ReceiptLedger]:
-        """One for everything that every micro-batch adds."""
-        return [ReceiptLedger(part.coefficient, name=part.name, key=part.key) for part in self.parts if part.adds]
-
     def counts(self) -> list[str]:
         """Names of the counts that go to the log."""
         return [name for part in self.parts for name in part.counts]
 
-    def __call__(self, batch: MicroBatch, metrics: MetricMeans, receipts: ReceiptBook) -> Addition | None:
+    def __call__(self, batch: MicroBatch, share: Share, metrics: MetricMeans, receipts: Receipts) -> Addition | None:
         """Compute everything of one forward pass; None where nothing is to be added.
 
         Args:
+            share: of the micro-batch in the trainer's loss.
             metrics, receipts: where the values for the log and the expected gradients are entered.
         """
         answer = self._ask(batch)
-        values: list[Tensor] = []
+        values, of_step = list[Tensor](), list[Tensor]()
         for part in self.parts:
             contribution = part.contribute(batch, answer)
             _log(contribution, metrics)
-            if contribution.values is not None:
-                values.append(_entered(part, contribution, batch, receipts))
-            elif part.adds and (contribution.rests or not len(batch.responses)):
-                receipts.ledger(part.name).enter_idle()
-        return Addition(_sum(values), batch.responses) if values else None
+            if contribution.values is None:
+                _refuse_silence(part, contribution, batch)
+                continue
+            factor, found = part.coefficient * contribution.scale, contribution.values
+            if contribution.for_step:
+                weight = share.whole(batch.so_far) * max(receipts.windows, 1)
+                found, amount = found.mean(), weight * contribution.scale
+                of_step.append(factor * weight * found)
+            else:
+                amount = share.amount(len(batch.responses)) * contribution.scale
+                values.append(factor * found)
+            if amount:
+                receipts.expect(part, found, amount)
+        if not values and not of_step:
+            return None
+        empty = torch.zeros(len(batch.responses), device=batch.responses.rows.device)
+        return Addition(_sum(values or [empty]), _sum(of_step) if of_step else None, batch.responses)
 
     def _ask(self, batch: MicroBatch) -> ReferenceLogits | None:
         wants = reduce(or_, (part.wants(batch) for part in self.parts), Wants())
@@ -106,17 +129,11 @@ def _log(contribution: Contribution, metrics: MetricMeans) -> None:
         metrics.count(name, number)
 
 
-def _entered(part: Part, contribution: Contribution, batch: MicroBatch, receipts: ReceiptBook) -> Tensor:
-    """The part's weighted values, a gradient expected at them."""
-    values, ledger = contribution.values, receipts.ledger(part.name)
-    assert values is not None
-    covered = batch.so_far if contribution.for_step else batch.own
-    if len(batch.responses):
-        ledger.enter(values, covered, scale=contribution.scale)
-    else:
-        ledger.enter_idle(covered, scale=contribution.scale)
-    weight = batch.step_weight if contribution.for_step else 1.0
-    return part.coefficient * contribution.scale * weight * values
+def _refuse_silence(part: Part, contribution: Contribution, batch: MicroBatch) -> None:
+    if part.adds and not contribution.rests and len(batch.responses):
+        raise UnprotectedTrainingError(
+            f"the {part.name} adds nothing to a micro-batch and does not say that it rests there (Contribution.rests)"
+        )
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

@@ -123,8 +123,8 @@ def precision_of(args: TrainingArguments) -> torch.dtype | None:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(told or str(launched))
 
 
-def loss_scale_of(optimizer: Any) -> float | None:
-    """The factor on the loss: a gradient scaler's, 1 without one, None where an engine keeps it to itself."""
+def loss_scale_of(optimizer: Any) -> float:
+    """The factor on the loss: a gradient scaler's, 1 without one."""
     scaler = getattr(optimizer, "scaler", None)
     if scaler is not None:
         return float(scaler.get_scale())

@@ -23,7 +23,7 @@ from pact_plugins.objective import GateConfig
 from pact_plugins.reference.online import DecoderReference
 from pact_plugins.training.contributions import AskedTokens, Contributions
 from pact_plugins.training.metrics import MetricMeans
-from pact_plugins.training.receipts import ReceiptBook
+from pact_plugins.training.receipts import Receipts
 from pact_plugins.training.term import Term
 from pact_plugins.training.watched_tokens import WatchedTokens
 from tests.helpers.tiny import tiny_llama
@@ -235,7 +235,7 @@ def check_models(objective: str, layout: Layout, gate: GateConfig) -> int:
     trained.zero_grad(), exact.zero_grad()
     states = trained.model(**inputs, use_cache=False)[0]
     batch = MicroBatch(labels, inputs, states, NO_AUTOCAST, Draw(0), measure=False)
-    addition = parts(batch, MetricMeans(), ReceiptBook(parts.ledgers()))
+    addition = parts(batch, MetricMeans(), Receipts(parts.parts))
     assert addition is not None
     addition.values.sum().backward()
 

@@ -50,20 +50,41 @@ def make(model_class):
 
 
 class AnchorOfRun(TrainerCallback):
-    """Keeps the replies that a run is anchored to."""
+    """Keeps the replies that a run's last step was anchored to."""
 
     def __init__(self, callback):
-        self.callback = callback
+        self.callback, self.sequences = callback, []
 
     def on_step_begin(self, args, state, control, **kwargs):
         (part,) = self.callback._preparation.parts
-        self.anchors = part.anchors
+        drawn = part._drawn
+
+        def keep(draw, batch):
+            found = drawn(draw, batch)
+            self.sequences = [part.anchors.sequences[index] for index in found]
+            return found
+
+        part._drawn = keep
 
 
-def a_step(folder, config=None, *, outside=False, callbacks=(), **settings):
+def without_last_labels(trainer):
+    """Take the labels of each step's last micro-batch away, as a row cut to its prompt has none."""
+    original = trainer.get_batch_samples
+
+    def batch_samples(epoch_iterator, count, device):
+        batches, _ = original(epoch_iterator, count, device)
+        batches[-1]["labels"] = torch.full_like(batches[-1]["labels"], -100)
+        return batches, trainer._get_num_items_in_batch(batches, device)
+
+    trainer.get_batch_samples = batch_samples
+
+
+def a_step(folder, config=None, *, outside=False, callbacks=(), last_is_empty=False, **settings):
     """A step of four uneven micro-batches from weights that have moved: its gradients, and the run's replies."""
     watch = Watch(move=True)
     trainer = sft_trainer(folder, per_device_train_batch_size=1, gradient_accumulation_steps=MICRO_BATCHES, **settings)
+    if last_is_empty:
+        without_last_labels(trainer)
     kept = None
     if config is not None:
         callback = pact(config, trainer=trainer if outside else None)
@@ -72,27 +93,26 @@ def a_step(folder, config=None, *, outside=False, callbacks=(), **settings):
     for callback in [*callbacks, watch]:
         trainer.add_callback(callback)
     trainer.train()
-    return watch, kept and kept.anchors
+    return watch, kept
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
-@pytest.mark.parametrize(
-    ("model_class", "settings", "weight"),
-    [
-        pytest.param(LlamaForCausalLM, {}, 1, id="fused head"),
-        pytest.param(LlamaForCausalLM, {"trainer_class": Plain}, 1, id="the model's loss"),
-        pytest.param(OwnMeans, {"trainer_class": Plain}, MICRO_BATCHES, id="a head that drops the number"),
-        pytest.param(LlamaForCausalLM, {"trainer_class": Quiet}, 1, id="a mean of means"),
-        pytest.param(LlamaForCausalLM, {"label_smoothing_factor": 0.1}, 1, id="a loss of the trainer's own"),
-    ],
-)
-def test_it_has_the_weight_of_the_whole_step(tmp_path, kind, model_class, settings, weight):
+WAYS = {
+    "fused head": (LlamaForCausalLM, {}, 1),
+    "the model's loss": (LlamaForCausalLM, {"trainer_class": Plain}, 1),
+    "a head that drops the number": (OwnMeans, {"trainer_class": Plain}, MICRO_BATCHES),
+    "a mean of means": (LlamaForCausalLM, {"trainer_class": Quiet}, 1),
+    "a loss of the trainer's own": (LlamaForCausalLM, {"label_smoothing_factor": 0.1}, 1),
+}
+
+
+def assert_weight(folder, way, weight, *, kind="full", **more):
+    """What the anchor adds to the step's gradient is so many times its divergence."""
+    model_class, settings, _ = WAYS[way]
     config = {**ANCHOR, "anchor_size": 4, "anchor_fraction": 16}
+    settings = {**settings, **more, "adapter": ADAPTERS[kind]()}
     outside = "label_smoothing_factor" in settings
-    plain, _ = a_step(tmp_path, adapter=ADAPTERS[kind](), model=make(model_class), **settings)
-    anchored, anchors = a_step(
-        tmp_path, config, outside=outside, adapter=ADAPTERS[kind](), model=make(model_class), **settings
-    )
+    plain, _ = a_step(folder, model=make(model_class), **settings)
+    anchored, anchors = a_step(folder, config, outside=outside, model=make(model_class), **settings)
     moved = naive.rebuilt(tiny_llama(), ADAPTERS[kind](), anchored.weights[0])
     divergence = guarded.anchor_divergence(moved, tiny_llama(), anchors)
     expected = guarded.gradients_of(weight * COEFFICIENT * divergence, moved)
@@ -101,6 +121,19 @@ def test_it_has_the_weight_of_the_whole_step(tmp_path, kind, model_class, settin
     for name, value in expected.items():
         added = anchored.gradients[0][name] - plain.gradients[0][name]
         assert float((added - value).abs().max()) < 1e-3 * largest, name
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("way", WAYS)
+def test_it_has_the_weight_of_the_whole_step(tmp_path, kind, way):
+    assert_weight(tmp_path, way, WAYS[way][2], kind=kind)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_is_there_where_the_last_micro_batch_has_no_label(tmp_path, way):
+    # Where the means of micro-batches count, one fewer has one.
+    means = way in ("a head that drops the number", "a mean of means")
+    assert_weight(tmp_path, way, WAYS[way][2] * (0.75 if means else 1), last_is_empty=True)
 
 
 def test_a_step_draws_what_its_micro_batches_would_have_drawn(tmp_path):
