@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pact_plugins.modeling.configuration import configuration_fingerprint
 from pact_plugins.modeling.vocabulary import added_token_ids
 
 _SAMPLES_PER_TENSOR = 64
@@ -25,7 +26,8 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 
 
 def model_fingerprint(model: Any) -> str:
-    """16 hexadecimal digits over the names, shapes and a sample of the values of a model's own parameters.
+    """16 hexadecimal digits over the names, shapes and a sample of the values of a model's own parameters, and over
+    what of its configuration changes the forward pass.
 
     Adapter weights are left out, so that a model with and without a fresh adapter has one name.
     """
@@ -36,7 +38,7 @@ def model_fingerprint(model: Any) -> str:
         if not hasattr(parameter, "ds_id"):
             digest.update(_sample(parameter))
     if hasattr(model, "config"):
-        digest.update(str(getattr(model.config, "_commit_hash", None)).encode())
+        digest.update(configuration_fingerprint(model.config).encode())
     return digest.hexdigest()[:16]
 
 

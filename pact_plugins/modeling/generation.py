@@ -64,6 +64,7 @@ def continue_ids(
     responses: list[list[int]] = [[]] * len(encoded)
     with (
         evaluation_mode(model),
+        _without_router_logits(model),
         _seeded(sampling_seed),
         tqdm(total=len(encoded), desc=description, disable=not progress, leave=False) as bar,
     ):
@@ -82,6 +83,20 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[str], **options: Any)
     """``generate_ids`` as text, special tokens stripped."""
     responses = generate_ids(model, tokenizer, prompts, **options)
     return list(tokenizer.batch_decode(responses, skip_special_tokens=True))
+
+
+@contextmanager
+def _without_router_logits(model: Any) -> Iterator[None]:
+    """A mixture of experts that returns them computes its auxiliary loss of every pass, and fails beside a cache."""
+    configs = {id(config): config for config in (model.config, model.config.get_text_config())}.values()
+    switched = [config for config in configs if getattr(config, "output_router_logits", False)]
+    for config in switched:
+        config.output_router_logits = False
+    try:
+        yield
+    finally:
+        for config in switched:
+            config.output_router_logits = True
 
 
 @contextmanager

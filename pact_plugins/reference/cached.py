@@ -27,6 +27,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce
 from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
+from pact_plugins.modeling.rotary import length_without_rescaling, longest_position
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_criterion, hash_of_ids
 from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build, predict
@@ -72,6 +73,7 @@ class CachedReference(Reference):
             )
         self._context, self._token_ids = context, context.token_ids
         self._rules = ContextRules.of(context.anatomy)
+        self._longest = length_without_rescaling(context.anatomy.causal_lm.config)
         self._in_step = any(is_sharded(parameter) for parameter in context.anatomy.model.parameters())
         self._online: Reference | None = None
         self.switches_adapter_off = automatic_reference(context) == AdapterOffReference.name
@@ -112,8 +114,11 @@ class CachedReference(Reference):
         if path is not None:
             anatomy = load_aligned_model(path, anatomy)
             check_vocabulary(anatomy, path, self._context)
-        decoder = anatomy.decoder if path is None else anatomy.decoder.requires_grad_(False)
-        return DecoderReference(decoder, LiveHead(anatomy.causal_lm), self._rules), model_fingerprint(anatomy.causal_lm)
+        decoder, trained = anatomy.decoder, None
+        if path is not None:
+            decoder, trained = decoder.requires_grad_(False), self._context.anatomy.decoder
+        reference = DecoderReference(decoder, LiveHead(anatomy.causal_lm), self._rules, trained)
+        return reference, model_fingerprint(anatomy.causal_lm)
 
     def fill(self) -> None:
         """Compute what the cache lacks of the training set. Every rank must call it, before the first step."""
@@ -141,14 +146,27 @@ class CachedReference(Reference):
     def fill_with(self, sequences: Callable[[], Iterable[TokenSequence]]) -> None:
         """Compute what the cache lacks of ``sequences``, this rank's share; too many to be held are read twice."""
         assert self._at_start is not None, "training has begun"
-        question = self._build_question()
+        question, longer = self._build_question(), set[bytes]()
+
+        def kept() -> Iterator[TokenSequence]:
+            for sequence in sequences():
+                if self._longest is None or len(sequence) <= self._longest:
+                    yield sequence
+                else:
+                    longer.add(sequence.key)
+
         with self.store.building():
             self.store.refresh()
             if len(self.store) and not self._in_step:
-                check_sample(sequences, self.store, self._at_start, question)
-            plan = BuildPlan.of(sequences, self.store)
+                check_sample(kept, self.store, self._at_start, question)
+            plan = BuildPlan.of(kept, self.store)
             build(plan, self.store, self._at_start, question, in_step=self._in_step)
         self.store.refresh()
+        if count := int(summed([len(longer)])[0]):
+            announce(
+                f"reference cache: {count} sequences are longer than {self._longest} tokens, from where on the model's "
+                "rotary embeddings depend on the longest row of a batch: the reference is asked with each batch"
+            )
 
     def predict(self, sequences: Sequence[TokenSequence]) -> Prediction:
         """What ``fill_with`` would take, from a few batches that are not kept."""
@@ -165,7 +183,9 @@ class CachedReference(Reference):
         return AutocastState(self._token_ids.device.type, precision is not None, precision or torch.bfloat16)
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
-        sequences = sequences_of(request.decoder_inputs, request.responses, self._rules)
+        # What was computed row by row is not what rows of other lengths beside it make of a longer batch.
+        rescaled = self._longest is not None and longest_position(request.decoder_inputs) > self._longest
+        sequences = None if rescaled else sequences_of(request.decoder_inputs, request.responses, self._rules)
         places = None if sequences is None else self._places(sequences, request)
         missing = [] if places is None else [index for index, place in enumerate(places) if place is None]
         lacking = len(missing) if sequences is not None else max(request.responses.count, 1)

@@ -32,6 +32,7 @@ from pact_plugins.modeling import (
     evaluation_mode,
     is_sharded,
 )
+from pact_plugins.modeling.rotary import remembers_batches, rotary_state, set_rotary_state
 from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.faithfulness import left_when_off, named
@@ -51,13 +52,20 @@ def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | Non
 
 
 class DecoderReference(Reference):
-    """Runs a decoder without gradient and projects the response positions on the safety tokens."""
+    """Runs a decoder without gradient and projects the response positions on the safety tokens.
+
+    Args:
+        trained: the decoder in training where the reference is another one, which must rotate as that one does.
+    """
 
     name = "decoder"
     capabilities = Capabilities(prompt_free=True, refusal_mass=True, whole_vocabulary=True)
 
-    def __init__(self, decoder: nn.Module, head: OutputHead, rules: ContextRules) -> None:
+    def __init__(
+        self, decoder: nn.Module, head: OutputHead, rules: ContextRules, trained: nn.Module | None = None
+    ) -> None:
         self._decoder, self.head, self._rules = decoder, head, rules
+        self._followed = trained if remembers_batches(trained) else None
         self._has_told_of_bounds = False
 
     @property
@@ -74,6 +82,8 @@ class DecoderReference(Reference):
         inputs = {**request.decoder_inputs, "use_cache": False}
         if "past_key_values" in inputs:
             inputs["past_key_values"] = None
+        if self._followed is not None:
+            set_rotary_state(self._decoder, rotary_state(self._followed))
         with self._active():
             with request.autocast():
                 hidden = request.responses.select(self._decoder(**inputs)[0])
@@ -185,7 +195,8 @@ class FrozenCopyReference(DecoderReference):
             loaded = load_aligned_model(path, context.anatomy)
             check_vocabulary(loaded, path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
-        super().__init__(decoder.requires_grad_(False).eval(), head, ContextRules.of(context.anatomy))
+        rules, trained = ContextRules.of(context.anatomy), context.anatomy.decoder
+        super().__init__(decoder.requires_grad_(False).eval(), head, rules, trained)
 
     def frozen_head(self) -> OutputHead:
         """The copy's."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pact_plugins.batch.host import begin_copy
 from pact_plugins.errors import AttachmentError
 from pact_plugins.modeling import AutocastState, forget_compiled
+from pact_plugins.modeling.rotary import preserved_rotary_state
 
 # What bookkeeping on the host reads of a forward pass; an attention mask of four dimensions is too large for it.
 _BOOKKEEPING = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
@@ -52,7 +53,8 @@ class ForwardPass:
         """A nested forward pass through the same decoder, for the reference, must not replace what is kept."""
         self._paused = True
         try:
-            yield
+            with preserved_rotary_state(self._decoder):
+                yield
         finally:
             self._paused = False
 

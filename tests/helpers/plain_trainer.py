@@ -109,23 +109,32 @@ def added(folder: Path, make: Callable[[], Any], data: Any, config: dict[str, An
 
 
 def expected(
-    make: Callable[[], Any], weights: dict[str, Tensor], batches: Sequence[tuple[Rows, float]]
+    make: Callable[[], Any],
+    weights: dict[str, Tensor],
+    batches: Sequence[tuple[Rows, float]],
+    *,
+    together: bool = False,
+    make_reference: Callable[[], Any] | None = None,
 ) -> dict[str, Tensor]:
-    """The term's gradient by autograd alone: each batch's sum over its tokens, divided by its number."""
-    trained, reference, tokens = make(), make(), tiny_safety_tokens().token_ids
+    """The term's gradient by autograd alone: each batch's sum over its tokens, divided by its number.
+
+    Args:
+        together: run the rows of a batch together, padded, as the trainer does; else each alone.
+    """
+    trained, reference, tokens = make(), (make_reference or make)(), tiny_safety_tokens().token_ids
+    own = dict(trained.named_parameters())
     with torch.no_grad():
-        for name, parameter in trained.named_parameters():
-            parameter.copy_(weights[name])
+        for name, value in weights.items():
+            own[name].copy_(value)
     total = torch.zeros(())
     for rows, divisor in batches:
-        for row in rows:
-            places = [place for place, label in enumerate(row["labels"]) if place and label != IGNORED]
-            if not places:
-                continue
-            ids, before = torch.tensor([row["input_ids"]]), [place - 1 for place in places]
-            z = trained(input_ids=ids).logits[0, before][:, tokens].float()
+        for part in [rows] if together else [[row] for row in rows]:
+            batch = collate(part)
+            labels, inputs = batch.pop("labels"), batch
+            places = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+            z = trained(**inputs).logits[:, :-1][places][:, tokens].float()
             with torch.no_grad():
-                r = reference(input_ids=ids).logits[0, before][:, tokens].float()
+                r = reference(**inputs).logits[:, :-1][places][:, tokens].float()
             target = torch.log_softmax(r / TEMPERATURE, -1)
             divergence = (target.exp() * (target - torch.log_softmax(z / TEMPERATURE, -1))).sum()
             total = total + COEFFICIENT * TEMPERATURE**2 * divergence / divisor
