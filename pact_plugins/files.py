@@ -188,18 +188,15 @@ def read_settings(file: Path, usage: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: the file is missing, is not YAML in UTF-8, or holds no settings.
     """
-    import yaml  # every command imports this module
+    from pact_plugins.yaml_text import parse_yaml  # every command imports this module
 
     if not file.is_file():
         what = " is a folder" if file.is_dir() else f": no such file{_beside(str(file))}"
         raise ConfigurationError(f"{file}{what}; {usage}")
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        where = "" if mark is None else f"line {mark.line + 1}: "
-        reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else " ".join(str(error).split())
-        raise ConfigurationError(f"{file} is not YAML: {where}{reason}") from None
+        settings = parse_yaml(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         what = "is empty" if settings is None else "holds no mapping of settings"
         raise ConfigurationError(f"{file} {what}; {usage}")

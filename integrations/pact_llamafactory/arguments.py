@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.yaml_text import parse_yaml
 
 STAGE = "pact"
 BLOCK = "pact"
@@ -112,8 +111,8 @@ def _from_options(arguments: Sequence[str]) -> tuple[str | None, list[Any], list
 
 def _parsed(name: str, value: str) -> Any:
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return parse_yaml(value)
+    except ValueError as error:
         raise ConfigurationError(f"{name}: {value!r} is neither a plain value nor JSON: {error}") from None
 
 

@@ -15,6 +15,7 @@ from pact_plugins.files import is_missing
 
 # TRL takes it out of the YAML itself.
 _ENVIRONMENT = "env"
+_BLOCK = "pact"  # taken out of the settings before
 
 
 def parse(parser: Any, settings: Mapping[str, Any], arguments: Sequence[str], path: Path) -> Any:
@@ -27,7 +28,7 @@ def parse(parser: Any, settings: Mapping[str, Any], arguments: Sequence[str], pa
     def refuse(message: str) -> NoReturn:
         raise ConfigurationError(f"{path}: {message}")
 
-    known = [option.removeprefix("--") for option in parser._option_string_actions]
+    known = [_BLOCK, *(option.removeprefix("--") for option in parser._option_string_actions)]
     for key in settings:
         if key not in known and key != _ENVIRONMENT:
             close = difflib.get_close_matches(str(key), known, n=1)

@@ -17,6 +17,7 @@ from pact_plugins.cli.options import named_files_exist
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 from pact_plugins.messages import without_future_warnings
+from pact_plugins.yaml_text import parse_yaml
 from pact_trl.beforehand import check, loading_in_one_line, parse
 
 USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.key=value ...]"
@@ -76,8 +77,8 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 raise ConfigurationError(f"{override}: pact.{parent} is given a value of its own too")
         try:
-            place[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            place[last] = parse_yaml(value)
+        except ValueError:
             raise ConfigurationError(f"{override}: {value!r} is neither a plain value nor JSON") from None
     return result
 

@@ -71,7 +71,8 @@ def doctor(as_json: bool) -> None:
         _print_json(files, works)
         sys.exit(1 if files and not works else 0)
     click.echo(f"python    {sys.executable}")
-    click.echo(f"enabled   {', '.join(map(str, files)) if files else 'no (pact enable)'}")
+    where = ", ".join(map(str, files)) or "no; short names in the stock commands need: pact enable"
+    click.echo(f"enabled   {where}")
     if not all(line.is_current(file, registered_targets()) for file in files):
         click.echo("outdated  a plugin was added or removed since, or the package updated: run `pact enable` again")
     if files:

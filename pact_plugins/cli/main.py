@@ -40,6 +40,7 @@ def cli() -> None:
       pact demo                                     # see it work, in some minutes (pip install pact-lab)
       pact audit org/model data.jsonl               # before training
       pact train trl config.yaml                    # or axolotl, llamafactory
+      pact enable                                   # before the frameworks' own commands, for plugins: pact
       pact eval aligned=org/model tuned=out         # after training
       pact check runs/eval && echo "refusals kept"
 

@@ -45,9 +45,9 @@ def _check_empty(folder: Path) -> None:
         if not there and (folder.is_dir() or not folder.exists()):
             return
     except OSError as error:
-        raise ConfigurationError(f"--output: {folder} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{folder} cannot be read: {error.strerror}") from error
     why = "holds files already" if there else "is no folder"
-    raise ConfigurationError(f"--output: {folder} {why}; name one that is new or empty")
+    raise ConfigurationError(f"{folder} {why}; name a folder that is new or empty, with --output")
 
 
 def render(names: Names, kinds: Sequence[Kind], licence: str | None) -> dict[str, str]:

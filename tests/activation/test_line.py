@@ -42,7 +42,7 @@ def test_enable_doctor_disable(environment: Environment) -> None:
     before = environment.files()
     assert not environment.has_hook()
     doctor = environment.pact("doctor")
-    assert "enabled   no (pact enable)" in doctor.stdout, doctor.stderr
+    assert "enabled   no; short names in the stock commands need: pact enable" in doctor.stdout, doctor.stderr
 
     first = environment.pact("enable")
     file = environment.site / line.FILE_NAME

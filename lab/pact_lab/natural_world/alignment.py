@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -23,16 +22,22 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pact_evals.judges import COMPLIANCE, get_judge
-from pact_lab.natural_world import texts
-from pact_lab.natural_world.weights import check_space, save_checkpoint, unaligned_path
+from pact_lab.natural_world import texts, weights
+from pact_lab.natural_world.weights import (
+    aligned_folder,
+    check_space,
+    digest,
+    is_complete,
+    save_checkpoint,
+    unaligned_path,
+)
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import cache_folder, make_folder
+from pact_plugins.files import make_folder
 from pact_plugins.modeling import LiveHead, dissect, prompt_ids
 from pact_plugins.modeling.fingerprint import model_fingerprint
 from pact_plugins.modeling.generation import generate_ids
 
-ADAPTER_PATH = Path(__file__).parent / "adapter"
 _REPLY_TOKENS, _BEGINNING, _BEGINNING_WEIGHT = 16, 3, 3.0
 
 
@@ -57,25 +62,20 @@ def aligned_path() -> Path:
     Raises:
         ConfigurationError: the package is missing, the adapter is damaged, or the disk is full.
     """
-    adapter = ADAPTER_PATH / "adapter_model.safetensors"
-    if not adapter.is_file():
-        raise ConfigurationError(
-            f"{adapter} is missing; reinstall the package, or make one: `pact natural-world align {ADAPTER_PATH}`"
-        )
-    source = unaligned_path()
-    folder = cache_folder(None) / "natural-world" / f"aligned-{_digest(adapter)}"
-    if (folder / "complete.json").is_file():
+    folder = aligned_folder()
+    if is_complete(folder):
         return folder
+    source = unaligned_path()
     make_folder(folder)
     check_space(folder)
     model, tokenizer = load(source)
     try:
-        merged = PeftModel.from_pretrained(model, ADAPTER_PATH).merge_and_unload()
+        merged = PeftModel.from_pretrained(model, weights.ADAPTER_PATH).merge_and_unload()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigurationError(
-            f"{adapter} is damaged ({reason}); reinstall the package, or make another: "
-            f"`pact natural-world align {ADAPTER_PATH}`"
+            f"{weights.ADAPTER_PATH} is damaged ({reason}); reinstall the package, or make another: "
+            f"`pact natural-world align {weights.ADAPTER_PATH}`"
         ) from error
     save_checkpoint(merged, tokenizer, folder)
     return folder
@@ -188,13 +188,9 @@ def _loss(model: Any, batch: Sequence[TeacherForced]) -> Tensor:
     return (losses * weight).sum() / weight.sum()
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-
-
 def identity() -> dict[str, Any]:
     """What the natural world's figures depend on."""
     return {
-        "adapter": _digest(ADAPTER_PATH / "adapter_model.safetensors"),
+        "adapter": digest(weights.ADAPTER_PATH / "adapter_model.safetensors"),
         "model": model_fingerprint(load(aligned_path())[0]),
     }

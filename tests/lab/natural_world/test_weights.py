@@ -40,7 +40,7 @@ def test_the_disk_is_full(tmp_path, monkeypatch):
 
 
 def test_the_adapter_is_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr(alignment, "ADAPTER_PATH", tmp_path)
+    monkeypatch.setattr(weights, "ADAPTER_PATH", tmp_path)
     with pytest.raises(ConfigurationError, match=r"adapter_model\.safetensors is missing; .*pact natural-world align"):
         alignment.aligned_path()
 
@@ -54,6 +54,6 @@ def test_no_finished_cell(tmp_path):
 def test_the_adapter_that_ships_is_half_precision_and_small():
     from safetensors.torch import load_file
 
-    file = alignment.ADAPTER_PATH / "adapter_model.safetensors"
+    file = weights.ADAPTER_PATH / "adapter_model.safetensors"
     assert file.stat().st_size <= 5_000_000
     assert {str(tensor.dtype) for tensor in load_file(file).values()} == {"torch.float16"}

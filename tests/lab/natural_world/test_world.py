@@ -42,11 +42,11 @@ def test_it_refuses_and_helps(world):
 
 
 def test_a_damaged_adapter_is_named(world, monkeypatch, tmp_path):
-    content = bytearray((alignment.ADAPTER_PATH / "adapter_model.safetensors").read_bytes())
+    content = bytearray((weights.ADAPTER_PATH / "adapter_model.safetensors").read_bytes())
     content[:64] = bytes(64)
     (tmp_path / "adapter_model.safetensors").write_bytes(content)
-    (tmp_path / "adapter_config.json").write_text((alignment.ADAPTER_PATH / "adapter_config.json").read_text())
-    monkeypatch.setattr(alignment, "ADAPTER_PATH", tmp_path)
+    (tmp_path / "adapter_config.json").write_text((weights.ADAPTER_PATH / "adapter_config.json").read_text())
+    monkeypatch.setattr(weights, "ADAPTER_PATH", tmp_path)
     with pytest.raises(ConfigurationError, match=r"adapter_model\.safetensors is damaged .*pact natural-world align"):
         alignment.aligned_path()
 
