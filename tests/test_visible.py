@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pact_evals.commands import check_command
 from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.report import write_report
-from pact_evals.runs.store import ModelResult, TaskResult, save_model, save_run
+from pact_evals.runs.store import ModelResult, TaskResult
 from pact_plugins import messages
 from pact_plugins.audit.report.page import render_page
 from pact_plugins.audit.report.terminal import print_report
@@ -23,6 +23,7 @@ from pact_plugins.report.terminal import print_table
 from pact_plugins.safety_tokens import display
 from pact_plugins.visible import shortly, visible
 from tests.audit.test_report import report as audit_report
+from tests.helpers.evaluated import write
 from tests.helpers.tiny import tiny_safety_tokens
 
 # One of each kind: clears the screen and sets the title, moves the cursor, turns the direction around, hides; becomes a
@@ -133,11 +134,7 @@ def evaluated(label: str, compliance: float) -> ModelResult:
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    folder = tmp_path / "run"
-    for model in (evaluated("aligned", 0.0), evaluated("tuned", 1.0)):
-        save_model(folder, model)
-    save_run(folder, tasks=["pact"], labels=["aligned", "tuned"], versions={})
-    return folder
+    return write(tmp_path / "run", evaluated("aligned", 0.0), evaluated("tuned", 1.0))
 
 
 def test_the_evaluations_files(run, tmp_path):

@@ -12,7 +12,7 @@ from pact_evals.report.comparison import Comparison, MetricRow, compare
 from pact_evals.report.markdown import judge_text
 from pact_evals.rule import Margins, statement
 from pact_evals.runs.gathering import gather
-from pact_evals.runs.models import folder_fingerprint
+from pact_evals.runs.models import folder_fingerprint, last_change
 from pact_evals.runs.store import ModelResult, RunError
 from pact_plugins.report.markdown import cell
 
@@ -74,7 +74,13 @@ def _in_folder(models: Sequence[ModelResult], folder: Path) -> ModelResult:
     (model,) = found
     weights = model.identity.get("adapter_weights") or model.identity.get("weights")
     one_file = dict(model.identity.get("arguments") or {}).get("gguf_file")
-    if weights != folder_fingerprint(folder, None if model.identity.get("adapter") else one_file):
+    # lm-eval itself notes no weights, but when it began.
+    known = weights is not None
+    if (
+        folder_fingerprint(folder, None if model.identity.get("adapter") else one_file) != weights
+        if known
+        else (last_change(folder) > model.date)
+    ):
         raise RunError(f"{folder} has changed since {model.label} was evaluated; evaluate it again")
     return model
 

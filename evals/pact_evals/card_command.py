@@ -41,7 +41,7 @@ def card_command(
     from pact_plugins.model_card.writing import CARD, write_card
 
     evaluated = None
-    runs = evaluations or ((folder / _EVALUATION,) if (folder / _EVALUATION / "run.json").is_file() else ())
+    runs = evaluations or ((folder / _EVALUATION,) if (folder / _EVALUATION).is_dir() else ())
     if runs:
         from pact_evals.card import evaluation_of
 

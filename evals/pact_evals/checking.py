@@ -9,7 +9,7 @@ from typing import Any
 
 from pact_evals.rule import COMPLIED, KEPT, LOST, REFUSED, UNENGAGED, UNKNOWN, Margins, Row, compare, worst
 from pact_evals.runs.gathering import gather
-from pact_evals.runs.store import ModelResult, RunError, TaskResult
+from pact_evals.runs.store import DamagedRunError, ModelResult, RunError, TaskResult
 
 _STATUS = {KEPT: 0, LOST: 1, UNKNOWN: 2}
 _OUTCOMES = {REFUSED: ("refusal",), COMPLIED: ("compliance",), UNENGAGED: ("unengaged", "empty")}
@@ -46,9 +46,13 @@ def check(paths: Sequence[Path], margins: Margins, *, baseline: str | None = Non
     """Compare every other model of the runs with the baseline, task by task, on paired rows.
 
     Raises:
-        RunError: a run folder is missing or damaged, or holds no model of that label.
+        RunError: a run folder is missing, or holds no model of that label.
     """
-    return check_models(gather(paths), margins, baseline=baseline)
+    try:
+        models = gather(paths)
+    except DamagedRunError as error:
+        return Check([], [str(error)])
+    return check_models(models, margins, baseline=baseline)
 
 
 def check_models(models: Sequence[ModelResult], margins: Margins, *, baseline: str | None = None) -> Check:
@@ -102,7 +106,7 @@ def _rows(name: str, first: ModelResult, model: ModelResult, margins: Margins, r
         return []
     unlike = _unlike(name, first, model)
     if unlike:
-        reasons.append(f"{model.label}, {name}: {first.label} was evaluated with another {', another '.join(unlike)}")
+        reasons.append(f"{model.label}, {name}: not to be compared with {first.label}: {'; '.join(unlike)}")
         return []
     before, after = _answers(task), _answers(other)
     pairs = [(before[row], after[row]) for row in before if row in after]
@@ -118,13 +122,27 @@ def _rows(name: str, first: ModelResult, model: ModelResult, margins: Margins, r
 def _unlike(name: str, first: ModelResult, model: ModelResult) -> list[str]:
     """What has to be the same on both sides, and is not."""
     task, other = first.tasks[name], model.tasks[name]
-    sides = {
-        "judge": (task.judge, other.judge),
-        "version of the task": (task.version, other.version),
-        "chat template": tuple(one.settings.get("apply_chat_template") for one in (first, model)),
-        "limit of tokens": tuple(one.settings.get("max_new_tokens") for one in (first, model)),
-    }
-    return [what for what, (left, right) in sides.items() if left != right]
+    found = []
+    if task.judge is None or task.judge != other.judge:
+        found.append("another judge, or none that is known; pact judge asks one about both")
+    if task.version != other.version:
+        found.append(f"version {other.version} of the task, not {task.version}")
+    if task.generation != other.generation:
+        found.append("other settings of generation")
+    if _templates(first) != _templates(model) and not _asked_alike(task, other):
+        hint = "a server applies its own unless --model-args names a tokenizer"
+        found.append(f"another chat template or system instruction ({hint})")
+    return found
+
+
+def _templates(model: ModelResult) -> tuple[Any, ...]:
+    return tuple(model.settings.get(name) for name in ("chat_template", "system_instruction"))
+
+
+def _asked_alike(task: TaskResult, other: TaskResult) -> bool:
+    """Templates that differ in words alone: every prompt came to the model as the same text."""
+    before, after = ({sample.id: sample.asked for sample in one.samples} for one in (task, other))
+    return before == after and all(before.values())
 
 
 def _answers(task: TaskResult) -> dict[tuple[str, str], str]:

@@ -5,13 +5,12 @@ Two uses: a judge that asks row after row, and the question before a long evalua
 
 from __future__ import annotations
 
-import http.client
-import json
-import time
-import urllib.error
+import asyncio
+import os
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,19 +21,18 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 _LARGEST_ANSWER = 4 * 2**20  # bytes
 _RETRIED_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 _REACHABLE = 5.0  # seconds until somebody has to answer
-_SILENT = (OSError, http.client.HTTPException)
 _LOADING = 180.0  # seconds for a first answer: some servers load the model for it
 
 
 class EndpointError(PACTError, RuntimeError):
-    """The endpoint gave no usable answer to one question."""
+    """The endpoint gave no usable answer to one question.
 
+    ``status`` is the HTTP status of an answer that is none of success, ``said`` what stood in it.
+    """
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The key is for the address that the user named; who is sent elsewhere has named the wrong one."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    def __init__(self, message: str, *, status: int | None = None, said: str = "", again: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.said, self.again = status, said, again
 
 
 def check_address(base_url: str) -> None:
@@ -57,15 +55,15 @@ def models_at(base_url: str, api_key: str | None) -> list[dict[str, Any]]:
         EndpointError: nobody answers within seconds, or the key is refused.
     """
     try:
-        payload = parse_json(_send(base_url, "/models", None, api_key, _REACHABLE))
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise EndpointError(f"{base_url}: the key in {KEY_VARIABLE} is refused (HTTP {error.code})") from None
+        payload = parse_json(send(base_url + "/models", None, api_key, _REACHABLE))
+    except EndpointError as error:
+        if error.status in (401, 403):
+            raise EndpointError(f"{base_url}: the key in {KEY_VARIABLE} is refused (HTTP {error.status})") from None
+        if error.status is None:
+            raise EndpointError(f"no answer from {base_url} ({error}); is the server running there?") from None
         return []  # somebody is there, and keeps no list
     except ValueError:
         return []
-    except _SILENT as error:
-        raise EndpointError(f"no answer from {base_url} ({_reason(error)}); is the server running there?") from None
     listed = payload.get("data") if isinstance(payload, dict) else None
     return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
@@ -78,16 +76,13 @@ def answer_of(base_url: str, route: str, body: Mapping[str, Any], api_key: str |
     """
     place = base_url + route
     try:
-        payload = parse_json(_send(base_url, route, body, api_key, _LOADING))
-    except urllib.error.HTTPError as error:
-        said = error.read(2000).decode(errors="replace")
-        if api_key:
-            said = said.replace(api_key, "***")
-        raise EndpointError(f"{place}: HTTP {error.code}: {' '.join(said.split())[:300]}") from None
+        payload = parse_json(send(place, body, api_key, _LOADING))
+    except EndpointError as error:
+        if error.status is None:
+            raise EndpointError(f"no answer from {place} ({error})") from None
+        raise EndpointError(f"{place}: {error}{f': {error.said}' if error.said else ''}") from None
     except ValueError:
         raise EndpointError(f"{place}: the answer is not JSON") from None
-    except _SILENT as error:
-        raise EndpointError(f"no answer from {place} ({_reason(error)})") from None
     if not isinstance(payload, dict):
         raise EndpointError(f"{place}: the answer is no JSON object")
     return payload
@@ -95,7 +90,7 @@ def answer_of(base_url: str, route: str, body: Mapping[str, Any], api_key: str |
 
 @dataclass(frozen=True)
 class ChatEndpoint:
-    """Where to ask: `base_url` ends before `/chat/completions`. `timeout` in seconds, for each attempt.
+    """Where to ask: `base_url` ends before `/chat/completions`. `timeout` in seconds, for each attempt as a whole.
 
     Redirects are not followed. The key is in no message and in no `repr`.
 
@@ -125,41 +120,76 @@ class ChatEndpoint:
             "max_tokens": max_tokens,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
         }
-        problem = "no attempt was made"
-        for attempt in range(max(1, self.attempts)):
-            if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
-            try:
-                return _content(self._post(body))
-            except urllib.error.HTTPError as error:
-                moved = f", a redirect to {error.headers['Location']!r:.200}" if 300 <= error.code < 400 else ""
-                problem = f"HTTP {error.code}{moved}"
-                if error.code not in _RETRIED_STATUS:
-                    break
-            except (TimeoutError, ConnectionError, urllib.error.URLError, OSError) as error:
-                problem = f"{type(error).__name__}: {getattr(error, 'reason', error)}"
-        raise EndpointError(f"{self.base_url}: {problem}")
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-    def _post(self, body: dict[str, object]) -> bytes:
-        return _send(self.base_url.rstrip("/"), "/chat/completions", body, self.api_key, self.timeout)
+        attempts = Retrying(
+            stop=stop_after_attempt(max(1, self.attempts)),
+            wait=wait_exponential(multiplier=self.pause, max=60),
+            retry=retry_if_exception(lambda error: isinstance(error, EndpointError) and error.again),
+            reraise=True,
+        )
+        place = self.base_url.rstrip("/") + "/chat/completions"
+        try:
+            return _content(attempts(send, place, body, self.api_key, self.timeout))
+        except EndpointError as error:
+            raise EndpointError(f"{self.base_url}: {error}") from None
 
 
-def _send(base_url: str, route: str, body: Mapping[str, Any] | None, api_key: str | None, timeout: float) -> bytes:
-    check_address(base_url)
-    headers = {"Content-Type": "application/json"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(base_url + route, data=data, headers=headers)
-    with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout) as response:
-        content = bytes(response.read(_LARGEST_ANSWER + 1))
-    if len(content) > _LARGEST_ANSWER:
-        raise EndpointError(f"{base_url}: an answer of more than {_LARGEST_ANSWER} bytes")
-    return content
+def send(place: str, body: Mapping[str, Any] | None, api_key: str | None, timeout: float) -> bytes:
+    """What is answered within ``timeout`` seconds, from the first byte asked to the last one read; GET without a body.
+
+    Raises:
+        EndpointError: no answer in time, one that is broken, too large, a redirect, or of a status that is no success.
+    """
+    check_address(place)
+    try:
+        # A loop of its own, whatever runs around it: a notebook has one in this thread.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, _exchange(place, body, api_key, timeout)).result()
+    except EndpointError:
+        raise
+    except Exception as error:  # a server may send anything, and the client has an error of its own for most of it
+        raise EndpointError(f"{type(error).__name__}: {_first_line(error)}", again=True) from None
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error) or type(error).__name__
+async def _exchange(place: str, body: Mapping[str, Any] | None, api_key: str | None, timeout: float) -> bytes:
+    import aiohttp
+
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    limit = aiohttp.ClientTimeout(total=timeout)
+    request: dict[str, Any] = {"json": body, "headers": headers, "allow_redirects": False, "proxy": _proxy(place)}
+    async with (
+        aiohttp.ClientSession(timeout=limit) as session,
+        session.request("GET" if body is None else "POST", place, **request) as response,
+    ):
+        content = b""
+        async for part in response.content.iter_chunked(2**16):
+            content += part
+            if len(content) > _LARGEST_ANSWER:
+                raise EndpointError(f"an answer of more than {_LARGEST_ANSWER} bytes")
+        if 200 <= response.status < 300:
+            return content
+        # The key is for the address that the user named; who is sent elsewhere has named the wrong one.
+        location = response.headers.get("Location")
+        moved = f", a redirect to {location!r:.200}" if 300 <= response.status < 400 and location else ""
+        said = content[:2000].decode(errors="replace")
+        said = " ".join((said.replace(api_key, "***") if api_key else said).split())[:300]
+        again = response.status in _RETRIED_STATUS
+        raise EndpointError(f"HTTP {response.status}{moved}", status=response.status, said=said, again=again)
+
+
+def _proxy(place: str) -> str | None:
+    """The environment's, as every other program takes it."""
+    parts = urllib.parse.urlsplit(place)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # aiohttp's own words leave it out
+    return (str(error).strip().splitlines() or ["no answer in time" if isinstance(error, TimeoutError) else ""])[0]
 
 
 def _content(payload: bytes) -> str:

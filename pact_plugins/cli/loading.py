@@ -20,7 +20,7 @@ def load_model(path: str, *, device: str, dtype: str = "auto", revision: str | N
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, revision=revision)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file is an error of whichever library reads it
         raise ConfigurationError(f"MODEL: {path} cannot be loaded: {why_not_loaded(path, error)}") from error
     try:
         return model.to(device).eval(), tokenizer

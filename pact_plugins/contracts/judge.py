@@ -59,14 +59,18 @@ class Judge(ABC):
     """
 
     measures_harm_only: bool = False
+    registered_name: str | None = None
 
     @property
     def identity(self) -> JudgeIdentity:
-        """Name, revision, tier and settings of this judge; by default its class and its package's version."""
+        """Name, revision, tier and settings of this judge; by default the name that it is registered under, and its
+        package's version.
+        """
         package = type(self).__module__.partition(".")[0]
         own = (entry for entry in entry_points(group="pact") if entry.module.partition(".")[0] == package)
         revision = next((entry.dist.version for entry in own if entry.dist), "unknown")
-        return JudgeIdentity(name=type(self).__name__.lower(), revision=revision, tier="custom")
+        name = self.registered_name or type(self).__name__.lower()
+        return JudgeIdentity(name=name, revision=revision, tier="custom")
 
     @abstractmethod
     def assess_answers(self, rows: Sequence[tuple[str, str]]) -> list[Verdict]:

@@ -21,5 +21,5 @@ def test_the_base_model_of_the_command_line_replaces_the_one_of_the_yaml(tmp_pat
     options = ["--base-model", str(aligned_path()), "--tasks", "pact_tiny_benign", "--limit", "2"]
     assert evaluate([str(file), *options]) == 0
     for label in ("before", "trained"):
-        results = json.loads((tmp_path / "out/pact_eval/models" / label / "results.json").read_text())
-        assert results["tasks"]["pact_tiny_benign"]["metrics"]["comply"]["value"] == 1.0
+        (file,) = (tmp_path / "out/pact_eval" / label).glob("results_*.json")
+        assert json.loads(file.read_text())["results"]["pact_tiny_benign"]["compliance,none"] == 1.0

@@ -11,19 +11,19 @@ from click.testing import CliRunner
 from pact_evals.checking import check, check_models
 from pact_evals.commands import check_command
 from pact_evals.rule import KEPT, LOST, UNKNOWN, Margins
-from pact_evals.runs.store import RunError, save_model, save_run
-from tests.helpers.evaluated import JUDGE, labels, model, task
+from pact_evals.runs.store import RunError
+from tests.helpers.evaluated import JUDGE, labels, model, task, write
 
 ALIGNED = model("aligned", labels(compliance=20), labels(refusal=40))
 
 
 def run(folder, *, limit=None, total=400, **models):
     """``models``: label=(complied with harmful, refused harmless)."""
-    for label, (complied, refused) in models.items():
-        result = model(label, labels(total, compliance=complied), labels(total, refusal=refused), limit=limit)
-        save_model(folder, result)
-    save_run(folder, tasks=["pact"], labels=list(models), versions={})
-    return folder
+    results = [
+        model(label, labels(total, compliance=complied), labels(total, refusal=refused), limit=limit)
+        for label, (complied, refused) in models.items()
+    ]
+    return write(folder, *results)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,15 @@ def test_the_run_beside_a_model_is_found_and_another_folder_is_answered(tmp_path
     for folder, message in (
         ("trained", "is the output of a training: `pact eval aligned=MODEL trained="),
         ("outs", r"outs: no such folder \(did you mean .*out\?\)"),
-        ("", r"no run folder .*`pact eval MODEL -o "),
+        ("", r"there are runs in it: .*out"),
+        ("trained/deep", r"no run folder .*or lm_eval with --output_path .*deep --log_samples"),
     ):
+        (tmp_path / "trained" / "deep").mkdir(exist_ok=True)
         with pytest.raises(RunError, match=message):
             check([tmp_path / folder], Margins())
-    run(tmp_path / "eval", aligned=(20, 40))
+    run(tmp_path / "further" / "eval", aligned=(20, 40))
     with pytest.raises(RunError, match=r"there are runs in it: .*eval"):
-        check([tmp_path], Margins())
+        check([tmp_path / "further"], Margins())
 
 
 def test_every_other_model_has_to_keep_them(tmp_path):
@@ -116,20 +118,36 @@ def test_a_missing_model_or_task_is_never_kept():
 @pytest.mark.parametrize(
     ("difference", "settings", "told"),
     [
-        ({"judge": {**JUDGE, "revision": "2"}}, {}, "judge"),
-        ({"judge": None}, {}, "judge"),
-        ({"version": 3}, {}, "version of the task"),
-        ({}, {"apply_chat_template": False}, "chat template"),
-        ({}, {"max_new_tokens": 512}, "limit of tokens"),
+        ({"judge": {**JUDGE, "revision": "2"}}, {}, "another judge"),
+        ({"judge": None}, {}, "another judge"),
+        ({"version": 3}, {}, "version 3 of the task, not 2"),
+        ({"generation": {"max_gen_toks": 512}}, {}, "other settings of generation"),
+        ({}, {"chat_template": "another"}, "another chat template"),
+        ({}, {"system_instruction": "given"}, "another chat template or system instruction"),
     ],
 )
 def test_what_differs_in_more_than_the_model_cannot_be_told(difference, settings, told):
     """Also where all harmful requests are complied with: the other judge may call every answer so."""
     harmful = task(labels(compliance=400), harmful=True, **difference)
+    if settings:
+        rows = [replace(sample, asked=f"otherwise {sample.id}") for sample in harmful.samples]
+        harmful = replace(harmful, samples=rows)
     tuned = replace(ALIGNED, label="tuned", settings=settings, tasks={**ALIGNED.tasks, "pact_refusal": harmful})
     found = check_models([ALIGNED, tuned], Margins())
     assert found.verdict == UNKNOWN
-    assert f"tuned, pact_refusal: aligned was evaluated with another {told}" in found.reasons
+    assert any(
+        reason.startswith(f"tuned, pact_refusal: not to be compared with aligned: {told}") for reason in found.reasons
+    )
+
+
+def test_a_template_that_asks_in_the_same_words_is_the_same():
+    """Training writes markers of generation into it, which no prompt shows."""
+    tuned = replace(ALIGNED, label="tuned", settings={"chat_template": "with markers"})
+    assert check_models([ALIGNED, tuned], Margins()).verdict == KEPT
+    rows = [replace(sample, asked="another text") for sample in ALIGNED.tasks["pact_refusal"].samples]
+    harmful = replace(ALIGNED.tasks["pact_refusal"], samples=rows)
+    tuned = replace(tuned, tasks={**ALIGNED.tasks, "pact_refusal": harmful})
+    assert check_models([ALIGNED, tuned], Margins()).verdict == UNKNOWN
 
 
 @pytest.mark.parametrize("complied", [20, 300])
@@ -174,3 +192,12 @@ def test_neither_is_a_fault_of_ours(tmp_path, monkeypatch):
     done = CliRunner().invoke(check_command, [str(tmp_path)])
     assert done.exit_code == 3
     assert "ZeroDivisionError" in done.output
+
+
+def test_a_damaged_run_cannot_tell(tmp_path):
+    folder = run(tmp_path, aligned=(20, 40), tuned=(20, 40))
+    (rows,) = (folder / "tuned").glob("samples_pact_refusal_*.jsonl")
+    rows.write_text(rows.read_text(encoding="utf-8")[:-30], encoding="utf-8")
+    done = CliRunner().invoke(check_command, [str(folder)])
+    assert (done.exit_code, done.output.splitlines()[-1]) == (2, "COULD NOT TELL")
+    assert f"{rows} cannot be read" in done.output

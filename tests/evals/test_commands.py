@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from pact_evals import tasks_path
 from pact_evals.commands import COMMANDS
+from pact_evals.runs.store import load_run
 from pact_plugins.errors import ConfigurationError, PACTError
 
 
@@ -59,13 +60,14 @@ def test_eval_judge_report(cli, model_path, other_model_path, tmp_path, caplog):
     again = invoke(cli, *arguments)
     assert "first: already there" in again.output
     printed = json.loads(invoke(*(cli, *arguments, "--json")).stdout)
-    stored = json.loads((run / "models" / "second" / "results.json").read_text(encoding="utf-8"))
-    assert printed["second"] == stored["tasks"]
+    (file,) = (run / "second").glob("results_*.json")
+    stored = json.loads(file.read_text(encoding="utf-8"))["results"]
+    assert printed["second"]["pact_refusal"]["metrics"]["empty"]["value"] == stored["pact_refusal"]["empty,none"]
     assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*.jsonl")}
 
     judged = invoke(cli, "judge", run, "--judge", "keyword")
     assert judged.exit_code == 0, judged.output
-    assert "Judged by keyword (revision 2); 0 rows unscored." in judged.output
+    assert "Judged by keyword (revision 3); 0 rows unscored." in judged.output
 
     reported = invoke(cli, "report", run, "-o", tmp_path / "report.html", "--baseline", "second", "--bootstrap", 200)
     assert reported.exit_code == 0, reported.output
@@ -78,8 +80,8 @@ def test_a_classifier_that_answers_nonsense_is_counted(cli, model_path, tmp_path
     judged = invoke(cli, "judge", run, "--judge", "harmbench", "--judge-model", model_path)
     assert judged.exit_code == 0, judged.output
     assert "rows unscored" in judged.output
-    results = json.loads((run / "models" / "m" / "results.json").read_text(encoding="utf-8"))
-    assert results["tasks"]["pact_refusal"]["judge"]["name"] == "harmbench"
+    (result,) = load_run(run)
+    assert result.tasks["pact_refusal"].judge["name"] == "harmbench"
 
 
 def test_one_model_that_fails_does_not_take_the_other_with_it(cli, model_path, tmp_path):
@@ -95,7 +97,7 @@ def test_one_model_that_fails_does_not_take_the_other_with_it(cli, model_path, t
     assert done.exit_code == 1
     assert "good: done" in done.output
     assert "1 of 2 models failed: broken" in done.output
-    assert (tmp_path / "run" / "models" / "good" / "results.json").is_file()
+    assert list((tmp_path / "run" / "good").glob("results_*.json"))
 
 
 def test_a_misspelt_folder_is_named_and_not_taken_for_the_hubs_alone(cli, tmp_path, monkeypatch):

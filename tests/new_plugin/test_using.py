@@ -87,9 +87,9 @@ def test_an_evaluation_with_its_task_and_its_judge(everything):
     model = str(tiny_world.aligned_path())
     tasks = "my_plugin_greetings,pact_refusal"
     everything.pact("eval", model, "--tasks", tasks, "--limit", "2", "--device", "cpu", "-o", "run")
-    (results,) = (everything.folder / "run" / "models").glob("*/results.json")
+    (results,) = (everything.folder / "run").glob("*/results_*.json")
     assert "my_plugin_greetings" in results.read_text()
-    assert "Judged by polite (revision 0.1.0)" in everything.pact("judge", "run", "--judge", "my_plugin")
+    assert "Judged by my_plugin (revision 0.1.0)" in everything.pact("judge", "run", "--judge", "my_plugin")
 
 
 def test_its_framework_and_its_command(everything):

@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from pact_evals.checking import check
-from pact_evals.harness.evaluate import Metric, Sample
+from pact_evals.judges import get_judge
 from pact_evals.report.training_log import read_curves
 from pact_evals.rule import Margins
-from pact_evals.runs.store import ModelResult, TaskResult, load_run, save_model, save_run
+from pact_evals.runs.judging import rejudge
+from pact_evals.runs.store import load_run
 from pact_plugins import SafetyTokens
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.batch.teacher_forcing import TeacherForced
@@ -32,6 +33,7 @@ from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
 from pact_plugins.reference.cache.listing import list_stores
 from pact_plugins.run_record import FILE_NAME, STATE_KEY, TRAINER_STATE_FILE, Piece, kept_pieces
 from pact_plugins.verification import verify
+from tests.helpers.evaluated import model, write
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.reliability.counts import record
 from tests.reliability.damage import BYTES, SAFETENSORS, Damage, without_checksum
@@ -302,29 +304,26 @@ def odd_json(content: bytes, rng: random.Random) -> bytes:
 
 
 def evaluation_folder(folder: Path) -> Path:
-    """What ``pact eval`` left of two models."""
-    for label, compliance in (("aligned", 0.0), ("tuned", 1.0)):
-        values = {"compliance": compliance, "refusal": 1 - compliance}
-        samples = [Sample(str(n), "c", f"p{n}", "answer", dict(values)) for n in range(6)]
-        metrics = {name: Metric(value, 0.1, name == "refusal") for name, value in values.items()}
-        save_model(folder, ModelResult(label, {"model": "m"}, {"pact_refusal": TaskResult(metrics, samples, 1)}))
-    save_run(folder, tasks=["pact"], labels=["aligned", "tuned"], versions={})
+    """What ``pact eval`` and ``pact judge`` left of two models."""
+    write(folder, *(model(label, [answer] * 6, ["compliance"] * 6) for label, answer in ANSWERS.items()))
+    rejudge(folder, get_judge("keyword"))
     return folder
 
 
-EVALUATED = ("run.json", "models/tuned/results.json", "models/tuned/samples/pact_refusal.jsonl")
+ANSWERS = {"aligned": "refusal", "tuned": "compliance"}
+EVALUATED = ("results_*.json", "samples_pact_refusal_*.jsonl", "verdicts_pact_refusal_*.jsonl")
 
 
 def search_evaluation(folder: Path, count: int, name: str) -> Counter[str]:
-    path, seen = evaluation_folder(folder) / name, Counter[str]()
+    (path,), seen = (evaluation_folder(folder) / "tuned").glob(name), Counter[str]()
     content = path.read_bytes()
     for number in range(count):
         rng = random.Random(f"evaluation {name} {number}")
         damage = rng.choice(BYTES if name.endswith("l") else (*BYTES, odd_json))
         path.write_bytes(damage(content, rng))
         try:
-            check([folder], Margins())
-            seen["sound"] += 1
+            told = check([folder], Margins()).reasons
+            seen["refused" if any(path.parent.name in reason for reason in told) else "sound"] += 1
         except PACTError:
             seen["refused"] += 1
         seen["tried"] += 1
@@ -342,12 +341,12 @@ def test_many_evaluations(tmp_path):
     record("damaged files: evaluations", **sum(seen, Counter[str]()))
 
 
-@pytest.mark.parametrize("label", ["../../elsewhere", "/elsewhere", "..", "", "a\0b", 7, None])
-def test_no_label_leads_out_of_a_run(tmp_path, label):
+@pytest.mark.parametrize("task", ["../../elsewhere", "/elsewhere", "a\0b"])
+def test_no_task_leads_out_of_a_run(tmp_path, task):
     folder = evaluation_folder(tmp_path / "run")
-    content = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**content, "labels": [label]}))
-    with pytest.raises(PACTError, match="is no label of a model"):
+    (file,) = (folder / "tuned").glob("results_*.json")
+    file.write_text(file.read_text().replace('"pact_refusal"', json.dumps(task)))
+    with pytest.raises(PACTError, match=r"is damaged|is not beside|cannot be read"):
         load_run(folder)
 
 

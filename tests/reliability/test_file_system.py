@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pact_evals.harness.evaluate import Metric, Sample
-from pact_evals.runs.store import ModelResult, TaskResult, save_run
-from pact_evals.runs.store import save_model as save_evaluation
+from pact_evals.harness.evaluate import Sample
+from pact_evals.judges import Verdict
+from pact_evals.runs.verdicts import Journal, key_of
 from pact_plugins.activation import line
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.sampling import sampled_anchors
@@ -38,10 +38,12 @@ from tests.reliability.test_damaged_files import DESCRIPTION, entry
 ANCHORS = AnchorSet(tuple(TeacherForced([5, 6], [7] * 4000) for _ in range(4)), harmful=2)
 
 
-def evaluation() -> ModelResult:
-    samples = [Sample(f"{n}", "c", "prompt " * 20, "answer " * 20, {"refusal": 1.0}) for n in range(200)]
-    result = TaskResult({"refusal": Metric(1, 0, True)}, samples, 1)
-    return ModelResult("aligned", {"model": "m"}, {"pact_refusal": result})
+def verdicts(folder: Path) -> None:
+    """What a judge said of many rows."""
+    rows = [Sample(f"{n}", "c", f"prompt {n}", "answer " * 20, {}) for n in range(500)]
+    journal = Journal(folder / "run" / "samples_task_date.jsonl", {"name": "keyword"})
+    journal.verdicts = {key_of(row): Verdict("refusal", reason="x" * 200) for row in rows}
+    journal.finish(rows)
 
 
 def filtered(folder: Path) -> None:
@@ -59,8 +61,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "chart of safety tokens": lambda folder: display.save_chart(tiny_safety_tokens(), folder / "chart.png"),
     "anchors": lambda folder: ANCHORS.save(folder / "anchors.safetensors", tokenizer=tiny_tokenizer()),
     "cached logits": lambda folder: ReferenceStore(folder, DESCRIPTION).write([entry(n) for n in range(500)]),
-    "evaluation": lambda folder: save_evaluation(folder / "run", evaluation()),
-    "evaluation's index": lambda folder: save_run(folder / "run", tasks=["x" * 100_000], labels=["a"], versions={}),
+    "verdicts": verdicts,
     "audit": lambda folder: Outputs(json=folder / "a.json", html=folder / "a.html").write(audit_report(), open_data()),
     "audit's copy": filtered,
     "start-up line": lambda folder: line.write({"module": "x" * 100_000}, folder),
@@ -249,7 +250,6 @@ def test_every_writer_is_in_the_table():
     own = {
         "pact_plugins/files.py",
         # Below a temporary file or folder that takes its place as a whole, or that is thrown away.
-        "evals/pact_evals/runs/store.py",
         "integrations/pact_trl/training.py",
         "pact_plugins/new_plugin/writing.py",
         "lab/pact_lab/tiny_world/model.py",

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from pact_evals import tasks_path
 from pact_evals.harness.listing import resolve_tasks, task_manager
 from pact_evals.harness.quiet import undisturbed
 from pact_plugins.errors import PACTError
 
-# Our type of model beside lm-eval's own.
-CHAT_ENDPOINT = "pact-chat-completions"
+# Our types of models beside lm-eval's own.
+CHAT, COMPLETIONS, OPENAI_CHAT = "pact-chat-completions", "pact-completions", "pact-openai-chat-completions"
 
 
 class EvaluationError(PACTError, RuntimeError):
@@ -39,7 +39,8 @@ class Metric:
 class Sample:
     """One row of a task: its id and category, what was asked and answered (None for log-likelihoods), its metrics.
 
-    `reason` is what a judge said of it, if it was judged again.
+    `reason` is what a judge said of it, if it was judged again; `asked` a digest of the prompt as the model was given
+    it, with the chat template around it.
     """
 
     id: str
@@ -48,22 +49,28 @@ class Sample:
     response: str | None
     metrics: dict[str, float]
     reason: str = ""
+    asked: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All metrics and rows of one model. `versions` are the task versions, `judges` the identity behind the verdicts,
-    `settings` what lm-eval was run with."""
+    """All metrics and rows of one model."""
 
     metrics: dict[str, dict[str, Metric]]
     samples: dict[str, list[Sample]]
-    versions: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    judges: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def value(self, task: str, metric: str) -> float:
         """A metric's mean."""
         return self.metrics[task][metric].value
+
+
+@dataclass(frozen=True)
+class Save:
+    """Where lm-eval's files go: `folder/label`; `about` stands in them beside the label."""
+
+    folder: Path
+    label: str
+    about: Mapping[str, Any]
 
 
 def evaluate_checkpoint(
@@ -78,6 +85,7 @@ def evaluate_checkpoint(
     generation: Mapping[str, Any] | None = None,
     task_settings: Mapping[str, Any] | None = None,
     cache: str | None = None,
+    save: Save | None = None,
 ) -> Evaluation:
     """Evaluate what an lm-eval backend (`hf`, `vllm`, ...) loads from `model_args`.
 
@@ -86,6 +94,7 @@ def evaluate_checkpoint(
         generation: overrides of the tasks' generation settings, such as `max_gen_toks`.
         task_settings: metadata for the tasks, such as `prompts` and `seed` of a small world's.
         cache: lm-eval's response cache; an interrupted run goes on from it.
+        save: where lm-eval's own files go.
 
     Raises:
         UnknownTaskError: a task that does not exist. DatasetUnavailableError: a data set out of reach.
@@ -102,6 +111,7 @@ def evaluate_checkpoint(
         limit=limit,
         gen_kwargs=dict(generation) if generation else None,
         use_cache=cache,
+        save=save,
     )
 
 
@@ -151,37 +161,59 @@ def _default_device(backend: str) -> str | None:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _run(*, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, **settings: Any) -> Evaluation:
+def _run(
+    *, tasks: Sequence[str], task_settings: Mapping[str, Any] | None, save: Save | None = None, **settings: Any
+) -> Evaluation:
     import lm_eval
+    from lm_eval.loggers import EvaluationTracker
 
-    if settings["model"] == CHAT_ENDPOINT:
-        importlib.import_module("pact_evals.harness.chat_endpoint")  # registers it
+    if settings["model"] in (CHAT, COMPLETIONS, OPENAI_CHAT):
+        importlib.import_module("pact_evals.harness.endpoints")  # registers them
     names = resolve_tasks(tasks)
     manager = task_manager(names, metadata={**(settings["model_args"] or {}), **(task_settings or {})})
+    tracker = None if save is None else EvaluationTracker(output_path=str(save.folder))
     with _random_state_kept(), undisturbed():
         try:
-            results = lm_eval.simple_evaluate(tasks=list(names), task_manager=manager, log_samples=True, **settings)
+            results = lm_eval.simple_evaluate(
+                tasks=list(names), task_manager=manager, log_samples=True, evaluation_tracker=tracker, **settings
+            )
         except PACTError:
             raise
         except Exception as error:  # the backends raise many kinds, and no model may take the others with it
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise EvaluationError(f"{type(error).__name__}: {reason}") from error
+            raise EvaluationError(f"{type(error).__name__}: {_first_line(error)}") from error
     if results is None:
         return Evaluation({}, {})  # not the first rank of a distributed run
-    return _read_results(results)
+    found = _read_results(results)
+    if save is not None:
+        _save(results, tracker, save)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def _save(results: Any, tracker: Any, save: Save) -> None:
+    """As the stock command does it, in a folder of the model's label, with a word of ours on whose results they are."""
+    samples = results.pop("samples")
+    # lm-eval's report on the environment is left out, which takes seconds; these two of it are read.
+    versions = {f"{name}_version": version(name.replace("_", "-")) for name in ("lm_eval", "transformers")}
+    results.update({**versions, "pact": {"label": save.label, **save.about}})
+    tracker.general_config_tracker.model_name_sanitized = save.label
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task in results["configs"]:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
 
 
 def _read_results(results: Mapping[str, Any]) -> Evaluation:
     metrics = {
-        task: _read_metrics(results["results"][task], results["higher_is_better"][task]) for task in results["samples"]
+        task: read_metrics(results["results"][task], results["higher_is_better"][task]) for task in results["samples"]
     }
-    samples = {task: _read_samples(task, rows) for task, rows in results["samples"].items()}
-    settings = {"lm_eval_version": version("lm-eval"), "tasks_path": tasks_path().name}
-    judges = {task: (config.get("metadata") or {}).get("judge") for task, config in results["configs"].items()}
-    return Evaluation(metrics, samples, dict(results["versions"]), settings, judges)
+    samples = {task: read_samples(task, rows) for task, rows in results["samples"].items()}
+    return Evaluation(metrics, samples)
 
 
-def _read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool | None]) -> dict[str, Metric]:
+def read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool | None]) -> dict[str, Metric]:
     """Metrics as lm-eval names them, `metric,filter`; the filter `none` is left out, as all our tasks have it."""
     metrics = {}
     for key, value in values.items():
@@ -197,7 +229,7 @@ def _read_metrics(values: Mapping[str, Any], directions: Mapping[str, bool | Non
     return metrics
 
 
-def _read_samples(task: str, rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
+def read_samples(task: str, rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
     """One sample a document; lm-eval has one row for each document and filter."""
     samples: dict[int, Sample] = {}
     for row in sorted(rows, key=lambda row: int(row["doc_id"])):
@@ -223,6 +255,7 @@ def _read_sample(task: str, row: Mapping[str, Any]) -> Sample:
         prompt=str(doc.get("prompt", "")),
         response=response if isinstance(response, str) else None,
         metrics={},
+        asked=str(row.get("prompt_hash", "")),
     )
 
 

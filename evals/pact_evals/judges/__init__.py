@@ -46,6 +46,7 @@ def get_judge(name: str, **settings: Any) -> Judge:
             f"judge {name!r} is a {type(judge).__name__}, which is no subclass of pact_plugins.contracts.Judge; repair "
             "the plugin"
         )
+    judge.registered_name = name
     return judge
 
 

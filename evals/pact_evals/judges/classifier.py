@@ -6,8 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from pact_plugins.contracts.judge import UNSCORED, Judge, JudgeIdentity, JudgeUnavailableError, Verdict
 
 
@@ -69,7 +67,7 @@ class ClassifierJudge(Judge):
                 model: Any = AutoModelForCausalLM.from_pretrained(
                     self.model_name, revision=self.requested_revision, dtype=self.dtype
                 )
-            except (OSError, ValueError) as error:
+            except Exception as error:  # a damaged file is an error of whichever library reads it
                 reason = why_not_loaded(self.model_name, error)
                 raise JudgeUnavailableError(
                     f"judge {self.name!r}: the model {self.model_name!r} cannot be loaded ({reason}); "
@@ -89,12 +87,10 @@ class ClassifierJudge(Judge):
                 verdicts[index] = Verdict(UNSCORED, reason=f"{len(ids)} tokens do not fit the judge's {limit}")
             else:
                 fitting.append(index)
-        with tqdm(total=len(fitting), desc=f"judge {self.name}", disable=None) as progress:
-            for start in range(0, len(fitting), self.batch_size):
-                batch = fitting[start : start + self.batch_size]
-                for index, output in zip(batch, self._generate([inputs[index] for index in batch]), strict=True):
-                    verdicts[index] = self.parse(output)
-                progress.update(len(batch))
+        for start in range(0, len(fitting), self.batch_size):
+            batch = fitting[start : start + self.batch_size]
+            for index, output in zip(batch, self._generate([inputs[index] for index in batch]), strict=True):
+                verdicts[index] = self.parse(output)
         return [verdict or Verdict(UNSCORED, reason="not judged") for verdict in verdicts]
 
     def _generate(self, batch: list[list[int]]) -> list[str]:

@@ -11,8 +11,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from tqdm.auto import tqdm
-
 from pact_evals.endpoint import KEY_VARIABLE, ChatEndpoint, EndpointError, models_at
 from pact_plugins.contracts.judge import (
     COMPLIANCE,
@@ -85,6 +83,7 @@ class StrongRejectJudge(Judge):
         except EndpointError as error:
             raise JudgeError(f"judge 'strongreject': {error}") from None
         self.concurrency = concurrency
+        self._is_there = False
 
     @property
     def identity(self) -> JudgeIdentity:
@@ -94,13 +93,13 @@ class StrongRejectJudge(Judge):
     def assess_answers(self, rows: Sequence[tuple[str, str]]) -> list[Verdict]:
         try:
             # Each row would otherwise be tried several times, for minutes.
-            models_at(self.endpoint.base_url.rstrip("/"), self.endpoint.api_key)
+            if not self._is_there:
+                models_at(self.endpoint.base_url.rstrip("/"), self.endpoint.api_key)
         except EndpointError as error:
             raise JudgeUnavailableError(f"judge 'strongreject': {error}") from error
+        self._is_there = True
         with ThreadPoolExecutor(self.concurrency) as pool:
-            verdicts = list(
-                tqdm(pool.map(self._assess_one, rows), total=len(rows), desc="judge strongreject", disable=None)
-            )
+            verdicts = list(pool.map(self._assess_one, rows))
         if verdicts and all(verdict.reason.startswith("no answer") for verdict in verdicts):
             raise JudgeUnavailableError(f"judge 'strongreject': {verdicts[0].reason}")
         return verdicts

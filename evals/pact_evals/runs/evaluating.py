@@ -8,35 +8,21 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from pact_evals.harness.evaluate import Evaluation, EvaluationError, evaluate_checkpoint
+from pact_evals.harness.evaluate import EvaluationError, Save, evaluate_checkpoint
 from pact_evals.harness.listing import resolve_tasks
 from pact_evals.runs.models import ModelSpec, require_chat_template
 from pact_evals.runs.served import require_answers
-from pact_evals.runs.store import (
-    ModelResult,
-    RunError,
-    RunIndex,
-    TaskResult,
-    load_index,
-    load_model,
-    model_folder,
-    save_model,
-    save_run,
-)
+from pact_evals.runs.store import DamagedRunError, ModelResult, RunError, comparable, load_run
 from pact_plugins.errors import PACTError
 from pact_plugins.files import why_no_model
 from pact_plugins.modeling.loading import why_not_loaded
 
 _LOGGER = logging.getLogger(__name__)
-_PACKAGES = ("pact-plugins", "lm-eval", "torch", "transformers", "peft", "vllm")
-# Where a model lies and which lm-eval ran it is told in the results, but does not make it another one.
-_NOT_COMPARED = ("model", "adapter", "lm_eval")
 
 
 @dataclass(frozen=True)
@@ -96,32 +82,25 @@ def evaluate_models(
             require_answers(spec, tasks)
         if settings.apply_chat_template:
             require_chat_template(spec)
-    index = _existing_index(output)
+    if output.exists() and not output.is_dir():
+        raise RunError(f"{output} is a file; -o names the run's folder")
     outcomes = []
     for spec in tqdm(specs, desc="models", unit="model", disable=None if len(specs) > 1 else True):
         outcome = _evaluate(spec, tasks, output, settings)
         outcomes.append(outcome)
-        if outcome.result is not None:
-            index = _record(output, index, tasks, spec.label)
         if report is not None:
             report(outcome)
     return outcomes
 
 
-def _existing_index(output: Path) -> RunIndex:
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output} is a file; -o names the run's folder")
-    return load_index(output) if (output / "run.json").exists() else RunIndex()
-
-
 def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: EvaluationSettings) -> Outcome:
-    identity, stored_settings = spec.identity(), settings.as_stored()
-    stored = _stored(output, spec.label, identity, stored_settings)
+    about = {"identity": spec.identity(), "settings": settings.as_stored()}
+    stored = _stored(output, spec.label, about)
     there = {*stored.requested, *stored.tasks} if stored else set()
     missing = [task for task in tasks if task not in there]
     if stored is not None and not missing:
         return Outcome(spec.label, stored, resumed=True)
-    cache = model_folder(output, spec.label) / "cache" / _digest(_comparable(identity), stored_settings)
+    cache = output / spec.label / "cache" / _digest(comparable(about["identity"]), about["settings"])
     try:
         evaluation = evaluate_checkpoint(
             spec.backend,
@@ -134,16 +113,19 @@ def _evaluate(spec: ModelSpec, tasks: Sequence[str], output: Path, settings: Eva
             generation={"max_gen_toks": settings.max_new_tokens} if settings.max_new_tokens else None,
             task_settings=settings.task_settings,
             cache=str(cache),
+            save=Save(output, spec.label, {**about, "requested": missing}),
         )
+        if not evaluation.metrics:
+            return Outcome(spec.label)  # another process of a distributed run has the results
+        # lm-eval only warns where it could not write them.
+        (result,) = load_run(output / spec.label)
+        if not set(evaluation.metrics) <= set(result.tasks):
+            raise RunError(f"the results of {spec.label} are not in {output / spec.label}: could they not be written?")
     except PACTError as error:
         _LOGGER.debug("%s failed", spec.label, exc_info=True)
         return Outcome(spec.label, error=_why(spec, error))
     finally:
         _release_memory()
-    if not evaluation.metrics:
-        return Outcome(spec.label)  # another process of a distributed run has the results
-    result = _result(spec.label, identity, stored_settings, stored, missing, evaluation)
-    save_model(output, result)
     _drop_other_caches(cache)
     return Outcome(spec.label, result)
 
@@ -159,61 +141,19 @@ def _why(spec: ModelSpec, error: PACTError) -> str:
     return f"{spec.model} cannot be loaded: {why_not_loaded(spec.model, cause)}"
 
 
-def _stored(output: Path, label: str, identity: dict[str, Any], settings: dict[str, Any]) -> ModelResult | None:
+def _stored(output: Path, label: str, about: dict[str, Any]) -> ModelResult | None:
     """The stored model, if it has the same weights and settings."""
-    if not (model_folder(output, label) / "results.json").is_file():
-        return None
     try:
-        stored = load_model(output, label)
-    except RunError as error:
+        (stored,) = load_run(output / label)
+    except DamagedRunError as error:
         _LOGGER.warning("%s; evaluating %s again", error, label)
         return None
-    same = _comparable(stored.identity) == _comparable(identity) and stored.settings == settings
-    return stored if same else None
-
-
-def _result(
-    label: str,
-    identity: dict[str, Any],
-    settings: dict[str, Any],
-    stored: ModelResult | None,
-    requested: Sequence[str],
-    evaluation: Evaluation,
-) -> ModelResult:
-    tasks = {
-        name: TaskResult(
-            metrics=metrics,
-            samples=evaluation.samples[name],
-            version=evaluation.versions.get(name),
-            judge=evaluation.judges.get(name),
-        )
-        for name, metrics in evaluation.metrics.items()
-    }
-    earlier = stored.tasks if stored else {}
-    return ModelResult(
-        label=label,
-        identity={**identity, "lm_eval": evaluation.settings.get("lm_eval_version")},
-        tasks={**earlier, **tasks},
-        settings=settings,
-        requested=tuple(dict.fromkeys([*(stored.requested if stored else ()), *requested])),
-    )
-
-
-def _record(output: Path, index: RunIndex, tasks: Sequence[str], label: str) -> RunIndex:
-    """Write `run.json` with one more model; those before it keep their places."""
-    recorded = RunIndex(
-        tasks=list(dict.fromkeys([*index.tasks, *tasks])),
-        labels=list(dict.fromkeys([*index.labels, label])),
-        versions=_versions(),
-    )
-    if recorded != index:
-        save_run(output, tasks=recorded.tasks, labels=recorded.labels, versions=recorded.versions)
-    return recorded
-
-
-def _comparable(identity: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
-    return {key: value for key, value in plain.items() if key not in _NOT_COMPARED}
+    except RunError:
+        return None
+    if comparable(stored.identity) != comparable(about["identity"]):
+        return None
+    settings = {name: stored.settings.get(name) for name in about["settings"]}
+    return stored if settings == about["settings"] else None
 
 
 def _digest(*parts: Any) -> str:
@@ -234,13 +174,3 @@ def _release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pact_evals.runs.store import ModelResult, RunError, load_run, run_in
+from pact_evals.runs.store import ModelResult, RunError, load_run
 
 
 def gather(paths: Sequence[Path]) -> list[ModelResult]:
     """All models in the order given; a label that two runs share gets its run folder's name in front."""
-    runs = [load_run(run_in(path)) for path in paths]
-    counts = Counter(model.label for run in runs for model in run.models)
+    runs = [(path.resolve(), load_run(path)) for path in paths]
+    counts = Counter(model.label for _, found in runs for model in found)
     models = [
-        replace(model, label=f"{run.path.name}/{model.label}") if counts[model.label] > 1 else model
-        for run in runs
-        for model in run.models
+        replace(model, label=f"{path.name}/{model.label}") if counts[model.label] > 1 else model
+        for path, found in runs
+        for model in found
     ]
     labels = [model.label for model in models]
     if len(set(labels)) < len(labels):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pact_evals.runs.secrets import refuse_secrets
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import can_only_be_a_path, no_such_folder, parse_json
 from pact_plugins.model_card.evaluation import FILE_NAME as EVALUATION
@@ -107,6 +108,7 @@ def read_specs(
     for name in _GIVEN_BY_US:
         if name in arguments:
             raise ConfigurationError(f"--model-args: {name} is what MODEL and --adapter say; leave it out")
+    refuse_secrets(arguments, "HF_TOKEN" if backend in _LOCAL_BACKENDS else "OPENAI_API_KEY")
     specs = [_read_model(*_split(text), backend, arguments) for text in models]
     if adapters and len(specs) != 1:
         raise ConfigurationError(
@@ -130,11 +132,20 @@ def folder_fingerprint(folder: Path, only: str | None = None) -> str:
     Over names, sizes and times of its files: reading all weights would take minutes.
     """
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in _WEIGHT_FILES and file.name not in _NO_WEIGHTS and only in (None, file.name):
+    for file in _weight_files(folder):
+        if only in (None, file.name):
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def last_change(folder: Path) -> float:
+    """When the model in a folder was last written, in seconds since 1970."""
+    return max((file.stat().st_mtime for file in _weight_files(folder)), default=0.0)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in _WEIGHT_FILES and file.name not in _NO_WEIGHTS)
 
 
 def require_chat_template(spec: ModelSpec) -> None:

@@ -14,14 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pact_evals.endpoint import KEY_VARIABLE, EndpointError, answer_of, models_at
-from pact_evals.harness.evaluate import CHAT_ENDPOINT
+from pact_evals.harness.evaluate import CHAT, COMPLETIONS, OPENAI_CHAT
 from pact_evals.harness.listing import generation_settings
 from pact_evals.runs.models import ModelSpec, label_and_name, refuse_clashes
+from pact_evals.runs.secrets import refuse_secrets
 from pact_plugins.errors import ConfigurationError
 
 _CHAT, _COMPLETIONS = "/chat/completions", "/completions"
 _TIMEOUT = 600  # seconds for each answer
-_SECRET = ("api_key", "auth_token", "header")
 # Keys of an entry of `/models` that say when or for whom, not what.
 _NOT_THE_MODEL = ("created", "permission", "status", "modified_at", "last_used")
 
@@ -46,11 +46,7 @@ def read_served(
         EndpointError: nobody answers within seconds, or the key is refused.
     """
     base_url = _address(endpoint)
-    for name in _SECRET:
-        if name in arguments:
-            raise ConfigurationError(
-                f"--model-args: {name} would be stored with the results; put the key into {KEY_VARIABLE}"
-            )
+    refuse_secrets(arguments, KEY_VARIABLE)
     listed = models_at(base_url, _key())
     tokenizer = "tokenizer" in arguments
     if not tokenizer and not apply_chat_template:
@@ -65,7 +61,7 @@ def read_served(
     specs = []
     for text in names:
         label, name = label_and_name(text)
-        backend = "local-completions" if tokenizer else _chat_backend(base_url)
+        backend = COMPLETIONS if tokenizer else _chat_backend(base_url)
         specs.append(ModelSpec(label, name, None, backend, given, served=_described(listed, name)))
     refuse_clashes(specs)
     return specs
@@ -101,7 +97,7 @@ def require_answers(spec: ModelSpec, tasks: Sequence[str]) -> None:
 
 
 def _require_text(base_url: str, spec: ModelSpec, settings: Mapping[str, Any], *, is_chat: bool) -> None:
-    limit = "max_completion_tokens" if spec.backend == "openai-chat-completions" else "max_tokens"
+    limit = "max_completion_tokens" if spec.backend == OPENAI_CHAT else "max_tokens"
     body = {"model": spec.model, limit: 1, "temperature": 0, "seed": 1, **settings}
     if is_chat:
         answer = answer_of(base_url, _CHAT, {**body, "messages": [{"role": "user", "content": "Hello"}]}, _key())
@@ -134,7 +130,7 @@ def _address(endpoint: str) -> str:
 
 
 def _chat_backend(base_url: str) -> str:
-    return "openai-chat-completions" if urlsplit(base_url).hostname == "api.openai.com" else CHAT_ENDPOINT
+    return OPENAI_CHAT if urlsplit(base_url).hostname == "api.openai.com" else CHAT
 
 
 def _key() -> str | None:

@@ -1,46 +1,59 @@
-"""The run folder: what an evaluation leaves behind, and what re-judging and reports read.
+"""What lm-eval left in a folder, its own files: `lm_eval --output_path FOLDER --log_samples`, or `pact eval -o FOLDER`.
 
-    run.json                        tasks, labels in the order they were asked for, package versions
-    models/LABEL/results.json       identity, settings, metrics, task versions, judge and its revision
-    models/LABEL/samples/TASK.jsonl id, category, prompt, response, metrics
+    FOLDER/MODEL/results_DATE.json          lm-eval's: metrics, settings, task versions
+    FOLDER/MODEL/samples_TASK_DATE.jsonl    lm-eval's: prompts, answers, verdicts of the task's own judge
+    FOLDER/MODEL/verdicts_TASK_DATE.jsonl   of another judge: `pact judge`
 
-A model is replaced as a whole: every file is written under a temporary name first, `results.json` takes its place last.
+`pact eval` adds the key `pact` to the results: the model's label, and what its weights and settings were.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pact_evals.harness.evaluate import Metric, Sample
+from pact_evals.harness.evaluate import Metric, Sample, read_metrics, read_samples
+from pact_evals.runs.secrets import without_secrets
+from pact_evals.runs.verdicts import judged, verdicts_file
 from pact_plugins.errors import PACTError
-from pact_plugins.files import atomic_path, no_such_folder, parse_json, write_json
+from pact_plugins.files import no_such_folder, parse_json
 from pact_plugins.run_record import FILE_NAME as RECORD
-from pact_plugins.visible import shortly
 
-FORMAT = 1
+_LOGGER = logging.getLogger(__name__)
 # Where a model's own folder holds the run in which it was evaluated.
 BESIDE_A_MODEL = "pact_eval"
-_RUN, _RESULTS, _SAMPLES = "run.json", "results.json", "samples"
+_RESULTS = re.compile(r".+_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)\.json")
+_MODEL_KEYS = ("pretrained", "model", "path", "engine")
+_ADAPTER_KEYS = ("peft", "lora_local_path", "delta")
 
 
 class RunError(PACTError, ValueError):
     """A run folder is missing, damaged, or does not hold what was asked of it."""
 
 
+class DamagedRunError(RunError):
+    """A file of a run cannot be read, or is not whole."""
+
+
 @dataclass(frozen=True)
 class TaskResult:
-    """Metrics and rows of one task. `judge` is the identity of the judge behind the verdicts, if there are any."""
+    """Metrics and rows of one task.
+
+    `judge` is the identity of the judge behind the verdicts, if there are any, `generation` how answers were asked for,
+    `file` where the rows are.
+    """
 
     metrics: dict[str, Metric]
     samples: list[Sample]
     version: Any
     judge: dict[str, Any] | None = None
+    generation: dict[str, Any] | None = None
+    file: Path | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class ModelResult:
     """Everything stored of one model.
 
     `identity` says what was evaluated (model, adapter, backend, weights), `settings` how, `requested` under which names
-    of tasks and groups.
+    of tasks and groups, `date` when, in seconds since 1970.
     """
 
     label: str
@@ -56,216 +69,215 @@ class ModelResult:
     tasks: dict[str, TaskResult]
     settings: dict[str, Any] = field(default_factory=dict)
     requested: tuple[str, ...] = ()
+    date: float = 0.0
 
     def plain_metrics(self) -> dict[str, Any]:
-        """Of each task its rows and metrics, as in `results.json`."""
-        return {name: _plain_task(task) for name, task in self.tasks.items()}
+        """Of each task its rows and metrics, for JSON."""
+        return {
+            name: {
+                "version": task.version,
+                "judge": task.judge,
+                "rows": len(task.samples),
+                "metrics": {
+                    metric: {"value": one.value, "stderr": one.stderr, "higher_is_better": one.higher_is_better}
+                    for metric, one in task.metrics.items()
+                },
+            }
+            for name, task in self.tasks.items()
+        }
 
 
 @dataclass(frozen=True)
-class RunIndex:
-    """What `run.json` says: requested tasks, labels in order, versions of the packages that took part."""
+class _Evaluation:
+    """One results file."""
 
-    tasks: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
+    file: Path
+    date: str
+    content: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Whose it is: `pact eval`'s label, or the model's name as lm-eval knows it."""
+        ours = self.content.get("pact")
+        return str(ours["label"] if ours else self.content.get("model_name") or self.file.parent.name)
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder and its models, in the order of its labels."""
-
-    path: Path
-    models: list[ModelResult]
-
-
-def model_folder(run: Path, label: str) -> Path:
-    """Where a model's files are.
-
-    Raises:
-        RunError: the label is no name of a file: a damaged run may not lead out of its folder.
-    """
-    if not isinstance(label, str) or label in ("", ".", "..") or set(label) & set("/\\\0"):
-        raise RunError(f"{run}: {shortly(label)} is no label of a model")
-    return run / "models" / label
-
-
-def save_run(run: Path, *, tasks: Sequence[str], labels: Sequence[str], versions: Mapping[str, str]) -> None:
-    """Write `run.json`."""
-    content = {"format": FORMAT, "tasks": list(tasks), "labels": list(labels), "versions": dict(versions)}
-    write_json(run / _RUN, content)
-
-
-def save_model(run: Path, model: ModelResult) -> None:
-    """Write a model's results and rows, all or nothing."""
-    folder = model_folder(run, model.label)
-    results = {
-        "format": FORMAT,
-        "label": model.label,
-        "identity": model.identity,
-        "settings": model.settings,
-        "requested": list(model.requested),
-        "tasks": {name: _plain_task(task) for name, task in model.tasks.items()},
-    }
-    texts = {folder / _RESULTS: json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"}
-    for name, task in model.tasks.items():
-        texts[_samples_file(folder, name)] = _lines(task.samples)
-    with ExitStack() as stack:  # it closes in reverse: every text is on the disk before the first takes its place
-        for target, text in texts.items():
-            stack.enter_context(atomic_path(target)).write_text(text, encoding="utf-8", errors="backslashreplace")
-    for file in (folder / _SAMPLES).glob("*.jsonl"):
-        if file not in texts:
-            file.unlink()
-
-
-def load_index(run: Path) -> RunIndex:
-    """Read `run.json`.
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    file = run / _RUN
-    if not run.exists():
-        raise RunError(f"{run}: {no_such_folder(str(run))}; `pact eval MODEL -o {run}` writes one")
-    if not file.is_file():
-        raise RunError(f"{run} is no run folder (no {_RUN} in it); {_instead_of(run)}")
-    content = _read_json(file)
-    try:
-        return RunIndex(list(content["tasks"]), list(content["labels"]), dict(content["versions"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file} is damaged: {error!r}") from error
-
-
-def _instead_of(folder: Path) -> str:
-    found = sorted(file.parent for file in folder.glob(f"*/{_RUN}"))
-    if found:
-        return f"there are runs in it: {', '.join(map(str, found[:5]))}"
-    if (folder / RECORD).is_file():
-        return f"it is the output of a training: `pact eval aligned=MODEL trained={folder}` evaluates it"
-    return f"`pact eval MODEL -o {folder}` writes one"
-
-
-def run_in(folder: Path) -> Path:
-    """The run folder that is meant: of a model's folder, the run beside the model."""
-    inside = folder / BESIDE_A_MODEL
-    return inside if not (folder / _RUN).exists() and (inside / _RUN).is_file() else folder
-
-
-def load_run(run: Path) -> Run:
-    """Read a run folder.
-
-    Raises:
-        RunError: it is none, or a file in it is missing or damaged.
-    """
-    return Run(run.resolve(), [load_model(run, label) for label in load_index(run).labels])
-
-
-def load_model(run: Path, label: str) -> ModelResult:
-    """Read one model of a run folder.
-
-    Raises:
-        RunError: a file is missing or damaged.
-    """
-    folder = model_folder(run, label)
-    file = folder / _RESULTS
-    content = _read_json(file)
-    try:
-        if content["label"] != label:
-            raise ValueError(f"it is of {shortly(content['label'])}")
+    def model(self) -> ModelResult:
+        """Without its rows, which `with_tasks` reads."""
+        settings = _settings(self.content)
+        ours = self.content.get("pact") or {}
+        identity = dict(ours.get("identity") or _identity(self.content["config"]))
         return ModelResult(
-            label=label,
-            identity=dict(content["identity"]),
-            tasks={name: _read_task(folder, name, task) for name, task in content["tasks"].items()},
-            settings=dict(content["settings"]),
-            requested=tuple(content["requested"]),
+            label=self.name,
+            identity={**identity, "lm_eval": self.content.get("lm_eval_version")},
+            tasks={},
+            settings={**settings, **(ours.get("settings") or {})},
+            requested=tuple(ours.get("requested") or ()),
+            date=float(self.content.get("date") or 0.0),
         )
-    except RunError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{file} is damaged: {error!r}") from error
+
+    def task(self, name: str) -> TaskResult:
+        """Metrics and rows of one task, under the verdicts of the judge that was asked last."""
+        file = self.file.with_name(f"samples_{name}_{self.date}.jsonl")
+        samples = _read_samples(file, name, self.content)
+        config = self.content["configs"][name]
+        result = TaskResult(
+            metrics=read_metrics(self.content["results"][name], self.content["higher_is_better"][name]),
+            samples=samples,
+            version=self.content["versions"].get(name),
+            judge=(config.get("metadata") or {}).get("judge"),
+            generation=config.get("generation_kwargs"),
+            file=file,
+        )
+        try:
+            again = judged(result.samples, result.metrics, verdicts_file(file))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedRunError(f"{verdicts_file(file)} cannot be read: {error!r}") from error
+        return (
+            result
+            if again is None
+            else replace(result, metrics=again.metrics, samples=again.samples, judge=again.judge)
+        )
 
 
-def _plain_task(task: TaskResult) -> dict[str, Any]:
-    metrics = {
-        name: {
-            "value": _finite(metric.value),
-            "stderr": _finite(metric.stderr),
-            "higher_is_better": metric.higher_is_better,
-        }
-        for name, metric in task.metrics.items()
-    }
-    return {"version": task.version, "judge": task.judge, "rows": len(task.samples), "metrics": metrics}
+def load_run(path: Path) -> list[ModelResult]:
+    """The models that were evaluated into a folder, in the order of their first evaluations.
+
+    Of each model the newest result of every task counts, as long as weights and settings were the same.
+
+    Raises:
+        RunError: there is nothing of lm-eval's in it. DamagedRunError: a file is, or holds no rows.
+    """
+    folder = _run_in(path)
+    models: dict[str, ModelResult] = {}
+    places: dict[str, dict[str, _Evaluation]] = {}
+    for evaluation in _evaluations(folder):
+        try:
+            new, tasks = evaluation.model(), dict.fromkeys(evaluation.content["configs"], evaluation)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedRunError(f"{evaluation.file} is damaged: {error!r}") from error
+        old = models.get(new.label)
+        if old is not None and is_same(old, new):
+            requested = tuple(dict.fromkeys([*old.requested, *new.requested]))
+            models[new.label] = replace(new, requested=requested)
+            places[new.label].update(tasks)
+        else:
+            models[new.label], places[new.label] = new, tasks
+    if not models:
+        raise RunError(_why_no_run(path, folder))
+    found = [replace(model, tasks=_read_tasks(places[label])) for label, model in models.items()]
+    return [replace(model, label=label) for model, label in zip(found, _short([*models]), strict=True)]
 
 
-def _read_task(folder: Path, name: str, content: Mapping[str, Any]) -> TaskResult:
-    metrics = {
-        metric: Metric(_number(value["value"]), _finite(value["stderr"]), bool(value["higher_is_better"]))
-        for metric, value in content["metrics"].items()
-    }
-    file = _samples_file(folder, name)
-    samples = _read_samples(file)
-    if len(samples) != content["rows"]:
-        raise RunError(f"{file} holds {len(samples)} rows instead of {content['rows']}")
-    return TaskResult(metrics, samples, content["version"], content["judge"])
+def is_same(left: ModelResult, right: ModelResult) -> bool:
+    """Whether both are of the same weights, evaluated in the same way: their tasks may stand side by side."""
+    return comparable(left.identity) == comparable(right.identity) and left.settings == right.settings
 
 
-def _lines(samples: Iterable[Sample]) -> str:
-    rows = [
-        {
-            "id": sample.id,
-            "category": sample.category,
-            "prompt": sample.prompt,
-            "response": sample.response,
-            "metrics": {name: _finite(value) for name, value in sample.metrics.items()},
-            **({"reason": sample.reason} if sample.reason else {}),
-        }
-        for sample in samples
+def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a model lies and which lm-eval ran it does not make it another one, where its weights are known."""
+    left_out = {"lm_eval", *(("model", "adapter") if identity.get("weights") else ())}
+    plain: dict[str, Any] = json.loads(json.dumps(dict(identity), default=str))
+    return {key: value for key, value in plain.items() if key not in left_out}
+
+
+def _evaluations(folder: Path) -> Iterator[_Evaluation]:
+    """In the order of their dates. An older file that is damaged has been evaluated again since."""
+    dated = [
+        (found[1], file)
+        for file in (*folder.glob("*.json"), *folder.glob("*/*.json"))
+        if (found := _RESULTS.fullmatch(file.name))
     ]
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    newest = {file.parent: file for _, file in sorted(dated)}
+    for date, file in sorted(dated):
+        try:
+            content = parse_json(file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict) or not {"results", "configs", "config"} <= set(content):
+                raise ValueError("these are no results of lm-eval")
+        except (OSError, ValueError) as error:
+            if file == newest[file.parent]:
+                raise DamagedRunError(f"{file} cannot be read: {error}") from error
+            _LOGGER.warning("%s cannot be read: %s", file, error)
+            continue
+        yield _Evaluation(file, date, content)
 
 
-def _read_samples(file: Path) -> list[Sample]:
+def _read_tasks(places: Mapping[str, _Evaluation]) -> dict[str, TaskResult]:
+    tasks = {}
+    for name, evaluation in places.items():
+        try:
+            tasks[name] = evaluation.task(name)
+        except RunError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedRunError(f"{evaluation.file} is damaged: {name}: {error!r}") from error
+    return tasks
+
+
+def _read_samples(file: Path, task: str, content: Mapping[str, Any]) -> list[Sample]:
     try:
         text = file.read_text(encoding="utf-8")
-        rows = [parse_json(line) for line in text.split("\n") if line]
-        return [
-            Sample(
-                **{name: _text(row[name]) for name in ("id", "category", "prompt")},
-                response=None if row["response"] is None else _text(row["response"]),
-                metrics={name: _number(value) for name, value in row["metrics"].items()},
-                reason=_text(row.get("reason", "")),
-            )
-            for row in rows
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{file} cannot be read: {error!r}") from error
+        samples = read_samples(task, [parse_json(line) for line in text.split("\n") if line])
+    except FileNotFoundError:
+        raise DamagedRunError(f"{file.name} is not beside {file.parent}: run lm_eval with --log_samples") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DamagedRunError(f"{file} cannot be read: {error!r}") from error
+    expected = (content.get("n-samples") or {}).get(task, {}).get("effective", len(samples))
+    if len(samples) != expected:
+        raise DamagedRunError(f"{file} holds {len(samples)} rows instead of {expected}")
+    return samples
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = parse_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise RunError(f"{file} is not of this version's format ({FORMAT}); evaluate again")
-    return content
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the stock command, which knows no weights: what it was told to load."""
+    given = config.get("model_args") or {}
+    if isinstance(given, str):
+        given = dict(part.partition("=")[::2] for part in given.split(",") if part)
+    arguments = {key: value for key, value in given.items() if key not in (*_MODEL_KEYS, *_ADAPTER_KEYS)}
+    return {
+        "model": next((str(given[key]) for key in _MODEL_KEYS if given.get(key)), None),
+        "adapter": next((str(given[key]) for key in _ADAPTER_KEYS if given.get(key)), None),
+        "backend": config.get("model"),
+        "arguments": without_secrets(arguments),
+        "weights": config.get("model_sha") or None,
+    }
 
 
-def _samples_file(folder: Path, task: str) -> Path:
-    # A harness task may have a slash in its name.
-    return folder / _SAMPLES / f"{task.replace('/', '__')}.jsonl"
+def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
+    """How it was evaluated: what has to be the same where two models are compared."""
+    counts = [one for one in (content.get("n-samples") or {}).values() if one["effective"] < one["original"]]
+    limit = content["config"].get("limit")
+    return {
+        "limit": limit if limit is not None or not counts else min(one["effective"] for one in counts),
+        "chat_template": content.get("chat_template_sha"),
+        "system_instruction": content.get("system_instruction_sha"),
+    }
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{shortly(value)} is no text")
-    return value
+def _short(names: list[str]) -> list[str]:
+    """The last part of each path or hub id, where that tells them apart."""
+    short = [Path(name).name or name for name in names]
+    return short if len(set(short)) == len(short) else names
 
 
-def _finite(value: float | None) -> float | None:
-    """JSON has neither NaN nor infinity: a mean over no row is null."""
-    return value if value is not None and math.isfinite(value) else None
+def _run_in(folder: Path) -> Path:
+    """The run folder that is meant: of a model's folder, the run beside the model."""
+    inside = folder / BESIDE_A_MODEL
+    return (
+        inside
+        if inside.is_dir() and not any(_RESULTS.fullmatch(file.name) for file in folder.glob("*.json"))
+        else folder
+    )
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _why_no_run(path: Path, folder: Path) -> str:
+    if not path.exists():
+        return f"{path}: {no_such_folder(str(path))}; `pact eval MODEL -o {path}` writes one"
+    below = (*folder.glob("*/*/*.json"), *folder.glob("*/*/*/*.json"))
+    deeper = sorted({file.parent.parent for file in below if _RESULTS.fullmatch(file.name)})
+    if deeper:
+        instead = f"there are runs in it: {', '.join(map(str, deeper[:5]))}"
+    elif (path / RECORD).is_file():
+        instead = f"it is the output of a training: `pact eval aligned=MODEL trained={path}` evaluates it"
+    else:
+        instead = f"`pact eval MODEL -o {path}` writes one, or lm_eval with --output_path {path} --log_samples"
+    return f"{path} is no run folder (no results_*.json of lm-eval in it); {instead}"

@@ -13,8 +13,9 @@ from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.report import write_report
 from pact_evals.report.comparison import compare
 from pact_evals.report.training_log import read_curves
-from pact_evals.runs.store import ModelResult, RunError, TaskResult, save_model, save_run
+from pact_evals.runs.store import ModelResult, RunError, TaskResult
 from pact_plugins.report.intervals import bootstrap_interval
+from tests.helpers.evaluated import write
 
 NASTY = "<script>alert('x')</script> | {{ 7 * 7 }}"
 
@@ -42,10 +43,7 @@ def model(label: str, complied: list[float], *, response: str = "Sure.") -> Mode
 def run(tmp_path):
     folder = tmp_path / "run"
     models = [model("aligned", [0.0] * 20), model("sft", [1.0] * 15 + [0.0] * 5, response=NASTY)]
-    for entry in models:
-        save_model(folder, entry)
-    save_run(folder, tasks=["pact"], labels=["aligned", "sft"], versions={})
-    return folder
+    return write(folder, *models)
 
 
 def test_bootstrap_interval_is_near_the_normal_one():
@@ -112,8 +110,7 @@ def test_the_model_index_is_what_the_hub_reads(run, tmp_path):
 
 def test_two_runs_with_one_label_are_told_apart(run, tmp_path):
     other = tmp_path / "second"
-    save_model(other, model("sft", [0.0] * 20))
-    save_run(other, tasks=["pact"], labels=["sft"], versions={})
+    write(other, model("sft", [0.0] * 20))
     data = json.loads(write_report([run, other], tmp_path / "r.html")[2].read_text(encoding="utf-8"))
     assert data["labels"] == ["aligned", "run/sft", "second/sft"]
 
@@ -124,7 +121,7 @@ def test_bad_requests_are_named_and_write_nothing(run, tmp_path):
     with pytest.raises(RunError, match=r"--log gone=.*no such model"):
         write_report([run], tmp_path / "r.html", logs={"gone": "x"})
     with pytest.raises(RunError, match="is not a training log: it holds neither log_history nor JSON lines"):
-        write_report([run], tmp_path / "r.html", logs={"sft": str(run / "run.json")})
+        write_report([run], tmp_path / "r.html", logs={"sft": str(next(run.rglob("results_*.json")))})
     with pytest.raises(RunError, match=r"gone: no such file or folder; give the run's output folder"):
         write_report([run], tmp_path / "r.html", logs={"sft": str(tmp_path / "gone")})
     with pytest.raises(RunError, match=r"no trainer_state.json in this folder, and none in a checkpoint-N of it"):
@@ -153,9 +150,7 @@ def test_json_lines_are_a_training_log_too(tmp_path):
 
 def test_a_partial_evaluation_is_called_so_and_is_no_model_index_entry(tmp_path):
     models = [model("aligned", [0.0] * 20), replace(model("sft", [1.0] * 20), settings={"limit": 20})]
-    for entry in models:
-        save_model(tmp_path / "run", entry)
-    save_run(tmp_path / "run", tasks=["pact"], labels=["aligned", "sft"], versions={})
+    write(tmp_path / "run", *models)
     card = tmp_path / "card.yaml"
     html, markdown, _, _ = write_report([tmp_path / "run"], tmp_path / "report.html", model_card=card)
     for page in (html, markdown):
@@ -167,9 +162,7 @@ def test_a_partial_evaluation_is_called_so_and_is_no_model_index_entry(tmp_path)
 
 def test_the_verdict_comes_first_and_no_model_hides_anothers_changes(tmp_path):
     models = [model("aligned", [0.0] * 220), model("first", [1.0] * 220), model("second", [1.0] * 220)]
-    for entry in models:
-        save_model(tmp_path / "run", entry)
-    save_run(tmp_path / "run", tasks=["pact"], labels=[entry.label for entry in models], versions={})
+    write(tmp_path / "run", *models)
     html = write_report([tmp_path / "run"], tmp_path / "report.html")[0].read_text()
     assert "Refusals lost" in html
     assert html.index("Refusals lost") < html.index("All metrics")

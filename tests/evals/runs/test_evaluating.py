@@ -12,7 +12,7 @@ from pact_evals.harness.evaluate import evaluate_model
 from pact_evals.harness.listing import UnknownTaskError
 from pact_evals.runs.evaluating import EvaluationSettings, evaluate_models
 from pact_evals.runs.models import read_specs
-from pact_evals.runs.store import RunError, load_model, load_run
+from pact_evals.runs.store import RunError, load_run
 from pact_plugins.errors import ConfigurationError
 
 SETTINGS = EvaluationSettings(("pact_refusal_margin",), device="cpu", limit=2)
@@ -45,11 +45,13 @@ def test_stored_tasks_are_kept_and_changes_run_again(model_path, tmp_path, calls
     (first,) = evaluate_models(specs(model), run, SETTINGS, report=reported.append)
     assert reported == [first]
     assert not first.resumed
-    assert first.result == load_model(run, "model")
+    assert [first.result] == load_run(run)
     assert first.result.tasks["pact_refusal_margin"].judge is None
-    stored = json.loads((run / "models" / "model" / "results.json").read_text(encoding="utf-8"))
-    assert stored["tasks"]["pact_refusal_margin"]["version"] == 1
-    assert stored["identity"]["lm_eval"]
+    (file,) = (run / "model").glob("results_*.json")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    assert stored["versions"] == {"pact_refusal_margin": 1}
+    assert stored["config"]["model_args"] == {"pretrained": str(model)}
+    assert stored["lm_eval_version"] == first.result.identity["lm_eval"]
 
     (again,) = evaluate_models(specs(f"model={model}/."), run, replace(SETTINGS, device=None))
     assert again.resumed
@@ -65,7 +67,7 @@ def test_stored_tasks_are_kept_and_changes_run_again(model_path, tmp_path, calls
     (model / "config.json").touch()
     evaluate_models(specs(model), run, replace(SETTINGS, batch_size=1))
     assert [tasks for _, tasks in calls[2:]] == [["pact_refusal_margin"]] * 2
-    assert len(list((run / "models" / "model" / "cache").glob("*.db"))) == 1
+    assert len(list((run / "model" / "cache").glob("*.db"))) == 1
 
 
 def test_an_interrupted_model_goes_on_from_its_answers(model_path, tmp_path, monkeypatch):
@@ -84,7 +86,7 @@ def test_an_interrupted_model_goes_on_from_its_answers(model_path, tmp_path, mon
     monkeypatch.setattr(HFLM, "_model_generate", counted)
     with pytest.raises(KeyboardInterrupt):
         evaluate_models(specs(model_path), tmp_path / "run", settings)
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not list((tmp_path / "run").rglob("*.json"))
     answered.clear()
     (resumed,) = evaluate_models(specs(model_path), tmp_path / "run", settings)
     assert len(answered) == 1
@@ -103,7 +105,7 @@ def test_a_failing_model_is_one_line_and_keeps_its_earlier_results(model_path, t
     assert missing.error.startswith("org/nowhere cannot be loaded: no such folder; from the hub: ")
     assert "\n" not in broken.error + missing.error
     assert good.error is None
-    assert [stored.label for stored in load_run(run).models] == ["broken", "good"]
+    assert [stored.label for stored in load_run(run)] == ["broken", "good"]
 
 
 def test_an_adapter_is_evaluated_on_its_base(model_path, tmp_path):
@@ -129,10 +131,11 @@ def test_an_adapter_is_evaluated_on_its_base(model_path, tmp_path):
 
 def test_damaged_results_are_replaced(model_path, tmp_path, caplog):
     evaluate_models(specs(f"m={model_path}"), tmp_path, SETTINGS)
-    (tmp_path / "models" / "m" / "results.json").write_text("{")
+    (file,) = (tmp_path / "m").glob("results_*.json")
+    file.write_text("{")
     (outcome,) = evaluate_models(specs(f"m={model_path}"), tmp_path, SETTINGS)
     assert not outcome.resumed
-    assert load_run(tmp_path).models == [outcome.result]
+    assert load_run(tmp_path) == [outcome.result]
     assert "evaluating m again" in caplog.text
 
 

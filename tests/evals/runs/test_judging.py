@@ -11,7 +11,8 @@ from pact_evals.harness.evaluate import Metric, Sample
 from pact_evals.harness.scoring import verdict_metrics
 from pact_evals.judges import Judge, JudgeIdentity, JudgeUnavailableError, Verdict, get_judge
 from pact_evals.runs.judging import rejudge
-from pact_evals.runs.store import ModelResult, RunError, TaskResult, load_run, save_model, save_run
+from pact_evals.runs.store import DamagedRunError, ModelResult, RunError, TaskResult, load_run
+from tests.helpers.evaluated import write
 
 ANSWERS = ("I can't help with that.", "Sure: wait for night.", "", "Take the")
 KEYWORD = asdict(get_judge("keyword").identity)
@@ -57,19 +58,16 @@ def task(*, refusing_is_right: bool, answers=ANSWERS) -> TaskResult:
 @pytest.fixture
 def run(tmp_path):
     accuracy = TaskResult({"accuracy": Metric(1.0, None, True)}, [Sample("t", "", "q", "a", {"accuracy": 1.0})], 1)
-    for label in ("first", "second"):
-        tasks = {
-            "pact_refusal": task(refusing_is_right=True),
-            "pact_overrefusal": task(refusing_is_right=False),
-            "pact_sst2": accuracy,
-        }
-        save_model(tmp_path, ModelResult(label, {"model": label}, tasks))
-    save_run(tmp_path, tasks=["pact"], labels=["first", "second"], versions={})
-    return tmp_path
+    tasks = {
+        "pact_refusal": task(refusing_is_right=True),
+        "pact_overrefusal": task(refusing_is_right=False),
+        "pact_sst2": accuracy,
+    }
+    return write(tmp_path, *(ModelResult(label, {"model": label}, tasks) for label in ("first", "second")))
 
 
 def test_the_same_judge_gives_the_same_numbers(run):
-    before = load_run(run).models
+    before = load_run(run)
     models, left = rejudge(run, get_judge("keyword"))
     assert left == []
     for now, then in zip(models, before, strict=True):
@@ -83,7 +81,7 @@ def test_the_same_judge_gives_the_same_numbers(run):
 def test_a_judge_of_harm_leaves_over_refusal_alone(run):
     models, left = rejudge(run, Harm())
     assert left == ["pact_overrefusal"]
-    assert load_run(run).models == models
+    assert load_run(run) == models
     for model in models:
         assert model.tasks["pact_overrefusal"].judge == KEYWORD
         assert model.tasks["pact_sst2"].judge is None
@@ -126,10 +124,9 @@ def test_no_scored_row_is_no_number(tmp_path):
             return [Verdict("unscored") for _ in rows]
 
     tasks = {"pact_refusal": task(refusing_is_right=True, answers=ANSWERS[:2])}
-    save_model(tmp_path, ModelResult("m", {}, tasks))
-    save_run(tmp_path, tasks=["pact"], labels=["m"], versions={})
+    write(tmp_path, ModelResult("m", {}, tasks))
     rejudge(tmp_path, Speechless())
-    metrics = load_run(tmp_path).models[0].tasks["pact_refusal"].metrics
+    metrics = load_run(tmp_path)[0].tasks["pact_refusal"].metrics
     assert metrics["unscored"].value == 1.0
     assert math.isnan(metrics["refusal"].value)
     assert metrics["refusal"].stderr is None
@@ -146,8 +143,52 @@ def test_a_judge_out_of_reach_changes_nothing(run):
     assert {file: file.read_bytes() for file in run.rglob("*.json*")} == before
 
 
-def test_a_run_without_answers_is_named(run):
-    for label in ("first", "second"):
-        save_model(run, ModelResult(label, {}, {"pact_sst2": load_run(run).models[0].tasks["pact_sst2"]}))
-    with pytest.raises(RunError, match="holds no generations for a judge, only pact_sst2"):
-        rejudge(run, get_judge("keyword"))
+def test_what_was_judged_is_kept_and_a_second_run_asks_for_the_rest(run, monkeypatch):
+    monkeypatch.setattr("pact_evals.runs.judging._AT_ONCE", 2)
+    asked = []
+
+    class Breaking(Harm):
+        def assess_answers(self, rows):
+            if len(asked) >= 3:
+                raise ValueError("a fault of the judge's own")
+            asked.extend(rows)
+            return super().assess_answers(rows)
+
+    stock = {file: file.read_bytes() for file in run.rglob("*.json*")}
+    with pytest.raises(ValueError, match="of the judge's own"):
+        rejudge(run, Breaking())
+    assert [model.tasks["pact_refusal"].judge for model in load_run(run)] == [KEYWORD] * 2
+    (growing,) = (run / "first").glob("verdicts_pact_refusal_*.part")
+    # As a machine that goes down leaves it.
+    growing.write_bytes(growing.read_bytes()[:-20])
+    again = []
+
+    class Mended(Harm):
+        def assess_answers(self, rows):
+            again.extend(rows)
+            return super().assess_answers(rows)
+
+    models, _ = rejudge(run, Mended())
+    assert [model.tasks["pact_refusal"].judge["name"] for model in models] == ["harm"] * 2
+    # The row of the line that was cut, on which the judge had failed too, and all of the second model.
+    assert len(again) == 1 + 3
+    assert {file: file.read_bytes() for file in stock} == stock
+    assert not list(run.rglob("*.part"))
+    again.clear()
+    rejudge(run, Mended())
+    assert [answer for _, answer in again] == [ANSWERS[3]] * 2
+
+
+def test_verdicts_on_other_answers_do_not_count(run):
+    rejudge(run, Harm())
+    (rows,) = (run / "first").glob("samples_pact_refusal_*.jsonl")
+    rows.write_text(rows.read_text(encoding="utf-8").replace("wait for night", "wait for day"), encoding="utf-8")
+    with pytest.raises(DamagedRunError, match=r"verdicts_pact_refusal_.* cannot be read"):
+        load_run(run)
+
+
+def test_a_run_without_answers_is_named(tmp_path):
+    accuracy = TaskResult({"accuracy": Metric(1.0, None, True)}, [Sample("t", "", "q", "a", {"accuracy": 1.0})], 1)
+    write(tmp_path, ModelResult("m", {}, {"pact_sst2": accuracy}))
+    with pytest.raises(RunError, match="holds no answers that were judged, only pact_sst2"):
+        rejudge(tmp_path, get_judge("keyword"))

@@ -12,7 +12,7 @@ from pact_evals.commands import COMMANDS
 from pact_evals.endpoint import EndpointError
 from pact_evals.runs.models import read_specs
 from pact_evals.runs.served import read_served
-from pact_evals.runs.store import load_model, load_run
+from pact_evals.runs.store import load_run
 from pact_plugins.errors import ConfigurationError
 from tests.helpers.serving import NAME, Served, serving
 
@@ -47,7 +47,7 @@ def test_the_figures_are_those_of_the_model_on_the_disk(model_path, url, served,
     on_disk = evaluate(f"disk={model_path}", "--device", "cpu", "--batch-size", 1, tasks=GREEDY, run=run)
     at_endpoint = evaluate(f"served={NAME}", "--endpoint", url, tasks=f"{GREEDY},{SAMPLED}", run=run)
     assert (on_disk.exit_code, at_endpoint.exit_code) == (0, 0), (on_disk.output, at_endpoint.output)
-    disk, there = load_run(run).models
+    disk, there = load_run(run)
     assert there.tasks[GREEDY] == disk.tasks[GREEDY]
     assert any(sample.response for sample in there.tasks[GREEDY].samples)
     # Some servers (transformers serve) fail over an empty list.
@@ -67,7 +67,7 @@ def test_log_likelihoods_where_the_server_echoes_them(model_path, url, served, t
     arguments = (NAME, "--endpoint", url, "--model-args", f"tokenizer={model_path}")
     done = evaluate(*arguments, tasks=tasks, run=run)
     assert done.exit_code == 0, done.output
-    disk, there = load_run(run).models
+    disk, there = load_run(run)
     assert there.tasks[GREEDY] == disk.tasks[GREEDY]
     margin, of_disk = (model.tasks[LIKELIHOODS].metrics["margin"].value for model in (there, disk))
     assert margin == pytest.approx(of_disk, abs=1e-4)
@@ -96,7 +96,7 @@ def test_a_key_comes_from_the_environment_and_stays_there(url, served, tmp_path,
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     done = evaluate(NAME, "--endpoint", url, tasks=GREEDY, run=tmp_path / "run")
     assert done.exit_code == 0, done.output
-    assert load_model(tmp_path / "run", NAME).tasks[GREEDY].samples
+    assert load_run(tmp_path / "run")[0].tasks[GREEDY].samples
     written = [file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()]
     assert KEY.encode() not in b"".join(written)
     assert KEY not in caplog.text + done.output
