@@ -22,7 +22,7 @@ import yaml
 
 # What each row says to PACT. Safety tokens are each row's own: the paper's selection knows no openers.
 ROWS: dict[str, dict[str, Any]] = {
-    "plain": {"preset": "match", "kl_coef": 0},
+    "plain": {"preset": "off"},
     "published": {"preset": "published"},
     "match": {"preset": "match"},
     "gate_anchor": {"preset": "gate_anchor"},
@@ -73,7 +73,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
 def settings(options: argparse.Namespace, row: str) -> dict[str, Any]:
     """The YAML of one row, for ``pact train trl``. Its training recipe is ours: the paper's is not public."""
     folder = options.output / options.task
-    contrast = {"base_model_path": options.base} if options.base else {}
+    contrast = {"safety_tokens": {"base_model_path": options.base}} if options.base else {}
     given = dict(pair.split("=", 1) for pair in options.set.split(",") if pair)
     return {
         "model_name_or_path": options.model,

@@ -4,220 +4,127 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pact_plugins import plugins
-from pact_plugins.drift_watch import DriftWatchConfig
+from pact_plugins.drift_watch.settings import DriftWatchSettings
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective.gate_config import GateConfig, refuse_booleans
-from pact_plugins.presets import BARE_PRESET, DEFAULT_PRESET, PRESET_KEYS, PRESETS, with_preset
+from pact_plugins.moved_keys import moved_to
+from pact_plugins.presets import DEFAULT_PRESET, OFF, over_preset
+from pact_plugins.reference.settings import ReferenceSettings
+from pact_plugins.safety_tokens.settings import SafetyTokensSettings
+from pact_plugins.settings import Block
 from pact_plugins.visible import shortly
 
 if TYPE_CHECKING:
-    from pact_plugins.contracts import Objective
+    from pact_plugins.safety_tokens.recipe import Recipe
 
-AUTO = "auto"
-# Blocks of keys inside the configuration.
-NESTED: Mapping[str, type[BaseModel]] = {"gate": GateConfig, "drift_watch": DriftWatchConfig}
+Location = tuple[int | str, ...]
 
 
-class PACTConfig(BaseModel):
-    """All settings of PACT. Unknown keys and impossible values raise an error that names the key.
+class PACTConfig(Block):
+    """All settings of PACT: one block for each part of the loss, under its name, and the blocks that all parts share.
 
-    Constructing it directly raises pydantic's ``ValidationError`` (a ``ValueError``); ``from_mapping`` raises
+    A preset sets defaults; what is written wins, and changes nothing else. ``False`` or ``"off"`` switches a block off,
+    ``True`` takes its defaults. ``config.term`` is the block of the part ``term``, False where that is off.
+
+    Unknown keys, keys without an effect and impossible values raise an error that names the key: pydantic's
+    ``ValidationError`` (a ``ValueError``) where it is constructed directly, and from ``from_mapping`` a
     ``ConfigurationError`` with the same facts in the words of a YAML user.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    # Blocks of parts stand among the extra keys, in the order in which the parts are registered.
+    model_config = ConfigDict(extra="allow")
 
-    preset: str = Field(
-        DEFAULT_PRESET, description=f"{', '.join(PRESETS)}: sets defaults of the other keys; what you write wins"
+    preset: str = Field(DEFAULT_PRESET, description="sets defaults of the blocks; what you write wins")
+    safety_tokens: SafetyTokensSettings = Field(
+        default_factory=SafetyTokensSettings, description="where the safety tokens come from"
     )
-    objective: str = Field("match", description="match, published, published_positive, full_kl, or a plugin's")
-    objective_options: dict[str, Any] = Field(default_factory=dict, description="settings of a plugin's objective")
-    kl_coef: float | None = Field(
-        None, ge=0, le=1e4, description="weight of the term; 0 switches it off (default: the objective's own)"
+    reference: ReferenceSettings = Field(
+        default_factory=ReferenceSettings, description="what answers for the aligned model"
     )
-    kl_temperature: float = Field(2.0, gt=0, le=100, description="temperature of both softmaxes")
-    gate: GateConfig = Field(default_factory=lambda: GateConfig(), description="gate of the published objectives")
-
-    gate_training_rows: Literal["off", "report", "hard", "soft"] = Field(
-        "off", description="weigh down, or only report, responses to requests that the reference would refuse"
-    )
-    gate_threshold: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="refusal mass above which a response is gated (default: from the safety tokens, at least 0.5)",
-    )
-    anchor: Literal["off", "bundled", "gated"] = Field(
-        "off", description="hold the model to the reference's own replies: to bundled prompts, or those of gated rows"
-    )
-    anchor_size: int = Field(64, ge=2, le=10_000, description="replies, half of them to harmful prompts")
-    anchor_coef: float = Field(1.0, gt=0, le=1e4, description="weight of the anchor beside the cross-entropy")
-    anchor_fraction: float = Field(
-        0.25, gt=0, le=16, description="replies of an optimizer step, as a share of its responses; at least one"
-    )
-    anchor_every: int = Field(
-        1, ge=1, le=1000, description="anchor every so many optimizer steps, with so many times the weight"
-    )
-    anchor_prompts_path: str | None = Field(
-        None,
-        description="JSON or JSONL rows with prompt and kind (harmful or harmless), instead of the bundled prompts",
-    )
-    anchor_max_new_tokens: int = Field(64, ge=1, le=4096, description="tokens of each reply")
-
-    safety_tokens: str = Field(AUTO, min_length=1, description="a safety-token file, or auto to calibrate first")
-    top_k: int = Field(50, ge=2, le=100_000, description="number of safety tokens (auto calibration)")
-    token_scorer: str = Field("p_diff", description="p_diff, pref_logratio, or a plugin's (auto calibration)")
-    include_openers: bool = Field(
-        True, description="count the tokens that open refusals and compliant answers among the top_k (auto calibration)"
-    )
-    exclude_special_tokens: bool = Field(True, description="keep special tokens out of the safety tokens")
-    base_model_path: str | None = Field(None, description="base model to contrast with (auto calibration)")
-    refusals_path: str | None = Field(None, description="JSON or JSONL rows with prompt and response")
-    harmful_prompts_path: str | None = Field(None, description="JSON or JSONL prompts to sample refusals on")
-    harmless_prompts_path: str | None = Field(None, description="JSON or JSONL prompts to learn openers of help from")
-    max_refusals: int = Field(512, ge=1, description="refusals used for calibration")
-    max_response_tokens: int = Field(64, ge=1, description="tokens of each refusal used for calibration")
-    calibration_batch_size: int = Field(16, ge=1, description="refusals per calibration batch")
-
-    reference: str = Field(AUTO, description="auto, adapter_off, frozen_copy, cache, or a plugin's")
-    reference_model_path: str | None = Field(None, description="load the aligned reference from here")
-    assistant_header: str | None = Field(
-        None, description="text that opens an assistant turn; needed where the chat template has no generation prompt"
-    )
-    cache_path: str | None = Field(
-        None, description="folder for auto-calibrated safety tokens and cached reference logits (default: user cache)"
-    )
-    reference_check_every: int = Field(
-        100, ge=0, description="optimizer steps between checks that the reference is unchanged; 0 never checks"
-    )
-    drift_watch: DriftWatchConfig | None = Field(
-        None, description="look at the model's refusals every few steps; {} for the defaults below"
-    )
-    parts: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="further parts of the loss, from plugins: their names, each with its options"
+    drift_watch: DriftWatchSettings | Literal[False] = Field(
+        False, description="look at the model's refusals every few steps"
     )
     receipts: Literal["exact", "present"] = Field(
-        "exact", description="check the size of the gradient that reaches the term, or only that it arrives"
+        "exact", description="check the size of the gradient that reaches each part, or only that it arrives"
     )
 
-    @field_validator("preset")
-    @classmethod
-    def _preset_is_known(cls, value: str) -> str:
-        return _registered("preset", value, PRESETS)
+    if TYPE_CHECKING:
 
-    @field_validator("objective")
-    @classmethod
-    def _objective_is_registered(cls, value: str) -> str:
-        return _registered("objective", value, plugins.objectives())
+        def __getattr__(self, name: str) -> Any: ...
 
-    @field_validator("token_scorer")
+    @model_validator(mode="wrap")
     @classmethod
-    def _token_scorer_is_registered(cls, value: str) -> str:
-        return _registered("token_scorer", value, plugins.token_scorers())
-
-    @field_validator("reference")
-    @classmethod
-    def _reference_is_registered(cls, value: str) -> str:
-        return value if value == AUTO else _registered("reference", value, [AUTO, *plugins.references()])
-
-    @field_validator("gate_training_rows", "anchor", mode="before")
-    @classmethod
-    def _false_is_how_yaml_reads_off(cls, value: Any) -> Any:
-        return "off" if value is False else value
-
-    @field_validator("drift_watch", mode="before")
-    @classmethod
-    def _true_means_defaults(cls, value: Any) -> Any:
-        return {} if value is True else None if value is False else value
-
-    @field_validator("parts")
-    @classmethod
-    def _parts_are_registered(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name in value:
-            _registered("part", name, plugins.parts())
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _booleans_are_no_numbers(cls, data: Any) -> Any:
-        return refuse_booleans(cls, data)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in_defaults(cls, data: Any) -> Any:
+    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[PACTConfig]) -> PACTConfig:
         if not isinstance(data, Mapping):
-            return data
-        data = with_preset(data)
-        if data.get("kl_coef") is None:
-            objective = plugins.objectives().get(str(data.get("objective", "match")))
-            if objective is not None:
-                return {**data, "kl_coef": objective.default_kl_coef}
-        return data
+            return handler(data)
+        wrong = list(_unreadable(data))
+        name = OFF if data.get("preset") is False else data.get("preset") or DEFAULT_PRESET
+        presets = plugins.presets()
+        if isinstance(name, str) and name not in presets:
+            error = PydanticCustomError(
+                "unknown",
+                "unknown preset {name}; available: {known}",
+                {"name": repr(name), "known": ", ".join(presets)},
+            )
+            wrong.append(InitErrorDetails(type=error, loc=("preset",), input=name))
+        preset = presets[name].settings if isinstance(name, str) and name in presets else {}
+        written = {key: value for key, value in data.items() if key in cls.blocks()}
+        blocks = {**data, "preset": name, **over_preset(preset, written)}
+        read: dict[str, Any] = {}
+        for block, model in _switched().items():
+            read[block] = _read_block(block, model, blocks.get(block, False), wrong)
+        fixed = {key: blocks[key] for key in cls.model_fields if blocks.get(key) is not None}
+        fixed = {key: value for key, value in fixed.items() if moved_to(key, value) is None}
+        try:
+            config = handler({**fixed, **read})
+        except ValidationError as error:
+            wrong += map(_again, error.errors())
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        config._check()
+        # What a preset has set is not written.
+        config.__pydantic_fields_set__.intersection_update(key for key, value in data.items() if value is not None)
+        return config
 
-    @model_validator(mode="after")
-    def _can_be_recorded(self) -> PACTConfig:
-        # Found out at the end of training, it would cost ``pact.json``.
-        for key, value in self:
+    def _check(self) -> None:
+        for key, value in self.model_dump().items():
+            # Found out at the end of training, it would cost ``pact.json``.
             try:
-                json.dumps(None if key in NESTED else value, ensure_ascii=False, allow_nan=False).encode()
+                json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
             except (TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"{key}: {shortly(value)} cannot be written as JSON: {error}") from None
-        return self
-
-    @model_validator(mode="after")
-    def _reference_keys_agree(self) -> PACTConfig:
-        if self.reference == "adapter_off" and self.reference_model_path is not None:
-            raise ValueError(
-                "reference: adapter_off reads the reference from the trained model itself, so reference_model_path "
-                "has no effect; drop one of the two keys"
-            )
-        return self
+        if self.is_off and self.preset != OFF:
+            raise ValueError(f"nothing of preset: {self.preset} is left; to have nothing, write preset: {OFF}")
 
     @property
-    def can_fall_back(self) -> bool:
-        """Whether nobody has asked for the preset, so that the bare term may take its place."""
-        return "preset" not in self.model_fields_set
-
-    def bare(self) -> PACTConfig:
-        """The same with the term alone."""
-        kept = self.model_dump(exclude={"preset", *PRESET_KEYS}, exclude_unset=True)
-        return PACTConfig(preset=BARE_PRESET, **kept)
+    def parts(self) -> dict[str, Block]:
+        """The settings of every part of the loss that is on, by its name."""
+        return {name: block for name, block in (self.model_extra or {}).items() if block is not False}
 
     @property
     def is_off(self) -> bool:
         """Whether nothing at all is to be added to the framework's own run, and nothing watched."""
-        adds = self.holds_tokens or self.gates_rows or self.anchor != "off" or bool(self.parts)
-        return not adds and self.drift_watch is None
+        return not self.parts and not self.drift_watch
 
-    @property
-    def holds_tokens(self) -> bool:
-        """Whether the PACT term itself is computed."""
-        return self.coefficient > 0
+    def recipe(self) -> Recipe:
+        """How safety tokens are calibrated."""
+        from pact_plugins.safety_tokens.recipe import Recipe
 
-    @property
-    def gates_rows(self) -> bool:
-        """Whether training rows are scored by what the reference would refuse, weighted or only reported."""
-        return self.gate_training_rows != "off"
+        needs = [plugins.parts()[name].needs(settings) for name, settings in self.parts.items()]
+        return Recipe(self.safety_tokens, self.reference.assistant_header, any(needed.weights for needed in needs))
 
-    @property
-    def weighs_rows(self) -> bool:
-        """Whether the row gate changes the cross-entropy, and not only reports."""
-        return self.gate_training_rows in ("hard", "soft")
-
-    @property
-    def coefficient(self) -> float:
-        """``kl_coef`` as a plain float; the objective's default is already filled in."""
-        return float(self.kl_coef or 0.0)
-
-    def objective_spec(self) -> Objective:
-        """The registered objective that this configuration names."""
-        return plugins.objectives()[self.objective]
+    @classmethod
+    def blocks(cls) -> dict[str, type[Block]]:
+        """The model of every block, by its name: those of parts, then those that all parts share."""
+        shared = {name: _block_of(field.annotation) for name, field in cls.model_fields.items()}
+        parts = {name: spec.settings for name, spec in plugins.parts().items()}
+        return {**parts, **{name: model for name, model in shared.items() if model is not None}}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any] | None, *, source: str = "pact") -> PACTConfig:
@@ -241,14 +148,62 @@ class PACTConfig(BaseModel):
             raise ConfigurationError("\n".join(_explain(source, detail) for detail in error.errors())) from None
 
 
-def _registered(key: str, value: str, known: Any) -> str:
-    if value not in known:
-        raise ValueError(f"unknown {key} {value!r}; available: {', '.join(known)}")
-    return value
+def _unreadable(data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    """Keys that no block has; the old ones among them with their new place."""
+    known = {*PACTConfig.model_fields, *plugins.parts()}
+    for key, value in data.items():
+        place = moved_to(str(key), value)
+        if place is not None and (key not in known or key in PACTConfig.blocks()):
+            moved = PydanticCustomError("moved", "is now {place}", {"place": place})
+            yield InitErrorDetails(type=moved, loc=(str(key),), input=value)
+        elif key not in known:
+            yield InitErrorDetails(type="extra_forbidden", loc=(str(key),), input=value)
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    return list(NESTED.get(str(location[0]) if location else "", PACTConfig).model_fields)
+def _switched() -> dict[str, type[Block]]:
+    """The blocks that can be off: every part's, and the drift watch's."""
+    return {**{name: spec.settings for name, spec in plugins.parts().items()}, "drift_watch": DriftWatchSettings}
+
+
+def _read_block(name: str, model: type[Block], block: Any, wrong: list[InitErrorDetails]) -> Block | Literal[False]:
+    if block is False or moved_to(name, block) is not None:
+        return False
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        wrong += (_again(detail, name) for detail in error.errors() if detail["type"] != "default_factory_not_called")
+        return False
+
+
+def _again(detail: Any, *inside: str) -> InitErrorDetails:
+    """An error that has been raised already, inside of a block."""
+    again = InitErrorDetails(type=detail["type"], loc=(*inside, *detail["loc"]), input=detail["input"])
+    if "ctx" in detail:
+        again["ctx"] = detail["ctx"]
+    return again
+
+
+def _block_of(annotation: Any) -> type[Block] | None:
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Block)), None)
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    model: type[BaseModel] = PACTConfig
+    for step in location:
+        blocks = PACTConfig.blocks() if model is PACTConfig else {}
+        field = model.model_fields.get(str(step))
+        found = blocks.get(str(step)) or (None if field is None else _block_of(field.annotation))
+        if found is None:
+            break
+        model = found
+    return model
+
+
+def _known_keys(location: Location) -> list[str]:
+    model = _model_at(location)
+    parts = list(plugins.parts()) if model is PACTConfig else []
+    return [*list(model.model_fields)[:1], *parts, *list(model.model_fields)[1:]]
 
 
 def _explain(source: str, detail: Any) -> str:
@@ -273,11 +228,11 @@ _KINDS = {
 }
 
 
-def _in_words(detail: Any, location: tuple[Any, ...]) -> str:
+def _in_words(detail: Any, location: Location) -> str:
     kind = str(detail["type"])
     if kind.startswith("model"):
-        words = f"{_KINDS['dict']} ({', '.join(_known_keys(location))})"
-    else:
-        known = next((words for start, words in _KINDS.items() if kind.startswith(start)), None)
-        words = known or detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
-    return f"{words}; for the default leave the key out" if detail["input"] is None else words
+        return f"{_KINDS['dict']} ({', '.join(_known_keys(location))})"
+    known = next((words for start, words in _KINDS.items() if kind.startswith(start)), None)
+    words = known or detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    switched = location[-1:] == ("weight",) and detail["input"] in (0, "0")
+    return f"{words}; {location[0]}: {OFF} switches it off" if switched else words

@@ -19,8 +19,16 @@ class ConfigurationError(PACTError, ValueError):
     """A setting is impossible, contradicts another one, or does not fit the model or trainer at hand."""
 
 
-class NoRowGateError(ConfigurationError):
-    """The row gate has nothing to go by: no openings of refusals, no prompts, no loss of single responses."""
+class PartUnavailableError(ConfigurationError):
+    """A part of the loss cannot be had with this model, trainer or data: it is left out where a preset alone set it.
+
+    Attributes:
+        part: its name; None where whoever raises does not know for which part.
+    """
+
+    def __init__(self, reason: str, part: str | None = None) -> None:
+        super().__init__(reason)
+        self.part = part
 
 
 class SafetyTokensError(PACTError, ValueError):

@@ -21,7 +21,8 @@ _CONFIGURATIONS = ("config.json", "adapter_config.json")
 
 
 def cache_folder(configured: str | None) -> Path:
-    """``configured`` (``cache_path``), else ``$PACT_CACHE_PATH``, else ``pact`` in the user's cache folder."""
+    """``configured`` (``reference.cache_path``), else ``$PACT_CACHE_PATH``, else ``pact`` in the user's cache "
+    "folder."""
     chosen = configured or os.environ.get("PACT_CACHE_PATH")
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("pact", appauthor=False)
 

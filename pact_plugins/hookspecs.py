@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         Judge,
         Method,
         Objective,
-        PartBuilder,
+        PartSpec,
+        Preset,
         ReferenceBuilder,
         ShortName,
         TokenScorer,
@@ -37,22 +38,28 @@ hookimpl = HookimplMarker("pact")
 
 @hookspec
 def register_objectives(register: Callable[[Objective], None]) -> None:
-    """Offer divergences for ``objective:``; call ``register(Objective(name, compute, ...))``."""
+    """Offer divergences for ``term.objective``; call ``register(Objective(name, compute, ...))``."""
 
 
 @hookspec
 def register_token_scorers(register: Callable[[TokenScorer], None]) -> None:
-    """Offer ways to score safety tokens for ``token_scorer:``; call ``register(TokenScorer(name, contribution))``."""
+    """Offer ways to score safety tokens for ``safety_tokens.scorer``; call ``register(TokenScorer(name, "
+    "contribution))``."""
 
 
 @hookspec
 def register_references(register: Callable[[str, ReferenceBuilder], None]) -> None:
-    """Offer sources of reference logits for ``reference:``; call ``register(name, builder)``."""
+    """Offer sources of reference logits for ``reference.kind``; call ``register(name, builder)``."""
 
 
 @hookspec
-def register_parts(register: Callable[[str, PartBuilder], None]) -> None:
-    """Offer further parts of the loss for ``parts:``; call ``register(name, builder)``."""
+def register_parts(register: Callable[[PartSpec], None]) -> None:
+    """Offer parts of the loss, each with a block of its own; call ``register(PartSpec(name, settings, build))``."""
+
+
+@hookspec
+def register_presets(register: Callable[[Preset], None]) -> None:
+    """Offer sets of defaults for ``preset:``; call ``register(Preset(name, description, settings))``."""
 
 
 @hookspec

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         Judge,
         Method,
         Objective,
-        PartBuilder,
+        PartSpec,
+        Preset,
         ReferenceBuilder,
         ShortName,
         TokenScorer,
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "pact"
 DEFAULT_PLUGINS = (
+    "pact_plugins.default_plugins.presets",
+    # Parts in the order in which their values are summed.
+    "pact_plugins.term.plugin",
+    "pact_plugins.row_gate.plugin",
+    "pact_plugins.anchor.plugin",
     "pact_plugins.default_plugins.objectives",
     "pact_plugins.default_plugins.token_scorers",
     "pact_plugins.default_plugins.references",
@@ -48,7 +54,8 @@ def get_plugin_manager() -> pluggy.PluginManager:
     """
     manager = pluggy.PluginManager("pact")
     manager.add_hookspecs(hookspecs)
-    for name in DEFAULT_PLUGINS:
+    # Who registers later is called first.
+    for name in reversed(DEFAULT_PLUGINS):
         manager.register(importlib.import_module(name), name=name)
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         _load(manager, entry_point)
@@ -135,9 +142,14 @@ def references() -> dict[str, ReferenceBuilder]:
     return _collect_builders("reference", "register_references", "Reference")
 
 
-def parts() -> dict[str, PartBuilder]:
-    """Every registered builder of a further part of the loss, by name."""
-    return _collect_builders("part", "register_parts", "Part")
+def parts() -> dict[str, PartSpec]:
+    """Every registered part of the loss by name, in the order in which their values are summed."""
+    return _collect("part", "register_parts", "PartSpec")
+
+
+def presets() -> dict[str, Preset]:
+    """Every registered preset by name."""
+    return _collect("preset", "register_presets", "Preset")
 
 
 def frameworks() -> dict[str, Framework]:

@@ -1,47 +1,35 @@
-"""Presets: named sets of defaults for ``preset:``. A key that the user writes wins over its preset."""
+"""From a preset and what is written to one set of settings: what is written wins, and changes nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
+from pydantic import BaseModel
+
+from pact_plugins.settings import merged
+
 DEFAULT_PRESET = "gate_anchor"
-# The term alone: for whoever writes a key that presets set and names none, and where the default cannot be had.
-BARE_PRESET = "match"
-
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        # The paper's own selection of tokens knows no openers.
-        "published": {"objective": "published", "include_openers": False},
-        "match": {"objective": "match"},
-        # Without the term, which slows down what a short training can teach; what both worlds' figures speak for.
-        "gate_anchor": {"objective": "match", "kl_coef": 0, "gate_training_rows": "hard", "anchor": "bundled"},
-        "guard": {"objective": "match", "kl_coef": 0.5, "gate_training_rows": "hard", "anchor": "bundled"},
-    }
-)
-
-PRESET_KEYS = frozenset(key for preset in PRESETS.values() for key in preset)
+OFF = "off"
 
 
-def chosen_preset(settings: Mapping[str, Any]) -> str:
-    """The preset that ``settings`` name; without one the default, or the bare term where they set what presets set."""
-    if "preset" in settings:
-        return str(settings["preset"])
-    written = any(settings.get(key) is not None for key in PRESET_KEYS)
-    return BARE_PRESET if written else DEFAULT_PRESET
+def over_preset(preset: Mapping[str, Mapping[str, Any]], written: Mapping[str, Any]) -> dict[str, Any]:
+    """``written`` over the defaults of ``preset``, block by block.
 
-
-def with_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``settings`` with the defaults of their preset; as they are where it is unknown.
-
-    A preset's ``kl_coef`` belongs to its objective: with another objective, that objective's own default applies.
+    A block is False where it is switched off. What is None is not written.
     """
-    name = chosen_preset(settings)
-    preset = dict(PRESETS.get(name, {}))
-    if settings.get("objective", preset.get("objective")) != preset.get("objective"):
-        preset.pop("kl_coef", None)
-    given = {key: value for key, value in settings.items() if key != "kl_coef" or value is not None}
-    # The default stays unwritten, so that it can be told from one that was named.
-    named = {} if name == DEFAULT_PRESET else {"preset": name}
-    return {**named, **preset, **given}
+    said = {name: value for name, value in written.items() if value is not None}
+    return {name: _over(preset.get(name, {}), said.get(name, True)) for name in {**preset, **said}}
+
+
+def _over(defaults: Mapping[str, Any], written: Any) -> Any:
+    """One block. What is no block stays as it is, for the schema to refuse."""
+    if written is False or written == OFF:
+        return False
+    if written is True:
+        return dict(defaults)
+    if isinstance(written, BaseModel):
+        written = written.model_dump(exclude_unset=True)
+    if not isinstance(written, Mapping):
+        return written
+    return merged(defaults, {str(key): value for key, value in written.items() if value is not None})

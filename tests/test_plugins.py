@@ -80,12 +80,12 @@ def test_hook_register_objectives(install):
     import torch
 
     from pact_plugins.contracts import ObjectiveInputs
-    from pact_plugins.objective import GateConfig
+    from pact_plugins.objective import MixtureSettings
 
     install(documented_example("register_objectives"))
-    config = PACTConfig(objective="squared_distance", objective_options={"scale": 3.0})
-    assert config.coefficient == 0.5
-    output = config.objective_spec().compute(
+    config = PACTConfig(preset="match", term={"objective": "squared_distance", "options": {"scale": 3.0}})
+    assert config.term.weight == 0.5
+    output = config.term.spec.compute(
         ObjectiveInputs(
             train_logits=torch.ones(2, 4),
             reference_logits=torch.zeros(2, 4),
@@ -93,8 +93,8 @@ def test_hook_register_objectives(install):
             weights=None,
             positions=torch.arange(2),
             temperature=2.0,
-            gate=GateConfig(),
-            options=config.objective_options,
+            mixture=MixtureSettings(),
+            options=config.term.options,
         )
     )
     assert output.divergence.tolist() == [3.0, 3.0]
@@ -104,7 +104,7 @@ def test_hook_register_token_scorers(install):
     import torch
 
     install(documented_example("register_token_scorers"))
-    assert PACTConfig(token_scorer="probability").token_scorer == "probability"
+    assert PACTConfig(safety_tokens={"scorer": "probability"}).safety_tokens.scorer == "probability"
     scorer = plugins.token_scorers()["probability"]
     assert torch.equal(scorer.contribution(torch.zeros(2), torch.ones(2)), torch.ones(2))
 
@@ -115,7 +115,7 @@ def test_hook_register_references(install, capsys):
 
     install(documented_example("register_references"))
     run = Run(safety_tokens=tiny_safety_tokens())
-    preparation = prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(preset="match", reference="even"), run)
+    preparation = prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(preset="match", reference={"kind": "even"}), run)
     assert preparation.reference.name == "even"
     assert "equally likely" in capsys.readouterr().out
 
@@ -123,8 +123,8 @@ def test_hook_register_references(install, capsys):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"gate_training_rows": "hard"}, r"gate_training_rows: hard needs the mass of refusal openers"),
-        ({"objective": "full_kl"}, r"objective: full_kl needs logits of the whole vocabulary"),
+        ({"row_gate": {"mode": "hard"}}, "row_gate: it needs the mass of refusal openings"),
+        ({"term": {"objective": "full_kl"}}, "term: it needs logits of the whole vocabulary"),
     ],
 )
 def test_a_reference_that_cannot_answer_is_refused_before_training(install, settings, named):
@@ -134,16 +134,32 @@ def test_a_reference_that_cannot_answer_is_refused_before_training(install, sett
     install(documented_example("register_references"))
     tokens = tiny_safety_tokens()
     tokens = replace(tokens, settings={**tokens.settings, "refusal_openers": [5], "refusal_threshold": 0.5})
-    with pytest.raises(ConfigurationError, match=f"{named}.*, which reference: even cannot give"):
-        prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(reference="even", **settings), Run(safety_tokens=tokens))
+    with pytest.raises(ConfigurationError, match=f"{named}.*, which reference.kind: even cannot give"):
+        prepare(
+            tiny_llama(),
+            tiny_tokenizer(),
+            PACTConfig(reference={"kind": "even"}, **settings),
+            Run(safety_tokens=tokens),
+        )
 
 
 def test_hook_register_parts(install):
     install(documented_example("register_parts"))
-    config = PACTConfig(parts={"small_states": {"weight": 0.5}})
-    assert not PACTConfig(kl_coef=0, parts=config.parts).is_off
-    with pytest.raises(ValueError, match="unknown part 'large_states'; available: small_states"):
-        PACTConfig(parts={"large_states": {}})
+    config = PACTConfig(preset="off", small_states={"weight": 0.5})
+    assert config.parts.keys() == {"small_states"}
+    assert config.small_states.weight == 0.5
+    assert PACTConfig().small_states is False
+    with pytest.raises(ConfigurationError, match=r"small_states\.wieght: unknown key; did you mean 'weight'"):
+        PACTConfig.from_mapping({"small_states": {"wieght": 1}})
+    with pytest.raises(ConfigurationError, match="large_states: unknown key; did you mean 'small_states'"):
+        PACTConfig.from_mapping({"large_states": {}})
+
+
+def test_hook_register_presets(install):
+    install(documented_example("register_presets"))
+    config = PACTConfig(preset="light_anchor", anchor={"share": 0.5})
+    assert config.parts.keys() == {"anchor"}
+    assert (config.anchor.replies, config.anchor.every, config.anchor.share) == (16, 4, 0.5)
 
 
 def test_hook_register_short_names(install):
@@ -183,7 +199,8 @@ def test_hook_register_task_folders(install):
         ("register_short_names", 'register("pact")'),
         ("register_task_folders", "register(3)"),
         ("register_references", 'register("mine", dict)'),
-        ("register_parts", 'register("mine", 3)'),
+        ("register_parts", "register(dict)"),
+        ("register_presets", 'register("mine")'),
         ("register_judges", 'register("mine", str)'),
     ],
 )
@@ -222,7 +239,8 @@ def test_hook_register_methods(install):
 
     install(documented_example("register_methods"))
     method = plugins.methods()["half"]
-    assert configured(method, {"top_k": 20}) == PACTConfig(objective="match", top_k=20)
+    common = {"safety_tokens": {"top_k": 20}}
+    assert configured(method, common) == PACTConfig(preset="match", **common)
     rows = [{"number": number} for number in range(10)]
     assert len(method.transform(rows, TransformContext((), random.Random(0)))) == 5
 

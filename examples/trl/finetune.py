@@ -40,9 +40,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--safety-tokens", default="auto", help="a file made by `pact calibrate`, or auto")
-    parser.add_argument("--harmful-prompts", default=None, help="prompts for auto calibration, else the bundled ones")
-    parser.add_argument("--kl-coef", type=float, default=None)
+    parser.add_argument("--safety-tokens", default=None, help="a file made by `pact calibrate`; else calibrated first")
+    parser.add_argument("--harmful-prompts", default=None, help="prompts for calibration, else the bundled ones")
+    parser.add_argument("--preset", default="gate_anchor")
     return parser.parse_args()
 
 
@@ -91,7 +91,8 @@ def main() -> None:
     before = measure(model, tokenizer, held_out, options.prompts)
 
     config = PACTConfig(
-        safety_tokens=options.safety_tokens, harmful_prompts_path=options.harmful_prompts, kl_coef=options.kl_coef
+        preset=options.preset,
+        safety_tokens={"file": options.safety_tokens, "harmful_prompts_path": options.harmful_prompts},
     )
     trainer = SFTTrainer(
         model=model,

@@ -60,7 +60,7 @@ def check_block(cfg: Mapping[str, Any]) -> PACTConfig:
     _times_asked(cfg)
     block = cfg.get(BLOCK)
     if block is False:
-        raise ConfigurationError("pact: false has no meaning; take the plugin out, or set kl_coef: 0")
+        raise ConfigurationError("pact: false has no meaning; take the plugin out, or set preset: off")
     config = PACTConfig.from_mapping(_plain(block), source=BLOCK)
     if not config.is_off:
         _refuse_unsupported(cfg)
@@ -126,12 +126,12 @@ def _refuse_unsupported(cfg: Mapping[str, Any]) -> None:
 
 def _refuse_wrong_reference(cfg: Mapping[str, Any], config: PACTConfig) -> None:
     """The model with its adapter off has to be the aligned model, all the time."""
-    if config.reference_model_path is not None or config.reference == FrozenCopyReference.name:
+    if config.reference.path is not None or config.reference.kind == FrozenCopyReference.name:
         return
     for key, reason in _unfaithful_adapter(cfg):
         raise ConfigurationError(
             f"{key}: {reason}, so the model with its adapter off is not the aligned model; "
-            "set pact.reference_model_path to the aligned model"
+            "set pact.reference.path to the aligned model"
         )
 
 

@@ -1,7 +1,7 @@
 """``stage: pact`` and the ``pact:`` block, taken out of the arguments that LLaMA-Factory is given.
 
 LLaMA-Factory reads either a mapping (a YAML or JSON file, ``key=value`` overrides merged in) or a command line of
-options (``--stage pact --pact.kl_coef 1``). Both are understood here, so that nothing of ours reaches its parser.
+options (``--stage pact --pact.term.weight 1``). Both are understood here, so that nothing of ours reaches its parser.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pact_plugins.cli.overrides import take_overrides
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.yaml_text import parse_yaml
 
 STAGE = "pact"
 BLOCK = "pact"
@@ -50,7 +50,7 @@ def take_stage(arguments: Arguments) -> StageArguments | None:
     """
     stage, blocks, rest = _from_mapping(arguments) if isinstance(arguments, Mapping) else _from_options(arguments)
     if stage == STAGE:
-        return StageArguments(rest, _merge(blocks))
+        return StageArguments(rest, blocks[0] if blocks else None)
     if blocks:
         shown = "not set, which means 'sft'" if stage is None else repr(stage)
         raise ConfigurationError(
@@ -87,51 +87,17 @@ def _from_mapping(arguments: Mapping[str, Any]) -> tuple[Any, list[Any], dict[st
 
 
 def _from_options(arguments: Sequence[str]) -> tuple[str | None, list[Any], list[str]]:
+    block, remaining = take_overrides(arguments)
     stage: str | None = None
-    blocks: list[Any] = []
     rest: list[str] = []
-    remaining = list(arguments)
     while remaining:
         option = remaining.pop(0)
         name, separator, value = option.partition("=")
-        if name not in ("--stage", f"--{BLOCK}") and not name.startswith(f"--{BLOCK}."):
+        if name != "--stage":
             rest.append(option)
             continue
         if not separator:
             value = remaining.pop(0) if remaining and not remaining[0].startswith("--") else ""
-        if name == "--stage":
-            stage = value
-            rest += [name, UNDERLYING_STAGE if value == STAGE else value]
-        elif name == f"--{BLOCK}":
-            blocks.append(_parsed(name, value))
-        else:
-            blocks.append(_nested(name.removeprefix(f"--{BLOCK}."), _parsed(name, value)))
-    return stage, blocks, rest
-
-
-def _parsed(name: str, value: str) -> Any:
-    try:
-        return parse_yaml(value)
-    except ValueError as error:
-        raise ConfigurationError(f"{name}: {value!r} is neither a plain value nor JSON: {error}") from None
-
-
-def _nested(dotted: str, value: Any) -> dict[str, Any]:
-    for part in reversed(dotted.split(".")):
-        value = {part: value}
-    return value
-
-
-def _merge(blocks: Sequence[Any]) -> Any:
-    """Later options win, key by key; anything but a mapping is left for ``PACTConfig`` to refuse."""
-    merged: Any = None
-    for block in blocks:
-        if isinstance(merged, dict) and isinstance(block, Mapping):
-            for key, value in block.items():
-                both = isinstance(merged.get(key), dict) and isinstance(value, Mapping)
-                merged[key] = _merge([merged[key], value]) if both else value
-        elif isinstance(block, Mapping):
-            merged = dict(block)
-        elif block is not None:
-            merged = block
-    return merged
+        stage = value
+        rest += [name, UNDERLYING_STAGE if value == STAGE else value]
+    return stage, [] if block is None else [block], rest

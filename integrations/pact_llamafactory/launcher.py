@@ -46,7 +46,7 @@ def launch(arguments: Sequence[str]) -> int:
     Torchrun, rendezvous, restarts, Ray: LLaMA-Factory's own launcher starts them, but with our worker file.
 
     Args:
-        arguments: the command and its arguments, such as ``["train", "cfg.yaml", "pact.kl_coef=1"]``.
+        arguments: the command and its arguments, such as ``["train", "cfg.yaml", "pact.term.weight=1"]``.
 
     Raises:
         ConfigurationError: LLaMA-Factory is not installed, or the run cannot be protected; before any process starts.

@@ -5,18 +5,30 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, get_args
 
+from pydantic.fields import FieldInfo
+
 from pact_llamafactory.arguments import BLOCK, STAGE
 from pact_plugins import plugins
-from pact_plugins.config import AUTO, PACTConfig
+from pact_plugins.anchor.settings import BUNDLED, GATED
+from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
-from pact_plugins.presets import PRESETS
+from pact_plugins.settings import merged
 
 MENU_ENTRY = "PACT"
-OPTIONS = ("preset", "objective", "kl_coef", "gate_training_rows", "anchor", "safety_tokens", "reference_model_path")
+# Empty is what the preset says.
+MENUS: Mapping[str, Callable[[], Iterable[str]]] = {
+    "preset": plugins.presets,
+    "term.objective": plugins.objectives,
+    "row_gate.mode": lambda: get_args(_field("row_gate.mode").annotation),
+    "anchor.prompts": lambda: (BUNDLED, GATED),
+}
+TEXTS = ("term.weight", "safety_tokens.file", "reference.path")
+OPTIONS = (*MENUS, *TEXTS)
 MORE = "more"
 
 
@@ -68,35 +80,28 @@ def _create_train_tab(original: Any, engine: Any) -> dict[str, Any]:
 
 
 def _components(gradio: Any) -> dict[str, Any]:
-    described = {name: PACTConfig.model_fields[name].description for name in OPTIONS}
-    menus = {
-        "preset": list(PRESETS),
-        "objective": list(plugins.objectives()),
-        "gate_training_rows": list(get_args(PACTConfig.model_fields["gate_training_rows"].annotation)),
-        "anchor": list(get_args(PACTConfig.model_fields["anchor"].annotation)),
-    }
     with gradio.Row():
-        # Empty is what the preset says.
-        chosen = {
-            name: gradio.Dropdown(["", *values], value="", label=name, info=described[name])
-            for name, values in menus.items()
+        menus = {
+            name: gradio.Dropdown(["", *choices()], value="", label=name, info=_field(name).description)
+            for name, choices in MENUS.items()
         }
     with gradio.Row():
-        coefficient = gradio.Textbox("", label="kl_coef", info=described["kl_coef"])
-        tokens = gradio.Textbox(AUTO, label="safety_tokens", info=described["safety_tokens"])
-        reference = gradio.Textbox("", label="reference_model_path", info=described["reference_model_path"])
-        more = gradio.Textbox("", label="further keys of pact: as JSON", info='such as {"top_k": 50}')
-    return {
-        **chosen,
-        "kl_coef": coefficient,
-        "safety_tokens": tokens,
-        "reference_model_path": reference,
-        MORE: more,
-    }
+        texts = {name: gradio.Textbox("", label=name, info=_field(name).description) for name in TEXTS}
+        more = gradio.Textbox(
+            "",
+            label="further settings of pact: as JSON",
+            info='such as {"safety_tokens": {"top_k": 50}}',
+        )
+    return {**menus, **texts, MORE: more}
+
+
+def _field(name: str) -> FieldInfo:
+    block, _, key = name.rpartition(".")
+    return (PACTConfig.blocks()[block] if block else PACTConfig).model_fields[key]
 
 
 def _id(name: str) -> str:
-    return f"train.pact_{name}"
+    return f"train.pact_{name.replace('.', '_')}"
 
 
 def _block(values: dict[str, Any]) -> dict[str, Any]:
@@ -109,13 +114,28 @@ def _block(values: dict[str, Any]) -> dict[str, Any]:
         more = parse_json(values[MORE] or "{}")
     except ValueError as error:
         raise _shown(ConfigurationError(f"the further keys are not JSON: {error}")) from None
-    block = {name: values[name] for name in OPTIONS if values[name] not in (None, "")}
+    filled: dict[str, Any] = {}
+    for name in OPTIONS:
+        block, _, key = name.rpartition(".")
+        if values[name] not in (None, ""):
+            filled = merged(filled, {block: {key: values[name]}} if block else {key: values[name]})
+    said = merged(filled, more) if isinstance(more, dict) else more
     try:
-        config = PACTConfig.from_mapping({**block, **more} if isinstance(more, dict) else more, source=BLOCK)
+        config = PACTConfig.from_mapping(said, source=BLOCK)
     except ConfigurationError as error:
         raise _shown(error) from None
     # The types of the schema, not the text of the fields.
-    return config.model_dump(mode="json", include=set(block) | set(more))
+    return _typed(said, config.model_dump(mode="json"))
+
+
+def _typed(said: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``said`` says, with the schema's values."""
+    return {
+        key: _typed(value, values[key])
+        if isinstance(value, Mapping) and isinstance(values[key], Mapping)
+        else values[key]
+        for key, value in said.items()
+    }
 
 
 def _shown(error: ConfigurationError) -> Exception:

@@ -91,7 +91,7 @@ def protect(trainer: Any, config: PACTConfig) -> PACTCallback:
         announce(
             "this loss (ASFT, label smoothing) grows with gradient_accumulation_steps and PACT's term does not: with "
             f"{trainer.args.gradient_accumulation_steps} steps the term weighs that much less beside it. Use one step "
-            "and a larger batch, or raise kl_coef"
+            "and a larger batch, or raise term.weight"
         )
     trainer.add_callback(callback)
     return callback

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,14 @@ import yaml
 
 from pact_plugins import PACTCallback, PACTConfig
 from pact_plugins.cli.options import named_files_exist
+from pact_plugins.cli.overrides import take_overrides
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 from pact_plugins.messages import without_future_warnings
-from pact_plugins.yaml_text import parse_yaml
+from pact_plugins.settings import merged
 from pact_trl.beforehand import check, loading_in_one_line, parse
 
-USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.key=value ...]"
+USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.block.key=value ...]"
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -39,8 +40,7 @@ def train(arguments: Sequence[str]) -> int:
         raise ConfigurationError(USAGE)
     path = Path(arguments[0])
     settings = read_settings(path, USAGE)
-    overrides = [argument for argument in arguments[1:] if argument.startswith("pact.")]
-    options = [argument for argument in arguments[1:] if not argument.startswith("pact.")]
+    overrides, options = take_overrides(arguments[1:])
     config = _config(settings.pop("pact", None), overrides, f"{path}: pact")
     with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script, without_future_warnings():
         rest = Path(folder) / path.name
@@ -53,34 +53,14 @@ def train(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _config(block: Any, overrides: Sequence[str], source: str) -> PACTConfig:
-    if block is None or block is True:
+def _config(block: Any, overrides: Mapping[str, Any] | None, source: str) -> PACTConfig:
+    if overrides and (block is None or block is True):
         block = {}
     if overrides and isinstance(block, dict):
-        block = {**block, **_parse(overrides)}
+        block = merged(block, overrides)
     config = PACTConfig.from_mapping(block, source=source)
     named_files_exist(config, source)
     return config
-
-
-def _parse(overrides: Sequence[str]) -> dict[str, Any]:
-    """``pact.gate.alpha=1`` to ``{"gate": {"alpha": 1}}``; values are read as YAML."""
-    result: dict[str, Any] = {}
-    for override in overrides:
-        key, separator, value = override.removeprefix("pact.").partition("=")
-        if not separator:
-            raise ConfigurationError(f"{override}: write pact.key=value")
-        *parents, last = key.split(".")
-        place = result
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ConfigurationError(f"{override}: pact.{parent} is given a value of its own too")
-        try:
-            place[last] = parse_yaml(value)
-        except ValueError:
-            raise ConfigurationError(f"{override}: {value!r} is neither a plain value nor JSON") from None
-    return result
 
 
 @contextmanager

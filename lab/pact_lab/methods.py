@@ -7,6 +7,7 @@ from typing import Any
 
 from pact_plugins.config import PACTConfig
 from pact_plugins.contracts import Method, Row, TransformContext
+from pact_plugins.settings import merged
 
 
 def configured(method: Method, common: Mapping[str, Any]) -> PACTConfig | None:
@@ -17,7 +18,7 @@ def configured(method: Method, common: Mapping[str, Any]) -> PACTConfig | None:
     """
     if method.settings is None:
         return None
-    return PACTConfig.from_mapping({**common, **method.settings}, source=f"method {method.name}")
+    return PACTConfig.from_mapping(merged(common, method.settings), source=f"method {method.name}")
 
 
 def mix_in_refusals(rows: Sequence[Row], context: TransformContext, *, share: float = 0.1) -> list[Row]:
@@ -43,24 +44,28 @@ METHODS = (
     Method("published", "PACT as published", {"preset": "published"}),
     Method("match", "PACT, objective match", {"preset": "match"}),
     Method("guard", "gate, anchor and match at 0.5", {"preset": "guard"}),
-    Method("gate", "the row gate alone", {"preset": "match", "kl_coef": 0, "gate_training_rows": "hard"}),
-    Method("anchor", "the balanced anchor alone", {"preset": "match", "kl_coef": 0, "anchor": "bundled"}),
+    Method("gate", "the row gate alone", {"preset": "off", "row_gate": True}),
+    Method("anchor", "the balanced anchor alone", {"preset": "off", "anchor": True}),
     Method(
         "gate_anchor",
         "gate and anchor without match",
         {"preset": "gate_anchor"},
     ),
-    Method("full_kl", "KL to the reference over the whole vocabulary", {"preset": "match", "objective": "full_kl"}),
-    Method("asft", "anchored SFT, arXiv 2509.23753", {"preset": "match", "objective": "asft"}),
+    Method(
+        "full_kl",
+        "KL to the reference over the whole vocabulary",
+        {"preset": "match", "term": {"objective": "full_kl"}},
+    ),
+    Method("asft", "anchored SFT, arXiv 2509.23753", {"preset": "match", "term": {"objective": "asft"}}),
     Method(
         "constrained_sft",
         "token-wise constrained SFT, arXiv 2406.05946",
-        {"preset": "match", "objective": "constrained_sft"},
+        {"preset": "match", "term": {"objective": "constrained_sft"}},
     ),
     Method(
         "logit_matching",
         "logits of refusal tokens held, after the abstract of arXiv 2604.17210",
-        {"preset": "match", "objective": "logit_matching", "include_openers": False},
+        {"preset": "match", "term": {"objective": "logit_matching"}, "safety_tokens": {"include_openings": False}},
     ),
     Method("mixed_refusals", "plain, with refusals of calibration prompts mixed in (10 %)", None, mix_in_refusals),
 )

@@ -6,20 +6,19 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from pact_plugins.anchor.anchor import Anchor, HeldReplies
 from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.anchor.part import Anchor, HeldReplies
 from pact_plugins.anchor.prompts import anchor_prompts
 from pact_plugins.anchor.sampling import sampled_anchors
-from pact_plugins.batch.openings import RefusalCriterion
-from pact_plugins.batch.sequences import ContextRules
+from pact_plugins.anchor.settings import GATED, AnchorSettings
+from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.teacher_forcing import teacher_force
 from pact_plugins.batch.training_data import TrainingData, training_data
-from pact_plugins.contracts import PartContext
+from pact_plugins.contracts import PartContext, SafetyTokens
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
@@ -27,58 +26,55 @@ from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, 
 from pact_plugins.prompts import evenly_spread
 from pact_plugins.reference.adapters import adapters_off
 from pact_plugins.reference.faithfulness import left_when_off
-from pact_plugins.row_gate.prompts import gated_contexts
-
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
+from pact_plugins.reference.refused import refused_contexts
 
 
-def build_anchor(context: PartContext, criterion: RefusalCriterion | None) -> Anchor:
+def build_anchor(context: PartContext) -> Anchor:
     """Sample the replies (or find them in the cache), and compute the reference's states on them.
 
-    Args:
-        criterion: the row gate's, for ``anchor: gated``.
-
     Raises:
-        ConfigurationError: the prompts are unusable, the training set cannot be read for ``anchor: gated``, or the
+        ConfigurationError: the prompts are unusable, the training set cannot be read for ``prompts: gated``, or the
             reference is not the aligned model.
     """
-    config: PACTConfig = context.config
+    settings: AnchorSettings = context.settings
     context.aligned.check_adapter_is_no_part()
     _leave_reentrant_checkpointing(context.anatomy)
-    data = _data_to_gate(context) if config.anchor == "gated" else None
+    data = _data_to_gate(context) if settings.prompts == GATED else None
     with context.aligned.running() as running:
         context.aligned.check_vocabulary(running)
-        prompts = anchor_prompts(config)
+        prompts = anchor_prompts(settings)
         harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
         harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
-        if data is not None and criterion is not None:
-            harmful = _gated(running, data, criterion, config) or harmful
-        anchors = sampled_anchors(running.causal_lm, context.tokenizer, config, harmful=harmful, harmless=harmless)[0]
-        states = _reference_states(running, anchors, config, context.precision)
+        if data is not None and context.safety_tokens is not None:
+            harmful = _refused(running, data, context.safety_tokens, settings) or harmful
+        anchors = sampled_anchors(running.causal_lm, context, harmful=harmful, harmless=harmless)[0]
+        states = _reference_states(running, anchors, context)
+    held = {*prompts.harmful, *prompts.harmless}
     # Outside: with the adapters off nothing looks trained, not even an output embedding that is.
-    return Anchor(context, HeldReplies(anchors, states, _reference_head(context, running)))
+    return Anchor(context, HeldReplies(anchors, states, _reference_head(context, running), held))
 
 
 def _data_to_gate(context: PartContext) -> TrainingData:
     data, unreadable = training_data(context.train_dataloader)
     if data is None:
-        raise ConfigurationError(f"anchor: gated reads the training set before the first step, but {unreadable}")
+        raise ConfigurationError(
+            f"anchor.prompts: gated reads the training set before the first step, but {unreadable}"
+        )
     return data
 
 
-def _gated(running: Anatomy, data: TrainingData, criterion: RefusalCriterion, config: PACTConfig) -> list[list[int]]:
-    """As many contexts of gated rows as there are harmful anchors; none where no row is gated.
+def _refused(running: Anatomy, data: TrainingData, tokens: SafetyTokens, settings: AnchorSettings) -> list[list[int]]:
+    """As many of the training set's refused requests as there are harmful anchors; none where none is refused.
 
     The harmless half stays with prompts from elsewhere: those of the training rows ask for what the training is to
     change.
     """
-    contexts = gated_contexts(running, data, criterion, rules=ContextRules.of(running))
+    contexts = refused_contexts(running, data, Openings(tokens.refusal_openings), tokens.refusal_threshold)
     if not contexts:
         announce("anchor: the reference would refuse no request of the training set; harmful prompts are bundled ones")
         return []
     announce(f"anchor: the reference would refuse {len(contexts)} requests of the training set; they are anchors now")
-    return evenly_spread(contexts, config.anchor_size - config.anchor_size // 2)
+    return evenly_spread(contexts, settings.replies - settings.replies // 2)
 
 
 def _leave_reentrant_checkpointing(anatomy: Anatomy) -> None:
@@ -106,17 +102,15 @@ def _checkpointing_settings(anatomy: Anatomy) -> list[dict[str, Any]]:
     return [function.keywords for function in unwrapped if isinstance(function, functools.partial)]
 
 
-def _reference_states(
-    running: Anatomy, anchors: AnchorSet, config: PACTConfig, precision: torch.dtype | None
-) -> list[Tensor]:
-    device = next(running.decoder.parameters()).device.type
+def _reference_states(running: Anatomy, anchors: AnchorSet, context: PartContext) -> list[Tensor]:
+    device, precision = next(running.decoder.parameters()).device.type, context.precision
     autocast: Any = nullcontext() if precision is None else AutocastState(device, True, precision)()
     with autocast:
         forced = teacher_force(
             running.decoder,
             LiveHead(running.causal_lm),
             anchors.sequences,
-            batch_size=config.calibration_batch_size,
+            batch_size=context.batch_size,
             description="reading anchors",
             progress=is_main_process(),
         )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_rows
 from pact_plugins.prompts import BundledPrompt, evenly_spread, harmful_prompts, harmless_prompts, plain_prompts
-
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
 
 KINDS = ("harmful", "harmless")
 
@@ -24,8 +22,8 @@ class AnchorPrompts:
     harmless: tuple[str, ...]
 
 
-def anchor_prompts(config: PACTConfig) -> AnchorPrompts:
-    """``anchor_size`` prompts, half of each kind: from ``anchor_prompts_path``, else bundled ones.
+def anchor_prompts(settings: AnchorSettings) -> AnchorPrompts:
+    """As many prompts as ``replies``, half of each kind: from the user's file, else bundled ones.
 
     The bundled harmless ones are look-alikes and plain requests in turn.
 
@@ -34,13 +32,13 @@ def anchor_prompts(config: PACTConfig) -> AnchorPrompts:
     Raises:
         ConfigurationError: the user's file is malformed, or holds prompts of one kind only.
     """
-    if config.anchor_prompts_path is None:
+    if settings.prompts_file is None:
         harmful = [item.prompt for item in harmful_prompts("calibration")]
         harmless = _alternating(harmless_prompts("calibration"), plain_prompts("calibration"))
     else:
-        harmful, harmless = read_anchor_prompts(config.anchor_prompts_path)
-    half = config.anchor_size // 2
-    return AnchorPrompts(tuple(evenly_spread(harmful, config.anchor_size - half)), tuple(evenly_spread(harmless, half)))
+        harmful, harmless = read_anchor_prompts(settings.prompts_file)
+    half = settings.replies // 2
+    return AnchorPrompts(tuple(evenly_spread(harmful, settings.replies - half)), tuple(evenly_spread(harmless, half)))
 
 
 def _alternating(lookalikes: Sequence[BundledPrompt], plain: Sequence[BundledPrompt]) -> list[str]:
@@ -57,12 +55,11 @@ def read_anchor_prompts(path: str) -> tuple[list[str], list[str]]:
         ConfigurationError: a row is malformed, or a kind is missing.
     """
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for number, row in enumerate(read_rows(path, key="anchor_prompts_path"), start=1):
+    for number, row in enumerate(read_rows(path, key="anchor.prompts"), start=1):
         prompt, kind = _read(row)
         if prompt is None or kind not in KINDS:
             raise ConfigurationError(
-                f"anchor_prompts_path: row {number} of {path} needs a text 'prompt' and a 'kind' of "
-                f"{' or '.join(KINDS)}"
+                f"anchor.prompts: row {number} of {path} needs a text 'prompt' and a 'kind' of {' or '.join(KINDS)}"
             )
         found[kind].append(prompt)
     for kind, consequence in (
@@ -70,7 +67,7 @@ def read_anchor_prompts(path: str) -> tuple[list[str], list[str]]:
         ("harmful", "anchored to help alone, a model is not held where it drifts"),
     ):
         if not found[kind]:
-            raise ConfigurationError(f"anchor_prompts_path: {path} has no {kind} prompt: {consequence}; add some")
+            raise ConfigurationError(f"anchor.prompts: {path} has no {kind} prompt: {consequence}; add some")
     return found["harmful"], found["harmless"]
 
 

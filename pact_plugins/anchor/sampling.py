@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from pact_plugins.anchor.anchors import AnchorSet
+from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.batch.teacher_forcing import TeacherForced
+from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import everyone, from_first_rank
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder
@@ -19,19 +21,11 @@ from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.modeling.generation import continue_ids
 
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
-
 _SEED = 0
 
 
 def sampled_anchors(
-    causal_lm: Any,
-    tokenizer: Any,
-    config: PACTConfig,
-    *,
-    harmful: Sequence[Sequence[int]],
-    harmless: Sequence[Sequence[int]],
+    causal_lm: Any, context: PartContext, *, harmful: Sequence[Sequence[int]], harmless: Sequence[Sequence[int]]
 ) -> tuple[AnchorSet, Path]:
     """The reference's replies to contexts of both kinds, and the file in the cache folder that holds them.
 
@@ -39,13 +33,16 @@ def sampled_anchors(
 
     Args:
         causal_lm: the aligned model (adapters, if any, are the caller's to switch off).
+        context: the anchor's, with its settings, the tokenizer and the cache folder.
         harmful, harmless: token ids of the contexts.
 
     Raises:
         ConfigurationError: the reference has nothing to say to a context.
     """
-    key = _key(causal_lm, tokenizer, config, [list(map(list, harmful)), list(map(list, harmless))])
-    path = cache_folder(config.cache_path) / "anchors" / f"{key}.safetensors"
+    settings: AnchorSettings = context.settings
+    tokenizer = context.tokenizer
+    key = _key(causal_lm, tokenizer, settings, [list(map(list, harmful)), list(map(list, harmless))])
+    path = cache_folder(context.cache_path) / "anchors" / f"{key}.safetensors"
     contexts = [list(context) for context in (*harmful, *harmless)]
     cached = _read(path, contexts, len(harmful), causal_lm.get_input_embeddings().weight.shape[0])
     if everyone(cached is not None) and cached is not None:
@@ -55,8 +52,8 @@ def sampled_anchors(
         causal_lm,
         tokenizer,
         contexts,
-        max_new_tokens=config.anchor_max_new_tokens,
-        batch_size=config.calibration_batch_size,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=context.batch_size,
         sampling_seed=_SEED,
         description="sampling anchors",
         progress=is_main_process(),
@@ -67,7 +64,9 @@ def sampled_anchors(
         try:
             anchors.save(path, tokenizer=tokenizer)
         except OSError as error:
-            kept = f"but they cannot be kept ({error.strerror}; set cache_path to a folder that can be written):"
+            kept = (
+                f"but they cannot be kept ({error.strerror}; set reference.cache_path to a folder that can be written):"
+            )
     announce(f"{len(anchors)} anchors sampled from the reference, {kept} {path}")
     return anchors, path
 
@@ -77,7 +76,7 @@ def _of_first_rank(replies: list[list[int]]) -> list[list[int]]:
         number = 1 + [bool(reply) for reply in replies].index(False)
         raise ConfigurationError(
             f"anchor: the reference gave an empty reply to prompt {number} of {len(replies)}, harmful ones first; give "
-            "prompts that it answers (anchor_prompts_path), or set anchor: off"
+            "prompts that it answers (anchor.prompts), or set anchor: off"
         )
     lengths = from_first_rank(torch.tensor([len(reply) for reply in replies]))
     flat = from_first_rank(torch.tensor([index for reply in replies for index in reply]))
@@ -101,12 +100,12 @@ def _read(path: Path, contexts: list[list[int]], harmful: int, vocabulary_size: 
     return found
 
 
-def _key(causal_lm: Any, tokenizer: Any, config: PACTConfig, contexts: Any) -> str:
+def _key(causal_lm: Any, tokenizer: Any, settings: AnchorSettings, contexts: Any) -> str:
     content = {
         "model": model_fingerprint(causal_lm),
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "contexts": contexts,
-        "max_new_tokens": config.anchor_max_new_tokens,
+        "max_new_tokens": settings.max_new_tokens,
         "seed": _SEED,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

@@ -50,7 +50,7 @@ def audit(
         model: the aligned causal language model, where it shall run; adapters are the caller's to switch off.
         rows: chat, prompt/completion, alpaca or sharegpt rows; a ``datasets.Dataset`` fits.
         safety_tokens: with the openers to use; learnt from prompts if not given.
-        threshold: scores above it are flagged. ``gate`` is the threshold of ``gate_training_rows``: that of
+        threshold: scores above it are flagged. ``gate`` is the row gate's threshold: that of
             ``safety_tokens``, or by the same rule from held-out harmful prompts. ``auto`` picks it by
             ``false_positive_rate`` on held-out prompts.
         harmful_prompts: instead of the bundled ones, in another language for instance. Openers are learnt from every

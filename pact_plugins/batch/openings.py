@@ -65,16 +65,14 @@ class Openings:
 
 @dataclass(frozen=True)
 class RefusalCriterion:
-    """What counts as a refusal: a reply that begins with one of the openings with more than ``threshold``.
+    """What counts as a refusal: a reply that begins with one of the openings.
 
     Attributes:
         openings: of refusals.
-        threshold: of their probability together.
         exact_above: a probability that is certainly no larger may be given as an upper bound of it.
     """
 
     openings: Openings
-    threshold: float
     exact_above: float
 
 

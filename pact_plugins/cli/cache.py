@@ -11,15 +11,10 @@ import click
 
 from pact_plugins.cli.options import DTYPES, a_model, config_from, config_options, paths_exist
 
-_KEYS = (
-    *("preset", "objective", "gate_training_rows", "gate_threshold"),
-    *("safety_tokens", "assistant_header", "cache_path"),
-)
-
 
 @click.group()
 def cache() -> None:
-    """Fill, list and empty the cache of `reference: cache`.
+    """Fill, list and empty the cache of `reference.kind: cache`.
 
     \b
     Examples:
@@ -38,7 +33,15 @@ def cache() -> None:
 @click.option("--autocast", type=click.Choice(("bfloat16", "float16")), help="mixed precision of the run (bf16, fp16)")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 @click.option("--dry-run", is_flag=True, help="say what it would take, time and disk; no logits are kept")
-@config_options(*_KEYS)
+@config_options(
+    preset="preset",
+    objective="term.objective",
+    row_gate="row_gate.mode",
+    row_gate_threshold="row_gate.threshold",
+    safety_tokens="safety_tokens.file",
+    assistant_header="reference.assistant_header",
+    cache_path="reference.cache_path",
+)
 def build(
     model: str,
     data: tuple[str, ...],
@@ -61,13 +64,13 @@ def build(
     Example: pact cache build org/model data.jsonl --max-length 1024 --autocast bfloat16
     """
     # Before torch is imported, which takes seconds.
-    paths_exist({"safety_tokens": None if values["safety_tokens"] == "auto" else values["safety_tokens"]})
+    paths_exist({"--safety-tokens": values["safety_tokens__file"]})
     a_model(model, "MODEL")
     import torch
 
     from pact_plugins.cli.loading import load_model
     from pact_plugins.reference.filling import RowsToCache, read_chat_rows, sequences_of_rows
-    from pact_plugins.training.falling_back import prepared_context
+    from pact_plugins.training.preparation import context_without_trainer
 
     config = config_from(values)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -75,7 +78,7 @@ def build(
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
     precision = None if autocast is None else getattr(torch, autocast)
     sequences = sequences_of_rows(tokenizer, rows, max_length=max_length)
-    context = prepared_context(causal_lm, tokenizer, config, precision, sequences)
+    context = context_without_trainer(causal_lm, tokenizer, config, precision)
     of_rows = RowsToCache(context, sequences)
     if dry_run:
         click.echo(f"{of_rows.predict()}; in {of_rows.folder}")
@@ -85,7 +88,7 @@ def build(
 
 @cache.command()
 @click.option("--json", "as_json", is_flag=True, help="for machines")
-@config_options("cache_path")
+@config_options(cache_path="reference.cache_path")
 def info(as_json: bool, **values: Any) -> None:
     """List what the cache folder holds, and its size.
 
@@ -96,7 +99,7 @@ def info(as_json: bool, **values: Any) -> None:
     from pact_plugins.reference.cache.listing import list_stores
     from pact_plugins.report.terminal import print_table
 
-    folder = cache_folder(config_from(values).cache_path) / "reference"
+    folder = cache_folder(config_from(values).reference.cache_path) / "reference"
     stores = list_stores(folder)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "stores": [asdict(store) for store in stores]}, indent=1))
@@ -111,7 +114,7 @@ def info(as_json: bool, **values: Any) -> None:
 @cache.command()
 @click.argument("store", nargs=-1)
 @click.option("--yes", is_flag=True, help="do not ask")
-@config_options("cache_path")
+@config_options(cache_path="reference.cache_path")
 def clear(store: tuple[str, ...], yes: bool, **values: Any) -> None:
     """Delete each STORE (a name from `pact cache info`), or all.
 
@@ -121,7 +124,7 @@ def clear(store: tuple[str, ...], yes: bool, **values: Any) -> None:
     from pact_plugins.files import cache_folder
     from pact_plugins.reference.cache.listing import list_stores, remove_store
 
-    folder: Path = cache_folder(config_from(values).cache_path) / "reference"
+    folder: Path = cache_folder(config_from(values).reference.cache_path) / "reference"
     known = {listed.name: listed for listed in list_stores(folder)}
     unknown = [name for name in store if name not in known]
     if unknown:

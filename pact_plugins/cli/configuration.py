@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from pact_plugins.settings import Block
+
 INTRODUCTION = """# Configuration
 
-One schema everywhere: `PACTConfig(kl_coef=1.0)` in Python, the `pact:` block of a YAML file, `pact.kl_coef=1.0` on the
-command line. Unknown keys and impossible values are errors that name the key. Where nothing is written,
-`preset: gate_anchor` sets `kl_coef: 0`, `gate_training_rows: hard` and `anchor: bundled`; the table has what holds
-where no preset sets a key. Written by `pact config --markdown`.
+One schema everywhere: `PACTConfig(term={"weight": 1.0})` in Python, the `pact:` block of a YAML file,
+`pact.term.weight=1.0` on the command line. Each part of the loss has a block of its own name; `false` or `off` switches
+it off, `true` takes its defaults. `preset` sets defaults: what you write wins, and changes nothing else. Unknown keys,
+keys without an effect and impossible values are errors that name the key. Written by `pact config --markdown`.
 """
 
 
@@ -38,22 +41,46 @@ def config(markdown: bool, as_json: bool) -> None:
 
 def as_markdown() -> str:
     """The text of ``docs/configuration.md``."""
+    from pact_plugins import plugins
+
     lines = [INTRODUCTION, "| key | default | meaning |", "|---|---|---|"]
     lines += [f"| `{key}` | `{default}` | {meaning} |" for key, default, meaning in _rows()]
+    lines += ["", "## Presets", "", "| preset | | sets |", "|---|---|---|"]
+    for preset in plugins.presets().values():
+        said = ", ".join(
+            f"`{block}: {json.dumps(settings) if settings else 'true'}`" for block, settings in preset.settings.items()
+        )
+        lines.append(f"| `{preset.name}` | {preset.description} | {said or 'nothing'} |")
     return "\n".join(lines) + "\n"
 
 
 def _rows() -> list[tuple[str, str, str]]:
-    from pact_plugins.config import NESTED, PACTConfig
+    from pact_plugins.config import PACTConfig
 
-    # A block that is always there is shown by its keys alone.
-    rows = [_row(name, field) for name, field in PACTConfig.model_fields.items() if name != "gate"]
-    blocks = [(block, model.model_fields) for block, model in NESTED.items()]
-    return rows + [_row(f"{block}.{name}", field) for block, fields in blocks for name, field in fields.items()]
+    blocks = PACTConfig.blocks()
+    rows = [_row(name, field) for name, field in PACTConfig.model_fields.items() if name not in blocks]
+    return rows + [row for block, model in blocks.items() for row in _rows_of(block, model)]
+
+
+def _rows_of(block: str, model: type[Block]) -> list[tuple[str, str, str]]:
+    """Of a block, and of the blocks in it."""
+    from pact_plugins.settings import Block
+
+    rows = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Block):
+            rows += _rows_of(f"{block}.{name}", inner)
+        else:
+            rows.append(_row(f"{block}.{name}", field))
+    return rows
 
 
 def _row(name: str, field: Any) -> tuple[str, str, str]:
-    default = field.get_default(call_default_factory=True)
+    default = None
+    # What depends on other keys says so in its description.
+    if not field.default_factory_takes_validated_data:
+        default = field.get_default(call_default_factory=True)
     return (
         name,
         "unset" if default is None else str(default).lower() if isinstance(default, bool) else str(default),

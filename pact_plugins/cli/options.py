@@ -9,12 +9,14 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from pact_plugins.config import AUTO, PACTConfig
+from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import why_no_model
+from pact_plugins.settings import Block
 
-_MODELS = ("base_model_path", "reference_model_path")
-_NO_FILES = ("cache_path",)
+# Click takes no option for a name with a dot.
+_DOT = "__"
+_MODELS = ("safety_tokens.base_model_path", "reference.path")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -41,17 +43,22 @@ def output_folder(default: str, what: str) -> Callable[[Callable[..., Any]], Cal
     return click.option("-o", "--output", type=OUTPUT_FOLDER, default=Path(default), show_default=True, help=what)
 
 
-def config_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for each named key of ``PACTConfig``; unset ones stay None: defaults live in the schema."""
+def config_options(**flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an option for each named key of ``PACTConfig``; unset ones stay None: defaults live in the schema.
+
+    Args:
+        flags: the option's name to the key, such as ``top_k="safety_tokens.top_k"``.
+    """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(names):
-            field = PACTConfig.model_fields[name]
-            default = field.get_default(call_default_factory=True)
+        for flag, key in reversed(flags.items()):
+            block, _, name = key.rpartition(".")
+            field = (PACTConfig.blocks()[block] if block else PACTConfig).model_fields[name]
+            default = field.get_default(call_default_factory=True, validated_data={})
             shown = "" if default is None else f"  [default: {default}]"
             command = click.option(
-                f"--{name.replace('_', '-')}",
-                name,
+                f"--{flag.replace('_', '-')}",
+                key.replace(".", _DOT),
                 default=None,
                 type=_type_of(field.annotation),
                 help=f"{field.description}{shown}",
@@ -68,13 +75,18 @@ def _type_of(annotation: Any) -> Any:
     return {bool: click.BOOL, int: click.INT, float: click.FLOAT}.get(plain, click.STRING)
 
 
-def config_from(values: dict[str, Any]) -> PACTConfig:
+def config_from(values: Mapping[str, Any]) -> PACTConfig:
     """The configuration of the options that were given.
 
     Raises:
         ConfigurationError: names the option's key.
     """
-    return PACTConfig.from_mapping({key: value for key, value in values.items() if value is not None}, source="options")
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        block, _, key = name.rpartition(_DOT)
+        if value is not None:
+            (settings.setdefault(block, {}) if block else settings)[key] = value
+    return PACTConfig.from_mapping(settings, source="options")
 
 
 def paths_exist(files: Mapping[str, str | Path | None]) -> None:
@@ -111,11 +123,18 @@ def named_files_exist(config: PACTConfig, source: str) -> None:
     Raises:
         ConfigurationError: names the key and the path.
     """
-    files = {key: value for key, value in config if key.endswith("_path") and key not in _NO_FILES}
-    if config.safety_tokens != AUTO:
-        files["safety_tokens"] = config.safety_tokens
-    if config.drift_watch is not None:
-        files["drift_watch.prompts_path"] = config.drift_watch.prompts_path
+    named = {
+        f"{block}.{key}": value
+        for block, settings in (
+            *config.parts.items(),
+            *((name, getattr(config, name)) for name in type(config).model_fields),
+        )
+        if isinstance(settings, Block)
+        for key, value in settings
+    }
     for key in _MODELS:
-        a_model(files.pop(key), f"{source}.{key}")
+        a_model(named.pop(key), f"{source}.{key}")
+    files = {key: value for key, value in named.items() if key.endswith("_path") and key != "reference.cache_path"}
+    files["safety_tokens.file"] = config.safety_tokens.file
+    files["anchor.prompts"] = config.anchor.prompts_file if config.anchor else None
     paths_exist({f"{source}.{key}": file for key, file in files.items()})

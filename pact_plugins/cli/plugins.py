@@ -41,7 +41,7 @@ def train(framework: str | None, arguments: tuple[str, ...]) -> None:
 
     \b
     Examples:
-      pact train trl config.yaml pact.kl_coef=1.0
+      pact train trl config.yaml pact.term.weight=1.0
       pact train axolotl config.yml
       pact train llamafactory config.yaml learning_rate=1e-4
     """

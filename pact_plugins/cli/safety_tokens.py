@@ -11,30 +11,40 @@ import click
 from pact_plugins.cli.options import DTYPES, OUTPUT_FILE, a_model, config_from, config_options, paths_exist
 from pact_plugins.errors import ConfigurationError
 
-_CALIBRATION_KEYS = (
-    "top_k",
-    "token_scorer",
-    "include_openers",
-    "exclude_special_tokens",
-    "max_refusals",
-    "max_response_tokens",
-    "calibration_batch_size",
-    "assistant_header",
-)
+_PROMPTS = ("harmful_prompts_path", "harmless_prompts_path")
 
 
 @click.command()
 @click.argument("model")
-@click.option("--base", "base_model_path", help="base model that MODEL was aligned from; without it, base-free")
+@click.option(
+    "--base", "safety_tokens__base_model_path", help="base model that MODEL was aligned from; without it, base-free"
+)
 @click.option("-o", "--output", type=OUTPUT_FILE, required=True,
               help="file for the safety tokens")  # fmt: skip
-@click.option("--refusals", "refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked")
-@click.option("--prompts", "harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones")
-@click.option("--harmless-prompts", "harmless_prompts_path", help="JSON or JSONL prompts it helps with; else bundled")
+@click.option(
+    "--refusals", "safety_tokens__refusals_path", help="JSON or JSONL with prompt and response; else MODEL is asked"
+)
+@click.option(
+    "--prompts", "safety_tokens__harmful_prompts_path", help="JSON or JSONL prompts to ask MODEL; else the bundled ones"
+)
+@click.option(
+    "--harmless-prompts",
+    "safety_tokens__harmless_prompts_path",
+    help="JSON or JSONL prompts it helps with; else bundled",
+)
 @click.option("--device", default=None, help="where to run [default: cuda if there is one, else cpu]")
 @click.option("--dtype", type=click.Choice(DTYPES), default="auto", show_default=True, help="dtype of the weights")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
-@config_options(*_CALIBRATION_KEYS)
+@config_options(
+    top_k="safety_tokens.top_k",
+    scorer="safety_tokens.scorer",
+    include_openings="safety_tokens.include_openings",
+    exclude_special_tokens="safety_tokens.exclude_special_tokens",
+    max_refusals="safety_tokens.max_refusals",
+    max_response_tokens="safety_tokens.max_response_tokens",
+    batch_size="safety_tokens.batch_size",
+    assistant_header="reference.assistant_header",
+)
 def calibrate(model: str, output: Path, device: str | None, dtype: str, revision: str | None, **values: Any) -> None:
     """Find the safety tokens of the aligned MODEL and save them.
 
@@ -45,10 +55,10 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
       pact calibrate org/model -o tokens.safetensors
       pact calibrate ./aligned --base ./base --refusals refusals.jsonl -o tokens.safetensors
     """
-    paths = ("refusals_path", "harmful_prompts_path", "harmless_prompts_path")
-    paths_exist({key: values[key] for key in paths})
+    paths = {key: values[f"safety_tokens__{key}"] for key in ("refusals_path", *_PROMPTS)}
+    paths_exist(paths)
     a_model(model, "MODEL")
-    a_model(values["base_model_path"], "base_model_path")
+    a_model(values["safety_tokens__base_model_path"], "base_model_path")
     import torch
 
     from pact_plugins.cli.loading import load_model
@@ -58,14 +68,14 @@ def calibrate(model: str, output: Path, device: str | None, dtype: str, revision
 
     config = config_from(values)
     # What cannot be read is said before the model is loaded.
-    for key in ("harmful_prompts_path", "harmless_prompts_path"):
-        if values[key]:
-            read_prompts(values[key], key=key)
-    if values["refusals_path"]:
-        read_rows(values["refusals_path"], key="refusals_path")
+    for key in _PROMPTS:
+        if paths[key]:
+            read_prompts(paths[key], key=key)
+    if paths["refusals_path"]:
+        read_rows(paths["refusals_path"], key="refusals_path")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     causal_lm, tokenizer = load_model(model, device=device, dtype=dtype, revision=revision)
-    tokens = run(causal_lm, tokenizer, config, release_model=True)
+    tokens = run(causal_lm, tokenizer, config.recipe(), release_model=True)
     tokens.save(output)
     click.echo(f"{len(tokens)} safety tokens of {model}, fingerprint {tokens.fingerprint}, saved in {output}")
 

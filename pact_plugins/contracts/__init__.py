@@ -5,88 +5,42 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pact_plugins.contracts.framework import Framework, ShortName
-    from pact_plugins.contracts.judge import Judge, JudgeError, JudgeIdentity, JudgeUnavailableError, Verdict
-    from pact_plugins.contracts.method import Method, Row, TransformContext
-    from pact_plugins.contracts.objective import Objective, ObjectiveInputs, ObjectiveOutput
-    from pact_plugins.contracts.part import Contribution, Part, PartBuilder, PartContext, Wants
-    from pact_plugins.contracts.reference import (
-        AlignedModelSource,
-        Capabilities,
-        Reference,
-        ReferenceBuilder,
-        ReferenceContext,
-        ReferenceLogits,
-        ReferenceRequest,
-    )
-    from pact_plugins.contracts.token_scorer import TokenScorer
+    from pact_plugins.contracts.framework import *
+    from pact_plugins.contracts.judge import *
+    from pact_plugins.contracts.method import *
+    from pact_plugins.contracts.objective import *
+    from pact_plugins.contracts.part import *
+    from pact_plugins.contracts.part_spec import *
+    from pact_plugins.contracts.preset import *
+    from pact_plugins.contracts.reference import *
+    from pact_plugins.contracts.safety_tokens import *
+    from pact_plugins.contracts.token_scorer import *
 
-_HOME = {
-    "AlignedModelSource": "reference",
-    "Wants": "part",
-    "PartContext": "part",
-    "PartBuilder": "part",
-    "Part": "part",
-    "Contribution": "part",
-    "Capabilities": "reference",
-    "Framework": "framework",
-    "Judge": "judge",
-    "JudgeError": "judge",
-    "JudgeIdentity": "judge",
-    "JudgeUnavailableError": "judge",
-    "Method": "method",
-    "Objective": "objective",
-    "ObjectiveInputs": "objective",
-    "ObjectiveOutput": "objective",
-    "Reference": "reference",
-    "ReferenceBuilder": "reference",
-    "ReferenceContext": "reference",
-    "ReferenceLogits": "reference",
-    "ReferenceRequest": "reference",
-    "Row": "method",
-    "ShortName": "framework",
-    "TokenScorer": "token_scorer",
-    "TransformContext": "method",
-    "Verdict": "judge",
-}
-
-__all__ = [
-    "AlignedModelSource",
-    "Capabilities",
-    "Contribution",
-    "Framework",
-    "Judge",
-    "JudgeError",
-    "JudgeIdentity",
-    "JudgeUnavailableError",
-    "Method",
-    "Objective",
-    "ObjectiveInputs",
-    "ObjectiveOutput",
-    "Part",
-    "PartBuilder",
-    "PartContext",
-    "Reference",
-    "ReferenceBuilder",
-    "ReferenceContext",
-    "ReferenceLogits",
-    "ReferenceRequest",
-    "Row",
-    "ShortName",
-    "TokenScorer",
-    "TransformContext",
-    "Verdict",
-    "Wants",
-]
+# In the order in which a name is looked for: those that import no torch come first, as every command line loads plugins
+# that register a framework, and torch takes seconds.
+_HOMES = (
+    "framework",
+    "judge",
+    "method",
+    "preset",
+    "part_spec",
+    "objective",
+    "token_scorer",
+    "safety_tokens",
+    "reference",
+    "part",
+)
 
 
 def __getattr__(name: str) -> Any:
-    # Every command line loads plugins that register a framework, and torch takes seconds.
-    if name not in _HOME:
+    if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    for home in _HOMES:
+        module = importlib.import_module(f"{__name__}.{home}")
+        if name in module.__all__:
+            return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,8 @@ from typing import Any
 from pact_plugins.answers import is_empty, strip_reasoning
 from pact_plugins.errors import PACTError
 
+__all__ = ["Judge", "JudgeError", "JudgeIdentity", "JudgeUnavailableError", "Verdict"]
+
 REFUSAL, PARTIAL_REFUSAL, COMPLIANCE = "refusal", "partial_refusal", "compliance"
 UNENGAGED, EMPTY = "unengaged", "empty"
 UNSCORED = "unscored"

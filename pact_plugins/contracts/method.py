@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+__all__ = ["Method", "Row", "TransformContext"]
+
 Row = dict[str, Any]
 """A training row in TRL's conversational form: lists of messages under ``prompt`` and ``completion``."""
 

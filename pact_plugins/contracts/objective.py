@@ -1,38 +1,58 @@
-"""An objective: a divergence per response token from logits on the safety tokens."""
+"""An objective: a divergence per response token from logits on a few tokens, or on the whole vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from pact_plugins.contracts.part_spec import TokenChoice, all_safety_tokens
+from pact_plugins.objective.settings import MixtureSettings
 
-from pact_plugins.objective.gate import GateConfig
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Objective", "ObjectiveInputs", "ObjectiveOutput", "TokenFacts"]
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What calibration says of the K tokens whose logits an objective is given, in the order of the logits.
+
+    Attributes:
+        token_ids: (K,) int64.
+        opens_refusal, opens_help: (K,) bool, whether refusals, or compliant answers, begin with it.
+    """
+
+    token_ids: Tensor
+    opens_refusal: Tensor
+    opens_help: Tensor
 
 
 @dataclass(frozen=True)
 class ObjectiveInputs:
     """What one micro-batch offers to an objective.
 
-    ``|S|`` is the number of safety tokens in ascending id order (the whole vocabulary for ``full_vocabulary``
-    objectives), N the number of response tokens.
+    K is the number of tokens that the objective has chosen: the safety tokens in ascending id order where it says
+    nothing, the whole vocabulary for ``full_vocabulary``. N is the number of response tokens.
     """
 
     train_logits: Tensor
-    """(N, |S|) float32, carries gradient."""
+    """(N, K) float32, carries gradient."""
     reference_logits: Tensor
-    """(N, |S|) float32."""
+    """(N, K) float32."""
     prompt_free_logits: Tensor | None
-    """(N, |S|) float32 where the objective asks for them, else None."""
+    """(N, K) float32 where the objective asks for them, else None."""
     weights: Tensor | None
-    """(|S|,) float32, >= 0; None for ``full_vocabulary`` objectives."""
+    """(K,) float32, >= 0, 0 where a token is no safety token; None for ``full_vocabulary`` objectives."""
     positions: Tensor
     """(N,) int64, the position of each token in its response, from 0."""
     temperature: float
-    gate: GateConfig
+    mixture: MixtureSettings
     options: Mapping[str, Any]
-    """``objective_options`` of the configuration, as the user wrote them."""
+    """``term.options`` of the configuration, as the user wrote them."""
+    tokens: TokenFacts | None = None
+    """Which tokens the logits are of; None for ``full_vocabulary`` objectives."""
     target_ids: Tensor | None = None
     """(N,) int64, the response tokens themselves; meaningful among the logits of ``full_vocabulary`` objectives."""
 
@@ -50,17 +70,21 @@ class Objective:
     """A named objective.
 
     Attributes:
-        name: as written in ``objective:``.
+        name: as written in ``term.objective``.
         compute: maps the inputs to the per-token divergence; only ``train_logits`` may receive gradient.
-        default_kl_coef: used where the configuration sets no ``kl_coef``.
-        needs_prompt_free: whether a prompt-free reference pass is needed under this gate.
+        default_weight: used where the configuration sets no ``term.weight``.
+        needs_prompt_free: whether a prompt-free reference pass is needed under this mixture.
         needs_weights: whether at least one safety token must have a positive weight.
         full_vocabulary: the logits cover the whole vocabulary and no safety tokens are needed.
+        reads: keys of ``term`` that have an effect on it, of temperature, mixture and options; others are refused.
+        tokens: those whose logits it is given.
     """
 
     name: str
     compute: Callable[[ObjectiveInputs], ObjectiveOutput]
-    default_kl_coef: float = 1.0
-    needs_prompt_free: Callable[[GateConfig], bool] = lambda _gate: False
+    default_weight: float = 1.0
+    needs_prompt_free: Callable[[MixtureSettings], bool] = lambda _mixture: False
     needs_weights: bool = False
     full_vocabulary: bool = False
+    reads: Collection[str] = ("temperature", "options")
+    tokens: TokenChoice = all_safety_tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,39 +11,35 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
 
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts.reference import AlignedModelSource, Reference, ReferenceLogits
+from pact_plugins.contracts.reference import AlignedModelSource, Reference
+from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.modeling import Anatomy, LiveHead
+
+__all__ = ["Answer", "Contribution", "Part", "PartContext"]
 
 
 @dataclass(frozen=True)
-class Wants:
-    """What a part wants of the reference for one micro-batch; the reference is asked once, for all parts together.
+class Answer:
+    """What the reference answers to one part, without gradient: what its ``Needs`` name, None for the rest.
 
     Attributes:
-        logits: on the safety tokens, at every response token.
+        logits: (N, K) float32 in full context, of the tokens that the part chose, in its order; (N, V) for the whole
+            vocabulary.
         prompt_free: the same given the assistant header alone.
-        refusal_mass: of every response.
-        measured: (M,) indices into the N tokens whose probability mass on the safety tokens is wanted, or None.
+        mass: (M,) float32 probability on the chosen tokens where ``measured`` asked for it; None also from a reference
+            that keeps no more than logits.
+        refusal_mass: (number of responses,) float32, on the host: what it decides is bookkeeping.
     """
 
-    logits: bool = False
-    prompt_free: bool = False
-    refusal_mass: bool = False
-    measured: Tensor | None = None
-
-    def __or__(self, other: Wants) -> Wants:
-        return Wants(
-            self.logits or other.logits,
-            self.prompt_free or other.prompt_free,
-            self.refusal_mass or other.refusal_mass,
-            self.measured if other.measured is None else other.measured,
-        )
-
-    def __bool__(self) -> bool:
-        return self.logits or self.prompt_free or self.refusal_mass or self.measured is not None
+    logits: Tensor | None = None
+    prompt_free: Tensor | None = None
+    mass: Tensor | None = None
+    refusal_mass: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,9 @@ class Part(ABC):
     """One part of the loss, for the length of a run.
 
     Attributes:
-        name: in messages and receipts.
+        name: in messages and receipts; set to the name that it is registered with.
         coefficient: the factor on its values.
-        key: the setting that holds the coefficient, for messages.
+        key: the setting that holds the coefficient, for messages: its block's ``weight`` where there is one.
         adds: whether it adds to the loss; each micro-batch then owes a gradient receipt for it.
         counts: names of the counts that it reports in every micro-batch.
     """
@@ -86,16 +82,18 @@ class Part(ABC):
     adds: bool = True
     counts: tuple[str, ...] = ()
 
-    def wants(self, batch: MicroBatch) -> Wants:
-        """What it wants of the reference; nothing by default."""
-        return Wants()
+    def measured(self, batch: MicroBatch) -> Tensor | None:
+        """(M,) indices into the N response tokens whose mass ``Needs.measured`` asks for; None for none of this "
+        "batch."""
+        return None
 
     @abstractmethod
-    def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
-        """Its contribution; ``answer`` is the reference's to what all parts want, None where none wants anything.
+    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
+        """Its contribution to one micro-batch, from the reference's answer. Called once, on every rank."""
 
-        Called once per micro-batch, on every rank.
-        """
+    def held_prompts(self) -> Collection[str]:
+        """User messages whose replies it holds, which would look better than others to a drift watch."""
+        return ()
 
     def summary(self) -> str:
         """A few words for the line that is printed when training starts; empty for none."""
@@ -121,28 +119,34 @@ class PartContext:
     """What a part may be built from, before the first training step.
 
     Attributes:
+        settings: its own block, an instance of the model that it is registered with.
         anatomy: the model to be trained, taken apart.
         head: its output embedding.
         tokenizer: its tokenizer.
-        config: the run's ``PACTConfig``.
-        options: what the configuration says under ``parts: {NAME: ...}``.
-        reference: the run's reference, None where no built-in part needs one.
+        safety_tokens: of the aligned model; None where no part needs any.
+        token_ids: (K,) int64 those that the part chose, on the decoder's device; None for none or the whole vocabulary.
+        reference: the run's reference, None where no part asks one.
         aligned: the aligned model itself.
         pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, where there is one.
+        own_loss: the setting by which the trainer computes a loss of its own, from which no single response can be
+            taken out; None where its loss is the model's.
+        batch_size: sequences in a forward pass that is made before training.
+        cache_path: the folder for what later runs can use again; None for the user's cache.
     """
 
+    settings: Any
     anatomy: Anatomy
     head: LiveHead
-    tokenizer: Any
-    config: Any
-    options: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase
+    safety_tokens: SafetyTokens | None
+    token_ids: Tensor | None
     reference: Reference | None
     aligned: AlignedModelSource
     pause: Callable[[], AbstractContextManager[None]]
     precision: torch.dtype | None
-    train_dataloader: Any
-
-
-PartBuilder = Callable[[PartContext], Part]
+    train_dataloader: DataLoader[Any] | None
+    own_loss: str | None
+    batch_size: int
+    cache_path: str | None

@@ -15,6 +15,16 @@ from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
 from pact_plugins.modeling import Anatomy, AutocastState, OutputHead
 
+__all__ = [
+    "AlignedModelSource",
+    "Capabilities",
+    "Reference",
+    "ReferenceBuilder",
+    "ReferenceContext",
+    "ReferenceLogits",
+    "ReferenceRequest",
+]
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -33,7 +43,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class ReferenceRequest:
-    """What the parts of the loss ask of the reference for one micro-batch, together.
+    """What the parts of the loss ask of the reference for one micro-batch, all together.
 
     Attributes:
         decoder_inputs: the keyword arguments that the trained decoder received.
@@ -41,7 +51,7 @@ class ReferenceRequest:
         token_ids: (|S|,) or None for the whole vocabulary.
         header_ids: the assistant header of a prompt-free context, or None where no prompt-free logits are wanted.
         autocast: the precision of the trainer's forward pass.
-        measured: (M,) indices into the N tokens whose probability mass on S is wanted, or None.
+        measured: (M,) indices into the N tokens whose ``normaliser`` is wanted, or None.
         refusals: what counts as a refusal, or None where no refusal mass is wanted.
     """
 
@@ -61,14 +71,15 @@ class ReferenceLogits:
     Attributes:
         full: (N, |S|) float32 logits in full context.
         prompt_free: (N, |S|) float32 logits given the assistant header alone, or None.
-        safety_mass: (M,) float32 probability mass on S, or None.
+        normaliser: (M,) float32 log-sum-exp of the whole vocabulary's logits, or None: what turns those of a few
+            tokens into probabilities.
         refusal_mass: (number of responses,) float32 probability that the reference's own reply begins as a
             refusal does, or None. On the host: what it decides is bookkeeping.
     """
 
     full: Tensor
     prompt_free: Tensor | None
-    safety_mass: Tensor | None
+    normaliser: Tensor | None
     refusal_mass: Tensor | None = None
 
 
@@ -120,16 +131,18 @@ class Reference(ABC):
 
 
 class ReferenceSettings(Protocol):
-    """The keys of the configuration that a reference may read."""
+    """The ``reference`` block of the configuration."""
 
     @property
-    def objective(self) -> str: ...
+    def kind(self) -> str: ...
     @property
-    def reference(self) -> str: ...
-    @property
-    def reference_model_path(self) -> str | None: ...
+    def path(self) -> str | None: ...
     @property
     def cache_path(self) -> str | None: ...
+    @property
+    def check_every(self) -> int: ...
+    @property
+    def assistant_header(self) -> str | None: ...
 
 
 class AlignedModelSource(Protocol):
@@ -155,7 +168,7 @@ class ReferenceContext:
 
     Attributes:
         anatomy: the model to be trained, taken apart; no hook of ours is on it yet.
-        config: the run's ``PACTConfig``.
+        settings: the ``reference`` block of the configuration.
         token_ids: (|S|,) or None for the whole vocabulary.
         resumed: whether training continues from a checkpoint, so that the weights have moved already.
         pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
@@ -165,7 +178,7 @@ class ReferenceContext:
     """
 
     anatomy: Anatomy
-    config: ReferenceSettings
+    settings: ReferenceSettings
     token_ids: Tensor | None
     resumed: bool
     pause: Callable[[], Any]

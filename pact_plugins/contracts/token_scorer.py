@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+__all__ = ["TokenScorer"]
+
 
 @dataclass(frozen=True)
 class TokenScorer:

@@ -1,5 +1,5 @@
 """The drift watch: how probable refusals still are while training goes on, and what follows from it."""
 
-from pact_plugins.drift_watch.settings import DriftWatchConfig
+from pact_plugins.drift_watch.settings import DriftWatchSettings
 
-__all__ = ["DriftWatchConfig"]
+__all__ = ["DriftWatchSettings"]

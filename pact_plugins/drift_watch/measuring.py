@@ -48,7 +48,7 @@ class RefusalMeter:
             for kind, texts in prompts.items()
             for prompt in texts
         ]
-        self._criterion = RefusalCriterion(openings, threshold=0.5, exact_above=0.0)
+        self._criterion = RefusalCriterion(openings, exact_above=0.0)
         self._judge = plugins.judges()["keyword"]() if greedy else None
         self.names = tuple(f"{share}_{kind}" for share in (MASS, GREEDY)[: 2 if greedy else 1] for kind in prompts)
 

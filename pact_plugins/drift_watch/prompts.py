@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from pact_plugins.drift_watch.settings import DriftWatchConfig
+from pact_plugins.drift_watch.settings import DriftWatchSettings
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_rows
 from pact_plugins.prompts import evenly_spread, harmful_prompts, harmless_prompts, plain_prompts
@@ -15,7 +15,7 @@ _BUNDLED = dict(zip(KINDS, (harmful_prompts, harmless_prompts, plain_prompts), s
 _KEY = "drift_watch.prompts_path"
 
 
-def watched_prompts(settings: DriftWatchConfig, held: Collection[str] = ()) -> dict[str, list[str]]:
+def watched_prompts(settings: DriftWatchSettings, held: Collection[str] = ()) -> dict[str, list[str]]:
     """Kind to at most ``settings.prompts`` user messages, from the user's file or bundled ones.
 
     Only the calibration split of the bundled prompts is used, so that evaluation stays on prompts never looked at.

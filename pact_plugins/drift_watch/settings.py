@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from pact_plugins.objective.gate_config import refuse_booleans
+from pact_plugins.settings import Block
 
 
-class DriftWatchConfig(BaseModel):
+class DriftWatchSettings(Block):
     """When the model in training is asked, what, and what follows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     every: int = Field(
         50, ge=1, description="optimizer steps from one look to the next; the last step is looked at too"
@@ -34,8 +30,3 @@ class DriftWatchConfig(BaseModel):
     keep_best: bool = Field(
         False, description="save the best look's checkpoint, and keep it whatever save_total_limit removes"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _booleans_are_no_numbers(cls, data: Any) -> Any:
-        return refuse_booleans(cls, data)

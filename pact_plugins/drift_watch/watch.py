@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from pact_plugins.drift_watch.measuring import RefusalMeter
-from pact_plugins.drift_watch.settings import DriftWatchConfig
+from pact_plugins.drift_watch.settings import DriftWatchSettings
 from pact_plugins.messages import announce
 from pact_plugins.modeling import Anatomy
 
@@ -45,7 +45,7 @@ class DriftWatch:
     """
 
     def __init__(
-        self, settings: DriftWatchConfig, meter: RefusalMeter, anatomy: Anatomy, start: Mapping[str, float]
+        self, settings: DriftWatchSettings, meter: RefusalMeter, anatomy: Anatomy, start: Mapping[str, float]
     ) -> None:
         self.settings, self.start = settings, dict(start)
         self._meter, self._anatomy = meter, anatomy

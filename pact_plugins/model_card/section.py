@@ -24,7 +24,7 @@ _CITATION = """```bibtex
 }
 ```"""
 # They change no figure, or stand in the table's other rows.
-_LEFT_OUT = ("preset", "safety_tokens", "cache_path", "calibration_batch_size")
+_LEFT_OUT = ("preset", "safety_tokens.file", "safety_tokens.batch_size", "reference.cache_path")
 
 
 def unfinished() -> str:
@@ -68,6 +68,7 @@ def _facts(record: Mapping[str, Any], found: Verification) -> list[tuple[str, st
         ("protected steps", f"{found.protected_steps} of {found.trained_steps}{pieces}"),
         ("preset", f"`{config.get('preset', '')}`"),
         ("settings that differ from its defaults", _differing(config)),
+        ("left out of it", _left_out(record)),
         ("safety tokens", f"{tokens['count']}, fingerprint `{tokens['fingerprint']}`" if tokens else "none needed"),
         ("reference", f"`{record['reference']}`" if record.get("reference") else "none needed"),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
@@ -76,22 +77,33 @@ def _facts(record: Mapping[str, Any], found: Verification) -> list[tuple[str, st
 
 
 def _differing(config: Mapping[str, Any]) -> str:
-    defaults = _defaults(str(config.get("preset", DEFAULT_PRESET)), config.get("objective"))
-    changed = {key: value for key, value in config.items() if key not in _LEFT_OUT and value != defaults.get(key)}
+    defaults = _flat(_defaults(str(config.get("preset", DEFAULT_PRESET)), config))
+    changed = {
+        key: value for key, value in _flat(config).items() if key not in _LEFT_OUT and value != defaults.get(key)
+    }
     return ", ".join(f"`{key}: {_shown(value)}`" for key, value in changed.items()) or "none"
 
 
-def _defaults(preset: str, objective: Any) -> dict[str, Any]:
-    """Of a preset; the objective's own coefficient where this process knows the objective."""
-    named = {"preset": preset, **({"objective": objective} if objective else {})}
-    for settings in (named, {"preset": preset}, {}):
+def _left_out(record: Mapping[str, Any]) -> str:
+    return "; ".join(f"{part}: {plain(reason)}" for part, reason in (record.get("left_out") or {}).items()) or "nothing"
+
+
+def _flat(settings: Mapping[str, Any], block: str = "") -> dict[str, Any]:
+    """Keys of blocks with the blocks' names before them."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{block}{key}.") if isinstance(value, Mapping) and value else {f"{block}{key}": value}
+    return found
+
+
+def _defaults(preset: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a preset, with every block that is on; nothing where this process does not know the preset or a part."""
+    on = {key: True for key, value in config.items() if isinstance(value, Mapping)}
+    for settings in ({"preset": preset, **on}, {"preset": preset}):
         try:
-            defaults = PACTConfig.from_mapping(settings).model_dump(mode="json")
+            return PACTConfig.from_mapping(settings).model_dump(mode="json")
         except ConfigurationError:
             continue  # of a plugin that is not installed here
-        return {key: value for key, value in defaults.items() if key != "objective"} | {
-            "objective": PACTConfig.from_mapping({"preset": preset} if settings else {}).objective
-        }
     return {}
 
 

@@ -148,7 +148,7 @@ class LiveHead:
         if linear is None:
             raise AttachmentError(
                 "the output embedding carries an adapter, is quantised, or is partitioned and trained; "
-                "set reference_model_path to the aligned model"
+                "set reference.path to the aligned model"
             )
         inputs = self._causal_lm.get_input_embeddings()
         is_tied = inputs is not None and getattr(inputs, "weight", None) is linear.weight

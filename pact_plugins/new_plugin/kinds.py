@@ -40,7 +40,7 @@ class Kind:
         return self.name.replace("-", "_")
 
 
-# No short name: it needs a framework's own module to teach, so its example stays in docs/hooks.md.
+# No preset, which is three lines, and no short name, which needs a framework's own module to teach: see docs/hooks.md.
 KINDS = {
     kind.name: kind
     for kind in (

@@ -6,32 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pact_plugins.objective.divergence import full_kl, match, published, published_positive
-    from pact_plugins.objective.gate import gate_coefficient, indecision, position_decay
-    from pact_plugins.objective.gate_config import GateConfig, refuse_booleans
+    from pact_plugins.objective.mixture import indecision, mixture_share, position_decay
+    from pact_plugins.objective.settings import MixtureSettings
 
 __all__ = [
-    "GateConfig",
+    "MixtureSettings",
     "full_kl",
-    "gate_coefficient",
     "indecision",
     "match",
+    "mixture_share",
     "position_decay",
     "published",
     "published_positive",
-    "refuse_booleans",
 ]
 
 _HOME = {
-    "GateConfig": "gate_config",
-    "refuse_booleans": "gate_config",
-    "gate_coefficient": "gate",
-    "indecision": "gate",
-    "position_decay": "gate",
+    "MixtureSettings": "settings",
+    "mixture_share": "mixture",
+    "indecision": "mixture",
+    "position_decay": "mixture",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # The configuration needs the gate's settings, and the command line reads it without torch.
+    # The configuration needs the mixture's settings, and the command line reads it without torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

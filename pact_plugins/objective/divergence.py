@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pact_plugins.objective.gate import GateConfig, gate_coefficient
+from pact_plugins.objective.mixture import MixtureSettings, mixture_share
 
 
 class _TargetDivergence(torch.autograd.Function):
@@ -79,7 +79,7 @@ def published(
     positions: Tensor,
     *,
     temperature: float,
-    gate: GateConfig | None,
+    mixture: MixtureSettings | None,
 ) -> Tensor:
     """The term as the authors' implementation computes it (arXiv 2603.07445).
 
@@ -89,18 +89,18 @@ def published(
     Args:
         train_logits, reference_logits: (N, |S|) ``z`` and ``r_full``.
         prompt_free_logits: (N, |S|) ``r_post``: the reference given only the assistant header and the response so far.
-            May be None where the gate is off.
+            May be None where nothing of it is mixed in.
         weights: (|S|,) ``w``; negative entries count as 0.
         positions: (N,) response positions, counted from 0.
-        gate: None or ``boost`` 0 switches the gate off (``c_t = 0``).
+        mixture: None or ``boost`` 0 leaves the prompt-free reference out (``c_t = 0``).
 
     Returns:
         (N,) float32.
 
     Raises:
-        ValueError: no weight is positive, or the gate is on without ``prompt_free_logits``.
+        ValueError: no weight is positive, or something is to be mixed in without ``prompt_free_logits``.
     """
-    mixed = mixed_reference(train_logits, reference_logits, prompt_free_logits, positions, gate=gate)
+    mixed = mixed_reference(train_logits, reference_logits, prompt_free_logits, positions, mixture=mixture)
     target = weighted_target(mixed, weights, temperature=temperature)
     return divergence_from(train_logits, target, temperature=temperature)
 
@@ -113,10 +113,10 @@ def published_positive(
     positions: Tensor,
     *,
     temperature: float,
-    gate: GateConfig | None,
+    mixture: MixtureSettings | None,
 ) -> Tensor:
     """``published`` with both softmaxes over the tokens of positive weight only; same arguments and errors."""
-    mixed = mixed_reference(train_logits, reference_logits, prompt_free_logits, positions, gate=gate)
+    mixed = mixed_reference(train_logits, reference_logits, prompt_free_logits, positions, mixture=mixture)
     # Indexing with a mask would wait for the device; minus infinity is as good as not being there.
     absent = weights <= 0
     target = weighted_target(mixed, weights, temperature=temperature)
@@ -129,15 +129,15 @@ def mixed_reference(
     prompt_free_logits: Tensor | None,
     positions: Tensor,
     *,
-    gate: GateConfig | None,
+    mixture: MixtureSettings | None,
 ) -> Tensor:
     """``(1 - c_t) r_full + c_t r_post``: (N, |S|) float32, no gradient. See ``published`` for the arguments."""
     reference = reference_logits.detach().float()
-    if gate is None or gate.boost == 0:
+    if mixture is None or mixture.boost == 0:
         return reference
     if prompt_free_logits is None:
-        raise ValueError("the gate is on (boost > 0) but prompt_free_logits is None: pass them, or gate=None")
-    coefficient = gate_coefficient(train_logits, prompt_free_logits, positions, gate).unsqueeze(-1)
+        raise ValueError("mixture.boost is above 0 but prompt_free_logits is None: pass them, or mixture=None")
+    coefficient = mixture_share(train_logits, prompt_free_logits, positions, mixture).unsqueeze(-1)
     return (1 - coefficient) * reference + coefficient * prompt_free_logits.detach().float()
 
 

@@ -24,12 +24,10 @@ def refuse_unfaithful_adapter(peft_model: Any) -> None:
         if rewrites_base_weights(initialisation):
             raise ConfigurationError(
                 f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model "
-                "with the adapter off is not the aligned model; set reference_model_path to the aligned model"
+                "with the adapter off is not the aligned model; set reference.path to the aligned model"
             )
     if any(getattr(module, "merged", False) for module in peft_model.modules()):
-        raise ConfigurationError(
-            "an adapter is merged into the base weights; set reference_model_path to the aligned model"
-        )
+        raise ConfigurationError("an adapter is merged into the base weights; set reference.path to the aligned model")
 
 
 @contextmanager

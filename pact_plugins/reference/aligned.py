@@ -19,11 +19,12 @@ class AlignedModel:
     """The model in memory, with its adapters off, where that is the aligned one; else loaded, once, from its path.
 
     Args:
+        trained: the model in memory.
         resumed: training continues from weights that have moved already.
     """
 
-    def __init__(self, anatomy: Anatomy, config: ReferenceSettings, *, resumed: bool) -> None:
-        self._anatomy, self._config, self._resumed = anatomy, config, resumed
+    def __init__(self, trained: Anatomy, settings: ReferenceSettings, *, resumed: bool) -> None:
+        self.trained, self._settings, self._resumed = trained, settings, resumed
         self._loaded: Anatomy | None = None
 
     @cached_property
@@ -34,8 +35,8 @@ class AlignedModel:
             ConfigurationError: it has to be loaded and nobody knows from where.
         """
         # An adapter that has moved already can be switched off; what trains beside it cannot.
-        moved = self._resumed and (self._anatomy.peft_model is None or bool(left_when_off(self._anatomy)))
-        return aligned_model_path(self._anatomy, self._config, resumed=moved)
+        moved = self._resumed and (self.trained.peft_model is None or bool(left_when_off(self.trained)))
+        return aligned_model_path(self.trained, self._settings, resumed=moved)
 
     @contextmanager
     def running(self) -> Iterator[Anatomy]:
@@ -45,14 +46,14 @@ class AlignedModel:
             ConfigurationError: it cannot be loaded, or switching the adapter off does not give it back.
         """
         if self.path is not None:
-            self._loaded = self._loaded or load_aligned_model(self.path, self._anatomy)
+            self._loaded = self._loaded or load_aligned_model(self.path, self.trained)
             yield self._loaded
-        elif self._anatomy.peft_model is None:
-            yield self._anatomy
+        elif self.trained.peft_model is None:
+            yield self.trained
         else:
-            refuse_unfaithful_adapter(self._anatomy.peft_model)
-            with adapters_off(self._anatomy.peft_model):
-                yield self._anatomy
+            refuse_unfaithful_adapter(self.trained.peft_model)
+            with adapters_off(self.trained.peft_model):
+                yield self.trained
 
     def check_adapter_is_no_part(self) -> None:
         """Make sure that the adapter, which is switched off here, is no part of the reference.
@@ -60,11 +61,11 @@ class AlignedModel:
         Raises:
             ConfigurationError: it is.
         """
-        copies_all = self._config.reference == FrozenCopyReference.name and self.path is None
-        if copies_all and self._anatomy.peft_model is not None:
+        copies_all = self._settings.kind == FrozenCopyReference.name and self.path is None
+        if copies_all and self.trained.peft_model is not None:
             raise ConfigurationError(
-                "anchor: with reference: frozen_copy the adapter's weights are part of the reference, so the replies "
-                "cannot be sampled with the adapter off; set reference_model_path to the aligned model"
+                "anchor: with reference.kind: frozen_copy the adapter's weights are part of the reference, so the "
+                "replies cannot be sampled with the adapter off; set reference.path to the aligned model"
             )
 
     def check_vocabulary(self, anatomy: Anatomy) -> None:
@@ -73,8 +74,8 @@ class AlignedModel:
         Raises:
             ConfigurationError: it has not.
         """
-        if anatomy.vocabulary_size != self._anatomy.vocabulary_size:
+        if anatomy.vocabulary_size != self.trained.vocabulary_size:
             raise ConfigurationError(
-                f"reference_model_path: {self.path} has {anatomy.vocabulary_size} output tokens and the trained model "
-                f"{self._anatomy.vocabulary_size}; the anchor needs the same vocabulary"
+                f"reference.path: {self.path} has {anatomy.vocabulary_size} output tokens and the trained model "
+                f"{self.trained.vocabulary_size}; the anchor needs the same vocabulary"
             )

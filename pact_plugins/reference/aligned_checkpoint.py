@@ -18,27 +18,27 @@ from pact_plugins.modeling.loading import why_not_loaded
 _CHECKPOINT = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
 
 
-def aligned_model_path(anatomy: Anatomy, config: ReferenceSettings, *, resumed: bool) -> str | None:
+def aligned_model_path(anatomy: Anatomy, settings: ReferenceSettings, *, resumed: bool) -> str | None:
     """Where the aligned model has to be loaded from; None where the model in memory, as it is now, is aligned.
 
     Raises:
         ConfigurationError: it has to be loaded and nobody knows from where.
     """
-    if config.reference_model_path is not None or not resumed:
-        return config.reference_model_path
+    if settings.path is not None or not resumed:
+        return settings.path
     # The weights in memory have moved already: only the model's source still is the aligned model.
     path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
     if not path:
         raise ConfigurationError(
             "training begins with weights that may have moved already (it resumes from a checkpoint, train() is called "
             "again, another trainer of this process had the model, or auto_find_batch_size tries a smaller batch) and "
-            "the aligned model's own path is unknown; set reference_model_path to the aligned model"
+            "the aligned model's own path is unknown; set reference.path to the aligned model"
         )
     if is_checkpoint(path):
         raise ConfigurationError(
             f"the model was loaded from {path}, a trainer's checkpoint, whose weights have moved already, so that "
             "nobody knows what it was before; load it from the aligned model's own path (resume_from_checkpoint brings "
-            "the weights), or set reference_model_path to the aligned model"
+            "the weights), or set reference.path to the aligned model"
         )
     return path
 
@@ -67,7 +67,7 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
             model = AutoModelForCausalLM.from_pretrained(path, dtype=trained.causal_lm.dtype, **same)
     except (OSError, ValueError) as error:
         reason = why_not_loaded(path, error)
-        raise ConfigurationError(f"reference_model_path: {path} cannot be loaded: {reason}") from error
+        raise ConfigurationError(f"reference.path: {path} cannot be loaded: {reason}") from error
     return dissect(nn.Module.to(model, own.device).eval())
 
 
@@ -77,11 +77,11 @@ def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> N
         largest = int(context.token_ids.max())
         if largest >= loaded.vocabulary_size:
             raise ConfigurationError(
-                f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
+                f"reference.path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
                 "is among those to be held; name the aligned model that training starts from"
             )
     elif loaded.vocabulary_size != context.anatomy.vocabulary_size:
         raise ConfigurationError(
-            f"reference_model_path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
-            f"{context.anatomy.vocabulary_size}; {context.config.objective} needs the same vocabulary"
+            f"reference.path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
+            f"{context.anatomy.vocabulary_size}; the whole vocabulary is held, which has to be the same"
         )

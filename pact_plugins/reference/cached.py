@@ -62,14 +62,14 @@ class CachedReference(Reference):
     def __init__(self, context: ReferenceContext, *, must_keep: bool = False) -> None:
         if context.token_ids is None:
             raise ConfigurationError(
-                f"reference: cache keeps the logits of a few safety tokens, but objective: {context.config.objective} "
-                "needs the whole vocabulary's; use reference: auto"
+                "reference.kind: cache keeps the logits of a few tokens, but the whole vocabulary's are asked for; use "
+                "reference.kind: auto"
             )
         if any(hasattr(parameter, "ds_id") for parameter in context.anatomy.model.parameters()):
             # Their values cannot be sampled, and another model's logits must never be taken for this one's.
             raise ConfigurationError(
-                "reference: cache cannot tell models apart whose parameters DeepSpeed ZeRO-3 has partitioned; use "
-                "reference: auto, or ZeRO-2"
+                "reference.kind: cache cannot tell models apart whose parameters DeepSpeed ZeRO-3 has partitioned; use "
+                "reference.kind: auto, or ZeRO-2"
             )
         self._context, self._token_ids = context, context.token_ids
         self._rules = ContextRules.of(context.anatomy)
@@ -83,7 +83,7 @@ class CachedReference(Reference):
             self._at_start: Reference | None = self._online
         else:
             self._at_start, fingerprint = self._aligned(context.resumed)
-        folder, spare = cache_folder(context.config.cache_path) / "reference", None if must_keep else self._spare()
+        folder, spare = cache_folder(context.settings.cache_path) / "reference", None if must_keep else self._spare()
         self.store = ReferenceStore(folder, self._describe(fingerprint), spare=spare)
         self.hits = self.misses = self._logged_misses = 0
         self._earlier = {"hits": 0, "misses": 0}
@@ -109,8 +109,8 @@ class CachedReference(Reference):
 
     def _aligned(self, moved: bool) -> tuple[Reference, str]:
         """The aligned model of a run in full and its fingerprint: the trained model itself, or loaded."""
-        anatomy, config = self._context.anatomy, self._context.config
-        path = aligned_model_path(anatomy, config, resumed=moved)
+        anatomy, settings = self._context.anatomy, self._context.settings
+        path = aligned_model_path(anatomy, settings, resumed=moved)
         if path is not None:
             anatomy = load_aligned_model(path, anatomy)
             check_vocabulary(anatomy, path, self._context)
@@ -253,20 +253,20 @@ class CachedReference(Reference):
         if self._online is None:
             announce("reference cache: a sequence is not in it, so the aligned model is loaded beside the trained one")
             way_out = (
-                "put these rows into the cache (`pact cache build`), set reference_model_path to the aligned model, or "
-                "use reference: frozen_copy"
+                "put these rows into the cache (`pact cache build`), set reference.path to the aligned model, or "
+                "use reference.kind: frozen_copy"
             )
             try:
                 self._online, fingerprint = self._aligned(moved=True)
             except ConfigurationError as error:
                 raise ConfigurationError(
-                    f"reference: cache met a sequence that the cache lacks, and the aligned model cannot be asked: "
-                    f"{error}. Either {way_out}"
+                    "reference.kind: cache met a sequence that the cache lacks, and the aligned model cannot be "
+                    f"asked: {error}. Either {way_out}"
                 ) from error
             if fingerprint != self.store.description.reference_model:
                 raise ConfigurationError(
-                    "reference: cache met a sequence that the cache lacks, and the model at the trained model's own "
-                    f"path is not the one that training began with; {way_out}"
+                    "reference.kind: cache met a sequence that the cache lacks, and the model at the trained model's "
+                    f"own path is not the one that training began with; {way_out}"
                 )
         return self._online
 

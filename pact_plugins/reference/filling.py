@@ -34,7 +34,7 @@ class RowsToCache:
 
     def __init__(self, context: ReferenceContext, sequences: Sequence[TokenSequence]) -> None:
         self._sequences = sequences
-        stores = cache_folder(context.config.cache_path) / "reference"
+        stores = cache_folder(context.settings.cache_path) / "reference"
         before = {path.name for path in stores.iterdir()} if stores.is_dir() else set()
         self._reference = CachedReference(context, must_keep=True)
         self._is_new = self.folder.name not in before

@@ -23,7 +23,7 @@ from pact_plugins.contracts.reference import (
     ReferenceLogits,
     ReferenceRequest,
 )
-from pact_plugins.errors import ConfigurationError, NoRowGateError
+from pact_plugins.errors import ConfigurationError, PartUnavailableError
 from pact_plugins.messages import warn
 from pact_plugins.modeling import (
     Anatomy,
@@ -41,14 +41,6 @@ INSEPARABLE = (
     "the rows cannot be taken apart: packed ones see one another (LLaMA-Factory: neat_packing: true keeps them apart, "
     "and so do flash attention's kernels), or they hold more than text"
 )
-
-
-def safety_mass(head: OutputHead, hidden_states: Tensor, token_ids: Tensor | None) -> Tensor | None:
-    """(M,) float32: probability that the whole vocabulary's softmax puts on some tokens; None where they are None."""
-    if token_ids is None:
-        return None
-    logits = head.logits(hidden_states, None)
-    return torch.softmax(logits, dim=-1)[:, token_ids.to(logits.device)].sum(dim=-1)
 
 
 class DecoderReference(Reference):
@@ -88,11 +80,12 @@ class DecoderReference(Reference):
             with request.autocast():
                 hidden = request.responses.select(self._decoder(**inputs)[0])
             full = self.head.logits(hidden, request.token_ids)
-            mass = None
+            normaliser = None
             if request.measured is not None:
-                mass = safety_mass(self.head, hidden[request.measured.to(hidden.device)], request.token_ids)
+                measured = hidden[request.measured.to(hidden.device)]
+                normaliser = self.head.logits(measured, None).logsumexp(dim=-1)
             refusal_mass = self._refusal_mass(hidden, request)
-            return ReferenceLogits(full, self._prompt_free(request), mass, refusal_mass)
+            return ReferenceLogits(full, self._prompt_free(request), normaliser, refusal_mass)
 
     def _refusal_mass(self, hidden: Tensor, request: ReferenceRequest) -> Tensor | None:
         if request.refusals is None:
@@ -116,9 +109,7 @@ class DecoderReference(Reference):
         if short == criterion.openings:
             return criterion
         if not short.sequences:
-            raise NoRowGateError(
-                f"row gate: no refusal opening has one token, and {INSEPARABLE}; preset: match needs none"
-            )
+            raise PartUnavailableError(f"no refusal opening has one token, and {INSEPARABLE}")
         if not self._has_told_of_bounds:
             self._has_told_of_bounds = True
             warn(
@@ -157,21 +148,21 @@ class AdapterOffReference(DecoderReference):
         super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm), ContextRules.of(context.anatomy))
         if context.anatomy.peft_model is None:
             raise ConfigurationError(
-                "reference: adapter_off needs a PEFT adapter, but the model is trained in full; "
-                "use reference: frozen_copy (or auto)"
+                "reference.kind: adapter_off needs a PEFT adapter, but the model is trained in full; "
+                "use reference.kind: frozen_copy (or auto)"
             )
         self._peft_model = context.anatomy.peft_model
         self._pause = context.pause
         refuse_unfaithful_adapter(self._peft_model)
         if rescales_its_weights(context.anatomy):
             raise ConfigurationError(
-                f"reference: adapter_off cannot work with {type(context.anatomy.causal_lm).__name__}, which "
-                "rescales its weights in place for evaluation; use reference: auto, or frozen_copy"
+                f"reference.kind: adapter_off cannot work with {type(context.anatomy.causal_lm).__name__}, which "
+                "rescales its weights in place for evaluation; use reference.kind: auto, or frozen_copy"
             )
         if left := left_when_off(context.anatomy):
             raise ConfigurationError(
-                f"reference: adapter_off would hold training to a model that moves: {named(left)} train and are still "
-                "there when the adapter is off; use reference: auto, or frozen_copy"
+                f"reference.kind: adapter_off would hold training to a model that moves: {named(left)} train and are "
+                "still there when the adapter is off; use reference.kind: auto, or frozen_copy"
             )
 
     @contextmanager
@@ -181,12 +172,12 @@ class AdapterOffReference(DecoderReference):
 
 
 class FrozenCopyReference(DecoderReference):
-    """A second decoder that never changes: copied when training starts, or loaded from ``reference_model_path``."""
+    """A second decoder that never changes: copied when training starts, or loaded from ``reference.path``."""
 
     name = "frozen_copy"
 
     def __init__(self, context: ReferenceContext) -> None:
-        path = aligned_model_path(context.anatomy, context.config, resumed=context.resumed)
+        path = aligned_model_path(context.anatomy, context.settings, resumed=context.resumed)
         if path is None:
             _refuse_partitioned(context.anatomy)
             decoder = copy.deepcopy(context.anatomy.decoder)
@@ -206,7 +197,7 @@ class FrozenCopyReference(DecoderReference):
         if request.decoder_inputs.get("inputs_embeds") is not None:
             raise ConfigurationError(
                 "the model feeds its decoder with inputs_embeds, which a frozen copy cannot share; use LoRA with "
-                "reference: adapter_off"
+                "reference.kind: adapter_off"
             )
         return super().logits(request)
 
@@ -219,14 +210,14 @@ def _input_embedding(decoder: Any) -> Tensor | None:
 def _refuse_partitioned(anatomy: Anatomy) -> None:
     if any(map(is_sharded, anatomy.decoder.parameters())):
         raise ConfigurationError(
-            "the model's parameters are sharded over the ranks, so they cannot be copied; set reference_model_path to "
+            "the model's parameters are sharded over the ranks, so they cannot be copied; set reference.path to "
             "the aligned model, or train an adapter"
         )
 
 
 def automatic_reference(context: ReferenceContext) -> str:
     """What ``reference: auto`` means: the adapter off where that gives the aligned model back, else a frozen copy."""
-    if context.config.reference_model_path is not None or context.anatomy.peft_model is None:
+    if context.settings.path is not None or context.anatomy.peft_model is None:
         return FrozenCopyReference.name
     copied = rescales_its_weights(context.anatomy) or left_when_off(context.anatomy)
     return FrozenCopyReference.name if copied else AdapterOffReference.name

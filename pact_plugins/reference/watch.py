@@ -53,8 +53,8 @@ class ReferenceWatch:
             raise UnprotectedTrainingError(
                 f"the reference is no longer the aligned model at step {step}: its logits on a fixed row have moved by "
                 f"{difference:.3g}. Base weights were changed, or an adapter was merged, exchanged or left on; nothing "
-                "may change them while the run is held to them. Set reference_model_path to the aligned model, or "
-                "reference: frozen_copy"
+                "may change them while the run is held to them. Set reference.path to the aligned model, or "
+                "reference.kind: frozen_copy"
             )
 
     @property

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-GateMode = Literal["off", "report", "hard", "soft"]
+GateMode = Literal["report", "hard", "soft"]
 
 
 def row_weights(refusal_mass: Tensor, mode: GateMode, *, threshold: float) -> Tensor:

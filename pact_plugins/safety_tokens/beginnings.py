@@ -45,7 +45,7 @@ class Beginnings:
 
     def masses(self, openings: Sequence[Prefix]) -> Tensor:
         """(number of harmful prompts,) probability that the reply begins with one of the openings."""
-        criterion = RefusalCriterion(Openings(tuple(openings)), 0.5, 0.0)
+        criterion = RefusalCriterion(Openings(tuple(openings)), 0.0)
         with evaluation_mode(self._anatomy.decoder):
             return opening_mass(self._replier, self._harmful, criterion)
 
@@ -59,7 +59,7 @@ class Beginnings:
 
     def _continued(self, contexts: Sequence[Sequence[int]], prefix: Prefix) -> Tensor:
         """(V,) mean over the contexts of ``p(prefix | context) p(token | context, prefix)``."""
-        criterion = RefusalCriterion(Openings((prefix,)), 0.5, 0.0)
+        criterion = RefusalCriterion(Openings((prefix,)), 0.0)
         with evaluation_mode(self._anatomy.decoder):
             reach = opening_mass(self._replier, contexts, criterion)
         forced = self._forced([[*context, *prefix] for context in contexts], "following a beginning")

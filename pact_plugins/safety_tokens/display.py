@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.files import atomic_path
 from pact_plugins.report.charts import label
-from pact_plugins.safety_tokens.artifact import SafetyTokens
 
 COLUMNS = ("token", "id", "direction", "p aligned", "p contrast")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from pact_plugins import plugins
 from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_force
+from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import (
@@ -23,20 +25,32 @@ from pact_plugins.modeling import (
 from pact_plugins.modeling.loading import why_not_loaded
 from pact_plugins.modeling.vocabulary import special_token_ids
 from pact_plugins.prompts import harmful_prompts, plain_prompts
-from pact_plugins.safety_tokens.artifact import SafetyTokens
 from pact_plugins.safety_tokens.beginnings import Beginnings
 from pact_plugins.safety_tokens.calibration import score_tokens
 from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
 from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refusals, sample_refusals
-
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
+from pact_plugins.safety_tokens.settings import SafetyTokensSettings
 
 BASE_TEMPLATE = "User: {prompt}\n\nAssistant: "
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How safety tokens are found.
+
+    Attributes:
+        settings: the ``safety_tokens`` block.
+        assistant_header: the ``reference`` block's.
+        needs_weights: the weights will be used, so that they need a contrast.
+    """
+
+    settings: SafetyTokensSettings
+    assistant_header: str | None = None
+    needs_weights: bool = False
+
+
 def calibrate(
-    causal_lm: Any, tokenizer: Any, config: PACTConfig, *, release_model: bool = False, progress: bool = True
+    causal_lm: Any, tokenizer: Any, recipe: Recipe, *, release_model: bool = False, progress: bool = True
 ) -> SafetyTokens:
     """Find the safety tokens of an aligned model (adapters, if any, are the caller's to switch off).
 
@@ -51,16 +65,16 @@ def calibrate(
     Raises:
         SafetyTokensError, ConfigurationError: no refusals, no chat template, a base model of another vocabulary.
     """
-    anatomy = dissect(causal_lm)
-    refusals = gather_refusals(causal_lm, tokenizer, config, progress=progress)
+    anatomy, settings = dissect(causal_lm), recipe.settings
+    refusals = gather_refusals(causal_lm, tokenizer, settings, progress=progress)
     aligned = _view(
-        anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, config, progress
+        anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, settings, progress
     )
     device = causal_lm.device
-    excluded = excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, special=config.exclude_special_tokens)
-    beginnings = _beginnings(anatomy, tokenizer, config, refusals, progress)
+    excluded = excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, special=settings.exclude_special_tokens)
+    beginnings = _beginnings(anatomy, tokenizer, settings, refusals, progress)
     # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
-    openers = find_openers(*beginnings.first, limit=max(1, config.top_k // 4), excluded_ids=excluded)
+    openers = find_openers(*beginnings.first, limit=max(1, settings.top_k // 4), excluded_ids=excluded)
     openings = beginnings.openings(excluded)
     if not openings:
         announce(
@@ -70,22 +84,22 @@ def calibrate(
             "it answers"
         )
     threshold = refusal_threshold(beginnings.masses(openings)) if openings else 0.5
-    if config.base_model_path is None:
-        header = _contrast_header(tokenizer, config)
-        contrast = _view(anatomy, [header] * len(refusals), refusals, config, progress)
+    if settings.base_model_path is None:
+        header = _contrast_header(tokenizer, recipe)
+        contrast = _view(anatomy, [header] * len(refusals), refusals, settings, progress)
         contrast_name = "prompt-free"
     else:
         aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen())
         if release_model:
             causal_lm.to("meta")
-        contrast = _base_view(config, tokenizer, refusals, dtype=causal_lm.dtype, device=device, progress=progress)
-        contrast_name = config.base_model_path
+        contrast = _base_view(settings, tokenizer, refusals, dtype=causal_lm.dtype, device=device, progress=progress)
+        contrast_name = settings.base_model_path
     result = score_tokens(
         aligned,
         contrast,
-        plugins.token_scorers()[config.token_scorer],
-        top_k=config.top_k,
-        included_ids=openers.ids if config.include_openers else (),
+        plugins.token_scorers()[settings.scorer],
+        top_k=settings.top_k,
+        included_ids=openers.ids if settings.include_openings else (),
         excluded_ids=excluded,
         device=device,
         progress=progress,
@@ -95,7 +109,7 @@ def calibrate(
         aligned_probability=result.aligned_probability,
         contrast_probability=result.contrast_probability,
         tokenizer=tokenizer,
-        settings=_settings(causal_lm, config, refusals=len(refusals), contrast=contrast_name)
+        settings=_settings(causal_lm, settings, refusals=len(refusals), contrast=contrast_name)
         | {
             "refusal_openers": list(openers.refusal),
             "refusal_openings": [list(opening) for opening in openings],
@@ -109,15 +123,15 @@ def calibrate(
 
 
 def _beginnings(
-    anatomy: Anatomy, tokenizer: Any, config: PACTConfig, refusals: Sequence[Refusal], progress: bool
+    anatomy: Anatomy, tokenizer: Any, settings: SafetyTokensSettings, refusals: Sequence[Refusal], progress: bool
 ) -> Beginnings:
     """After the prompts that the model refused, and after harmless ones."""
-    harmless = _prompts(config.harmless_prompts_path, "harmless_prompts_path", plain_prompts)
+    harmless = _prompts(settings.harmless_prompts_path, "harmless_prompts_path", plain_prompts)
     return Beginnings(
         anatomy,
         [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals],
         [prompt_ids(tokenizer, prompt) for prompt in harmless],
-        batch_size=config.calibration_batch_size,
+        batch_size=settings.batch_size,
         progress=progress,
     )
 
@@ -126,77 +140,87 @@ def _prompts(path: str | None, key: str, bundled: Any) -> list[str]:
     return [item.prompt for item in bundled("calibration")] if path is None else read_prompts(path, key=key)
 
 
-def gather_refusals(causal_lm: Any, tokenizer: Any, config: PACTConfig, *, progress: bool) -> list[Refusal]:
+def gather_refusals(causal_lm: Any, tokenizer: Any, settings: SafetyTokensSettings, *, progress: bool) -> list[Refusal]:
     """The user's refusals, or the model's own on the user's or the bundled prompts; responses cut to the limit."""
-    if config.refusals_path is not None:
-        refusals = read_refusals(config.refusals_path, tokenizer, limit=config.max_refusals)
+    if settings.refusals_path is not None:
+        refusals = read_refusals(settings.refusals_path, tokenizer, limit=settings.max_refusals)
     else:
-        prompts = _prompts(config.harmful_prompts_path, "harmful_prompts_path", harmful_prompts)
+        prompts = _prompts(settings.harmful_prompts_path, "harmful_prompts_path", harmful_prompts)
         announce(
-            f"calibrating: the model is asked {len(prompts)} harmful prompts for at most {config.max_response_tokens} "
-            f"tokens each, {config.calibration_batch_size} at once, and reads its refusals and "
-            f"{len(plain_prompts('calibration'))} plain prompts; calibration_batch_size sets how many at once"
+            f"calibrating: the model is asked {len(prompts)} harmful prompts for at most "
+            f"{settings.max_response_tokens} tokens each, {settings.batch_size} at once, and reads its refusals and "
+            f"{len(plain_prompts('calibration'))} plain prompts; safety_tokens.batch_size sets how many at once"
         )
         refusals = sample_refusals(
             causal_lm,
             tokenizer,
             prompts,
-            max_new_tokens=config.max_response_tokens,
-            batch_size=config.calibration_batch_size,
-            limit=config.max_refusals,
+            max_new_tokens=settings.max_response_tokens,
+            batch_size=settings.batch_size,
+            limit=settings.max_refusals,
             progress=progress,
         )
         announce(f"calibrating on {len(refusals)} refusals that the model gave to {len(prompts)} harmful prompts")
-    return [Refusal(item.prompt, item.response_ids[: config.max_response_tokens]) for item in refusals]
+    return [Refusal(item.prompt, item.response_ids[: settings.max_response_tokens]) for item in refusals]
 
 
 def _view(
-    anatomy: Any, contexts: Sequence[Sequence[int]], refusals: Sequence[Refusal], config: PACTConfig, progress: bool
+    anatomy: Any,
+    contexts: Sequence[Sequence[int]],
+    refusals: Sequence[Refusal],
+    settings: SafetyTokensSettings,
+    progress: bool,
 ) -> Forced:
     pairs = zip(contexts, refusals, strict=True)
     return teacher_force(
         anatomy.decoder,
         LiveHead(anatomy.causal_lm),
         [TeacherForced(context, refusal.response_ids) for context, refusal in pairs],
-        batch_size=config.calibration_batch_size,
+        batch_size=settings.batch_size,
         description="teacher-forcing refusals",
         progress=progress,
     )
 
 
-def _contrast_header(tokenizer: Any, config: PACTConfig) -> list[int]:
+def _contrast_header(tokenizer: Any, recipe: Recipe) -> list[int]:
     # `match` needs no contrast, so a template without a generation prompt must not stop it: the whole prompt frame of
     # an empty message is the nearest thing to no prompt.
     try:
-        return assistant_header_ids(tokenizer, config.assistant_header)
+        return assistant_header_ids(tokenizer, recipe.assistant_header)
     except ConfigurationError:
-        if not getattr(tokenizer, "chat_template", None) or config.objective_spec().needs_weights:
+        if not getattr(tokenizer, "chat_template", None) or recipe.needs_weights:
             raise
         return prompt_ids(tokenizer, "")
 
 
 def _base_view(
-    config: PACTConfig, tokenizer: Any, refusals: Sequence[Refusal], *, dtype: Any, device: Any, progress: bool
+    settings: SafetyTokensSettings,
+    tokenizer: Any,
+    refusals: Sequence[Refusal],
+    *,
+    dtype: Any,
+    device: Any,
+    progress: bool,
 ) -> Forced:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    assert config.base_model_path is not None
+    assert settings.base_model_path is not None
     try:
-        base_tokenizer = AutoTokenizer.from_pretrained(config.base_model_path)
+        base_tokenizer = AutoTokenizer.from_pretrained(settings.base_model_path)
         with preserved_random_state():
-            base = AutoModelForCausalLM.from_pretrained(config.base_model_path, dtype=dtype)
+            base = AutoModelForCausalLM.from_pretrained(settings.base_model_path, dtype=dtype)
     except (OSError, ValueError) as error:
-        reason = why_not_loaded(config.base_model_path, error)
-        raise ConfigurationError(f"base_model_path: {config.base_model_path} cannot be loaded: {reason}") from error
+        reason = why_not_loaded(settings.base_model_path, error)
+        raise ConfigurationError(f"base_model_path: {settings.base_model_path} cannot be loaded: {reason}") from error
     if tokenizer_fingerprint(base_tokenizer) != tokenizer_fingerprint(tokenizer):
         raise SafetyTokensError(
-            f"base_model_path: {config.base_model_path} has another tokenizer than the aligned model; "
+            f"base_model_path: {settings.base_model_path} has another tokenizer than the aligned model; "
             "name the base model that it was aligned from, or leave the key out"
         )
     begin = [] if base_tokenizer.bos_token_id is None else [base_tokenizer.bos_token_id]
     texts = [BASE_TEMPLATE.format(prompt=refusal.prompt) for refusal in refusals]
     contexts = [begin + base_tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    return _view(dissect(base.to(device).eval()), contexts, refusals, config, progress)
+    return _view(dissect(base.to(device).eval()), contexts, refusals, settings, progress)
 
 
 def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, special: bool) -> set[int]:
@@ -210,24 +234,24 @@ def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, specia
     return {index for index in excluded if index < vocabulary_size}
 
 
-def origin(causal_lm: Any, config: PACTConfig) -> dict[str, Any]:
+def origin(causal_lm: Any, settings: SafetyTokensSettings) -> dict[str, Any]:
     """Where model and refusals lay: the settings that say nothing of their content."""
     return {
         "model": str(getattr(causal_lm.config, "_name_or_path", "")),
         "model_revision": getattr(causal_lm.config, "_commit_hash", None),
-        "refusals_from": config.refusals_path or config.harmful_prompts_path or "bundled prompts",
+        "refusals_from": settings.refusals_path or settings.harmful_prompts_path or "bundled prompts",
     }
 
 
-def _settings(causal_lm: Any, config: PACTConfig, *, refusals: int, contrast: str) -> dict[str, Any]:
+def _settings(causal_lm: Any, settings: SafetyTokensSettings, *, refusals: int, contrast: str) -> dict[str, Any]:
     return {
-        **origin(causal_lm, config),
+        **origin(causal_lm, settings),
         "contrast": contrast,
-        "token_scorer": config.token_scorer,
-        "top_k": config.top_k,
-        "include_openers": config.include_openers,
-        "exclude_special_tokens": config.exclude_special_tokens,
+        "scorer": settings.scorer,
+        "top_k": settings.top_k,
+        "include_openings": settings.include_openings,
+        "exclude_special_tokens": settings.exclude_special_tokens,
         "refusals": refusals,
-        "max_response_tokens": config.max_response_tokens,
+        "max_response_tokens": settings.max_response_tokens,
         "torch": torch.__version__,
     }

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.compatibility import check_versions
-from pact_plugins.config import AUTO, PACTConfig
+from pact_plugins.config import PACTConfig
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process, warn
 from pact_plugins.model_card.keeping import CardKeeper
@@ -27,11 +27,11 @@ from pact_plugins.run_record import (
 )
 from pact_plugins.safety_tokens import SafetyTokens
 from pact_plugins.training.attachment import was_trained_in_full
-from pact_plugins.training.falling_back import prepared
-from pact_plugins.training.preparation import Preparation, Run
+from pact_plugins.training.preparation import Preparation, Run, prepare
 from pact_plugins.training.trainers import (
     calling_trainer,
     loss_scale_of,
+    own_loss_of,
     precision_of,
     refuse_bypassed_outputs,
     refuse_data_parallel,
@@ -44,7 +44,7 @@ from pact_plugins.training.trainers import (
 
 
 class PACTCallback(TrainerCallback):
-    """Adds what its configuration asks for to a trainer's loss: by default row gate and anchor, or the term.
+    """Adds what its configuration asks for to a trainer's loss: by default row gate and anchor.
 
     ``callbacks=[PACTCallback]`` uses the defaults; ``callbacks=[PACTCallback(PACTConfig(...))]`` a configuration.
 
@@ -65,8 +65,7 @@ class PACTCallback(TrainerCallback):
         safety_tokens: SafetyTokens | None = None,
         trainer: Any = None,
     ) -> None:
-        self._asked = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
-        self.config = self._asked
+        self.config = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
         self._given_safety_tokens = safety_tokens
         self._trainer = trainer
         self._preparation: Preparation | None = None
@@ -86,11 +85,10 @@ class PACTCallback(TrainerCallback):
     ) -> None:
         """Check everything, calibrate if need be, and attach."""
         self._detach()
-        # What an earlier training fell back to was for its rows.
-        self._began, self.config = True, self._asked
+        self._began = True
         take_first_place(self, inspect.currentframe())
         if self.config.is_off:
-            warn("kl_coef is 0: off, this is the framework's own run")
+            warn(f"preset: {self.config.preset}: nothing is added, this is the framework's own run")
             return
         check_versions()
         refuse_data_parallel(args)
@@ -108,10 +106,11 @@ class PACTCallback(TrainerCallback):
             train_dataloader=kwargs.get("train_dataloader"),
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
             log_history=state.log_history,
+            own_loss=None if self._trainer is None else own_loss_of(self._trainer),
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
         self._first_step, self._earlier = state.global_step + 1, earlier_pieces(state)
-        self.config, self._preparation = prepared(model, tokenizer, self.config, run, self._trainer)
+        self._preparation = prepare(model, tokenizer, self.config, run)
         self._preparation.restore(kept_progress(state))
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         if self._preparation.drift_watch is not None:
@@ -168,7 +167,7 @@ class PACTCallback(TrainerCallback):
         if drift_watch is not None and drift_watch.is_due(state):
             drift_watch.look(args, state, control)
         saves = will_save(args, state, control, "on_step_end")
-        if saves or state.global_step % (self.config.reference_check_every or 1) == 0:
+        if saves or state.global_step % (self.config.reference.check_every or 1) == 0:
             self._check_reference(state.global_step)
         self._keep(state, saves=saves)
 
@@ -199,8 +198,6 @@ class PACTCallback(TrainerCallback):
             return
         means = self._preparation.attachment.metrics.take()
         values = {f"pact/{name}": value for name, value in means.items()}
-        if "kl" in means:
-            values["pact/loss"] = self.config.coefficient * means["kl"]
         if self._preparation.reference is not None:
             values |= {f"pact/{name}": value for name, value in self._preparation.reference.metrics().items()}
         if self._preparation.drift_watch is not None:
@@ -280,7 +277,7 @@ class PACTCallback(TrainerCallback):
         if self._given_safety_tokens is not None or again:
             return self._given_safety_tokens or self._safety_tokens
         left = Path(args.output_dir or ".") / SAFETY_TOKENS_FILE
-        if resumed and self.config.safety_tokens == AUTO and left.is_file():
+        if resumed and self.config.safety_tokens.file is None and left.is_file():
             return SafetyTokens.load(left)
         return None
 

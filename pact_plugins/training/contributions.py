@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import or_
 
 import torch
 from torch import Tensor
 
 from pact_plugins.batch.micro_batch import MicroBatch
-from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
-from pact_plugins.contracts import Contribution, Part, Reference, ReferenceLogits, ReferenceRequest, Wants
+from pact_plugins.contracts import Contribution, Part
 from pact_plugins.errors import UnprotectedTrainingError
+from pact_plugins.training.asking import Interview
 from pact_plugins.training.denominator import Share
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import Receipts
@@ -45,32 +44,16 @@ class Addition:
         return total if self.of_step is None else total + self.of_step * share.step_factor
 
 
-@dataclass(frozen=True)
-class AskedTokens:
-    """What every request of a run names.
-
-    Attributes:
-        token_ids: (|S|,) whose logits the reference gives; None for the whole vocabulary.
-        header_ids: the assistant header of a prompt-free context.
-        refusals: what counts as a refusal of the reference's.
-    """
-
-    token_ids: Tensor | None
-    header_ids: Sequence[int] | None
-    refusals: RefusalCriterion | None
-
-
 class Contributions:
     """The parts that a configuration switched on, and the one question to the reference for all of them.
 
     Args:
-        parts: in the order in which they are asked.
-        reference: None where no part needs one.
-        asked: what every request names.
+        parts: in the order in which their values are summed.
+        interview: what asks the reference.
     """
 
-    def __init__(self, parts: Sequence[Part], reference: Reference | None, asked: AskedTokens) -> None:
-        self.parts, self._reference, self._asked = tuple(parts), reference, asked
+    def __init__(self, parts: Sequence[Part], interview: Interview) -> None:
+        self.parts, self._interview = tuple(parts), interview
 
     def counts(self) -> list[str]:
         """Names of the counts that go to the log."""
@@ -83,10 +66,10 @@ class Contributions:
             share: of the micro-batch in the trainer's loss.
             metrics, receipts: where the values for the log and the expected gradients are entered.
         """
-        answer = self._ask(batch)
+        answers = self._interview.answers(self.parts, batch)
         values, of_step = list[Tensor](), list[Tensor]()
         for part in self.parts:
-            contribution = part.contribute(batch, answer)
+            contribution = part.contribute(batch, answers[part.name])
             _log(contribution, metrics)
             if contribution.values is None:
                 _refuse_silence(part, contribution, batch)
@@ -105,21 +88,6 @@ class Contributions:
             return None
         empty = torch.zeros(len(batch.responses), device=batch.responses.rows.device)
         return Addition(_sum(values or [empty]), _sum(of_step) if of_step else None, batch.responses)
-
-    def _ask(self, batch: MicroBatch) -> ReferenceLogits | None:
-        wants = reduce(or_, (part.wants(batch) for part in self.parts), Wants())
-        if not wants or self._reference is None:
-            return None
-        request = ReferenceRequest(
-            batch.inputs,
-            batch.responses,
-            self._asked.token_ids,
-            self._asked.header_ids if wants.prompt_free else None,
-            batch.autocast,
-            wants.measured,
-            self._asked.refusals if wants.refusal_mass else None,
-        )
-        return self._reference.logits(request)
 
 
 def _log(contribution: Contribution, metrics: MetricMeans) -> None:

@@ -10,42 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from pact_plugins import plugins
-from pact_plugins.anchor.building import build_anchor
-from pact_plugins.anchor.prompts import anchor_prompts
-from pact_plugins.batch.sequences import ContextRules
+from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts import Part, PartContext, Reference, ReferenceContext
-from pact_plugins.drift_watch.measuring import RefusalMeter
-from pact_plugins.drift_watch.prompts import watched_prompts
-from pact_plugins.drift_watch.watch import DriftWatch, start_in
-from pact_plugins.errors import ConfigurationError
-from pact_plugins.messages import announce
-from pact_plugins.modeling import (
-    LiveHead,
-    assistant_header_ids,
-    dissect,
-    preserved_random_state,
-    preserved_sharding,
-)
+from pact_plugins.contracts import Part, PartContext, Reference, ReferenceContext, SafetyTokens
+from pact_plugins.drift_watch.building import watch_drift
+from pact_plugins.drift_watch.watch import DriftWatch
+from pact_plugins.errors import ConfigurationError, PartUnavailableError
+from pact_plugins.messages import announce, warn
+from pact_plugins.modeling import LiveHead, dissect, preserved_random_state, preserved_sharding
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.choosing import build_reference
 from pact_plugins.reference.watch import ReferenceWatch
-from pact_plugins.row_gate.gate import RowGate
-from pact_plugins.row_gate.prompts import refuse_inseparable_rows
-from pact_plugins.row_gate.record import GatedRows
 from pact_plugins.run_record import SAFETY_TOKENS_FILE
-from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.training.asking import Asked, Interview
 from pact_plugins.training.attachment import Attachment
-from pact_plugins.training.contributions import AskedTokens, Contributions
+from pact_plugins.training.contributions import Contributions
+from pact_plugins.training.finding_tokens import asked_by
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_no_noise, check_tokenizer_fits
-from pact_plugins.training.term import Term
-from pact_plugins.training.watched_tokens import WatchedTokens, watch_tokens
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
+    from pact_plugins.settings import Block
+
+Chosen = Mapping[str, "Block"]
+"""The settings of the parts that are to be built, by their names."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +47,27 @@ class Run:
     Attributes:
         resumed: training continues from a checkpoint.
         precision: of the autocast that the forward pass runs under; None without one.
-        train_dataloader: the trainer's, which a cached reference and ``anchor: gated`` read ahead.
+        train_dataloader: the trainer's, which a cached reference and some parts read ahead.
         safety_tokens: given here, they override ``config.safety_tokens``.
         log_history: what earlier pieces of a resumed run have logged.
+        own_loss: the setting by which the trainer computes a loss of its own; None where its loss is the model's.
     """
 
     resumed: bool = False
     precision: torch.dtype | None = None
-    train_dataloader: Any = None
+    train_dataloader: DataLoader[Any] | None = None
     safety_tokens: SafetyTokens | None = None
     log_history: Sequence[Mapping[str, Any]] = ()
+    own_loss: str | None = None
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What training starts with: the attachment (not attached yet) and what it was made of."""
+    """What training starts with: the attachment (not attached yet) and what it was made of.
+
+    Attributes:
+        left_out: parts that the preset would have and that cannot be had, each with the reason.
+    """
 
     attachment: Attachment
     safety_tokens: SafetyTokens | None
@@ -77,6 +75,7 @@ class Preparation:
     parts: Sequence[Part] = field(default_factory=tuple)
     watch: ReferenceWatch | None = None
     drift_watch: DriftWatch | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def progress(self) -> dict[str, Any]:
         """What parts and reference want to know again when a run is resumed from here. Every rank must call it."""
@@ -92,6 +91,7 @@ class Preparation:
     def record(self, data: TrainingData | None) -> dict[str, Any]:
         """What the parts and the reference say of the run. Every rank must call it."""
         recorded: dict[str, Any] = {"reference": None if self.reference is None else self.reference.name}
+        recorded["left_out"] = dict(self.left_out)
         for part in self.parts:
             recorded.update(part.record(data))
         said = None if self.reference is None else self.reference.record()
@@ -114,7 +114,8 @@ class Preparation:
 def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run()) -> Preparation:
     """Check the model, find the safety tokens, build the reference and the parts of the loss.
 
-    The random-number state and the model's sharding are left as they were.
+    A part that cannot be had is left out, with a warning, where the preset alone has set it. The random-number state
+    and the model's sharding are left as they were.
 
     Args:
         model: what the trainer calls; the hooks are put on by the attachment's ``attach_to_*``.
@@ -128,59 +129,131 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     # A processor holds its tokenizer; a tokenizer may hold another one, of another kind.
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    chosen, left_out = config.parts, dict[str, str]()
+    while True:
+        try:
+            with preserved_random_state(), preserved_sharding(model):
+                prepared = _prepare(model, tokenizer, config, chosen, run)
+        except PartUnavailableError as error:
+            chosen, reason = _without(config, chosen, error), str(error)
+            left_out[str(error.part)] = reason
+        else:
+            return replace(prepared, left_out=left_out)
+
+
+def _without(config: PACTConfig, chosen: Chosen, error: PartUnavailableError) -> dict[str, Block]:
+    """``chosen`` without the part that cannot be had.
+
+    Raises:
+        ConfigurationError: the part was asked for by name, or is the last.
+    """
+    part = error.part
+    if part is None or part in config.model_fields_set:
+        raise ConfigurationError(f"{part}: {error}" if part else str(error)) from error
+    left = {name: settings for name, settings in chosen.items() if name != part}
+    if not left:
+        raise ConfigurationError(f"nothing of preset: {config.preset} can be had. {part}: {error}") from error
+    warn(f"{part} is left out of preset: {config.preset}, as it cannot be had: {error}")
+    return left
+
+
+def _prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, chosen: Chosen, run: Run) -> Preparation:
     anatomy = dissect(model)
     check_tokenizer_fits(anatomy, tokenizer)
     check_no_noise(anatomy)
     forward_pass = ForwardPass(anatomy.decoder)
     half_precision = run.precision is not None
-    with preserved_random_state(), preserved_sharding(anatomy.model):
-        aligned = AlignedModel(anatomy, config, resumed=run.resumed)
-        watched = watch_tokens(anatomy, aligned, tokenizer, config, run.safety_tokens)
-        if config.gates_rows and watched.criterion is not None:
-            refuse_inseparable_rows(run.train_dataloader, watched.criterion, ContextRules.of(anatomy))
-        head = LiveHead(anatomy.causal_lm)
-        probe_ids = check_model(anatomy, head, tokenizer, watched.token_ids, half_precision=half_precision)
-        asked = _asked(watched, tokenizer, config)
-        context = ReferenceContext(
-            anatomy,
-            config,
-            asked.token_ids,
-            run.resumed,
-            forward_pass.paused,
-            header_ids=asked.header_ids,
-            refusals=asked.refusals,
-            precision=run.precision,
-            train_dataloader=run.train_dataloader,
+    aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed)
+    asked = asked_by(config, chosen, aligned, tokenizer, run.safety_tokens)
+    head = LiveHead(anatomy.causal_lm)
+    probe_ids = check_model(anatomy, head, tokenizer, asked.token_ids, half_precision=half_precision)
+    context = ReferenceContext(
+        anatomy,
+        config.reference,
+        asked.token_ids,
+        run.resumed,
+        forward_pass.paused,
+        header_ids=asked.header_ids(tokenizer, config.reference.assistant_header),
+        refusals=asked.refusals,
+        precision=run.precision,
+        train_dataloader=run.train_dataloader,
+    )
+    reference = build_reference(context, asked.needs) if asked.anything else None
+    of_run = PartContext(
+        settings=None,
+        anatomy=anatomy,
+        head=head,
+        tokenizer=tokenizer,
+        safety_tokens=asked.tokens,
+        token_ids=None,
+        reference=reference,
+        aligned=aligned,
+        pause=forward_pass.paused,
+        precision=run.precision,
+        train_dataloader=run.train_dataloader,
+        own_loss=run.own_loss,
+        batch_size=config.safety_tokens.batch_size,
+        cache_path=config.reference.cache_path,
+    )
+    parts = [
+        _build(name, replace(of_run, settings=settings, token_ids=asked.of_part(name)))
+        for name, settings in chosen.items()
+    ]
+    _check_adapter(context, reference, asked, aligned, probe_ids)
+    if reference is not None:
+        reference.fill()
+    watch = None
+    if reference is not None and config.reference.check_every:
+        watch = ReferenceWatch(context, reference, probe_ids)
+    drift_watch = None
+    if config.drift_watch and asked.tokens is not None:
+        of_watch = replace(of_run, settings=config.drift_watch)
+        held = {prompt for part in parts for prompt in part.held_prompts()}
+        drift_watch = watch_drift(
+            of_watch, Openings(asked.tokens.refusal_openings), held, log_history=run.log_history, resumed=run.resumed
         )
-        reference = build_reference(context, config)
-        part_context = PartContext(
-            anatomy,
-            head,
-            tokenizer,
-            config,
-            {},
-            reference,
-            aligned,
-            forward_pass.paused,
-            run.precision,
-            run.train_dataloader,
-        )
-        parts = _build_parts(part_context, watched)
-        anchored = config.anchor != "off" and aligned.path is None
-        # Also where a frozen copy takes its place: the copy is taken with the adapter on.
-        automatic = config.reference in ("auto", "cache") and config.reference_model_path is None
-        switched_off = reference is not None and (reference.switches_adapter_off or automatic)
-        if anatomy.peft_model is not None and not run.resumed and (switched_off or anchored):
-            check_adapter_is_fresh(anatomy, probe_ids, half_precision=half_precision)
-        if reference is not None:
-            reference.fill()
-        watch = None
-        if reference is not None and config.reference_check_every:
-            watch = ReferenceWatch(context, reference, probe_ids)
-        drift_watch = _watch_drift(part_context, watched, run)
     announce(_summary(parts, reference))
-    attachment = Attachment(anatomy, forward_pass, Contributions(parts, reference, asked))
-    return Preparation(attachment, watched.safety_tokens, reference, parts, watch, drift_watch)
+    interview = Interview(asked, reference, context.header_ids)
+    attachment = Attachment(anatomy, forward_pass, Contributions(parts, interview))
+    return Preparation(attachment, asked.tokens, reference, parts, watch, drift_watch)
+
+
+def _build(name: str, context: PartContext) -> Part:
+    """The part that is registered under a name, called by it.
+
+    Raises:
+        PartUnavailableError: it cannot be had.
+        ConfigurationError: it cannot be built, or is no ``Part``.
+    """
+    try:
+        part = plugins.parts()[name].build(context)
+    except PartUnavailableError as error:
+        raise PartUnavailableError(str(error), error.part or name) from error
+    if not isinstance(part, Part):
+        raise ConfigurationError(
+            f"{name}: what is built is a {type(part).__name__}, which is no subclass of pact_plugins.contracts.Part; "
+            "repair the plugin"
+        )
+    part.name = name
+    if part.key == Part.key and "weight" in type(context.settings).model_fields:
+        part.key = f"{name}.weight"
+    return part
+
+
+def _check_adapter(
+    context: ReferenceContext,
+    reference: Reference | None,
+    asked: Asked,
+    aligned: AlignedModel,
+    probe_ids: torch.Tensor,
+) -> None:
+    """Where something is taken for the aligned model because its adapter is off, that must be the aligned model."""
+    runs_aligned = any(needs.aligned_model for needs in asked.needs.values()) and aligned.path is None
+    # Also where a frozen copy takes its place: the copy is taken with the adapter on.
+    automatic = context.settings.kind in ("auto", "cache") and context.settings.path is None
+    switched_off = reference is not None and (reference.switches_adapter_off or automatic)
+    if context.anatomy.peft_model is not None and not context.resumed and (switched_off or runs_aligned):
+        check_adapter_is_fresh(context.anatomy, probe_ids, half_precision=context.precision is not None)
 
 
 def context_without_trainer(
@@ -195,77 +268,26 @@ def context_without_trainer(
         ConfigurationError: it would ask nothing, or cannot know what to ask.
         SafetyTokensError: the safety tokens belong to another tokenizer or vocabulary, or are damaged.
     """
-    if not config.holds_tokens and not config.gates_rows:
-        raise ConfigurationError(
-            f"preset: {config.preset} with kl_coef: {config.kl_coef} and gate_training_rows: "
-            f"{config.gate_training_rows} asks the reference for nothing that could be kept"
-        )
     anatomy = dissect(causal_lm)
-    aligned = AlignedModel(anatomy, config, resumed=False)
-    asked = _asked(watch_tokens(anatomy, aligned, tokenizer, config, None), tokenizer, config)
+    aligned = AlignedModel(anatomy, config.reference, resumed=False)
+    chosen, asked = config.parts, None
+    while asked is None:
+        try:
+            asked = asked_by(config, chosen, aligned, tokenizer, None)
+        except PartUnavailableError as error:
+            chosen = _without(config, chosen, error)
+    if not asked.anything:
+        raise ConfigurationError(f"{', '.join(chosen) or 'nothing'} asks the reference for nothing that could be kept")
     return ReferenceContext(
         anatomy,
-        config,
+        config.reference,
         asked.token_ids,
         False,
         nullcontext,
-        header_ids=asked.header_ids,
+        header_ids=asked.header_ids(tokenizer, config.reference.assistant_header),
         refusals=asked.refusals,
         precision=precision,
     )
-
-
-def _asked(watched: WatchedTokens, tokenizer: Any, config: PACTConfig) -> AskedTokens:
-    criterion = watched.criterion if config.gates_rows else None
-    return AskedTokens(watched.token_ids, _header_ids(tokenizer, config), criterion)
-
-
-def _build_parts(context: PartContext, watched: WatchedTokens) -> list[Part]:
-    """The parts in the order in which their values are summed.
-
-    Raises:
-        ConfigurationError: a part cannot be built, or a plugin's builder gives something else.
-    """
-    config: PACTConfig = context.config
-    parts: list[Part] = []
-    if config.holds_tokens:
-        parts.append(Term(config, context.head, watched))
-    if config.gates_rows and watched.criterion is not None:
-        record = GatedRows(context.tokenizer, ContextRules.of(context.anatomy))
-        parts.append(RowGate(config, threshold=watched.criterion.threshold, head=context.head, gated_rows=record))
-    if config.anchor != "off":
-        parts.append(build_anchor(context, watched.criterion))
-    return [*parts, *(_of_plugin(name, context) for name in config.parts)]
-
-
-def _of_plugin(name: str, context: PartContext) -> Part:
-    part = plugins.parts()[name](replace(context, options=context.config.parts[name]))
-    if not isinstance(part, Part):
-        raise ConfigurationError(
-            f"parts: what {name} builds is a {type(part).__name__}, which is no subclass of "
-            "pact_plugins.contracts.Part; repair the plugin"
-        )
-    return part
-
-
-def _watch_drift(context: PartContext, watched: WatchedTokens, run: Run) -> DriftWatch | None:
-    config: PACTConfig = context.config
-    if config.drift_watch is None or watched.criterion is None:
-        return None
-    held = anchor_prompts(config) if config.anchor != "off" else None
-    prompts = watched_prompts(config.drift_watch, () if held is None else {*held.harmful, *held.harmless})
-    meter = RefusalMeter(context, prompts, watched.criterion.openings, greedy=config.drift_watch.greedy)
-    start = start_in(run.log_history, meter.names)
-    if start is None and run.resumed:
-        with context.aligned.running() as aligned:
-            start = meter.measure(aligned)
-    return DriftWatch(config.drift_watch, meter, context.anatomy, start or meter.measure(context.anatomy))
-
-
-def _header_ids(tokenizer: Any, config: PACTConfig) -> list[int] | None:
-    if not config.holds_tokens or not config.objective_spec().needs_prompt_free(config.gate):
-        return None
-    return assistant_header_ids(tokenizer, config.assistant_header)
 
 
 def _summary(parts: Sequence[Part], reference: Reference | None) -> str:

@@ -102,9 +102,9 @@ def check_adapter_is_fresh(anatomy: Anatomy, input_ids: Tensor, *, half_precisio
             without = anatomy.decoder(**inputs)[0].float()
     if not _close(with_adapter, without, _tolerance(anatomy, half_precision)):
         raise ConfigurationError(
-            "reference: adapter_off needs a fresh adapter, but this one already holds weights, so that the model with "
-            "the adapter off is not the model that training starts from. Set reference_model_path to the aligned "
-            "model, or reference: frozen_copy to hold training to the model as it is now"
+            "reference.kind: adapter_off needs a fresh adapter, but this one already holds weights, so that the "
+            "model with the adapter off is not the model that training starts from. Set reference.path to the aligned "
+            "model, or reference.kind: frozen_copy to hold training to the model as it is now"
         )
 
 

@@ -10,12 +10,12 @@ from transformers import DefaultFlowCallback, Trainer, TrainerCallback, TrainerC
 from transformers.trainer_callback import CallbackHandler
 
 from pact_plugins.distributed import accelerator_state
-from pact_plugins.errors import ConfigurationError, NoRowGateError
+from pact_plugins.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
 
-# Losses that a trainer makes from the logits itself: in them the row gate has no handle on a single response.
+# Losses that a trainer makes from the logits itself, from which no single response can be taken out.
 _OWN_LOSSES = (
     "label_smoothing_factor",
     "use_dft_loss",
@@ -26,16 +26,11 @@ _OWN_LOSSES = (
 )
 
 
-def refuse_own_loss(trainer: Any, config: PACTConfig) -> None:
-    """Raise NoRowGateError that names the setting which makes ``trainer`` compute a loss of its own."""
+def own_loss_of(trainer: Any) -> str:
+    """The setting which makes ``trainer`` compute a loss of its own."""
     places = [trainer.args, getattr(trainer, "finetuning_args", None), getattr(trainer, "axolotl_cfg", None), trainer]
     named = next((name for name in _OWN_LOSSES for place in places if getattr(place, name, None)), None)
-    raise NoRowGateError(
-        f"gate_training_rows: {config.gate_training_rows} weighs the framework's own cross-entropy, but "
-        f"{named or 'this trainer'} computes a loss of its own, from which no single response can be taken out. "
-        "Use the framework's plain loss, or take the rows out of the data: `pact audit MODEL DATA --filtered FILE`, "
-        "with gate_training_rows: report or off; preset: match has no row gate"
-    )
+    return named or "this trainer"
 
 
 # TRL's trainers whose loss is not the cross-entropy of responses to be learnt, by the names of their settings.
@@ -79,7 +74,7 @@ def refuse_data_parallel(args: TrainingArguments) -> None:
 
 def refuse_two_best_checkpoints(args: TrainingArguments, config: PACTConfig) -> None:
     """A trainer knows one best checkpoint; raise ConfigurationError where it chooses that itself."""
-    keeps = config.drift_watch is not None and config.drift_watch.keep_best
+    keeps = bool(config.drift_watch and config.drift_watch.keep_best)
     if keeps and args.metric_for_best_model is not None:
         raise ConfigurationError(
             f"drift_watch.keep_best and metric_for_best_model: {args.metric_for_best_model} (load_best_model_at_end "

@@ -8,11 +8,12 @@ import torch
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.prompts import anchor_prompts, evenly_spread
 from pact_plugins.anchor.sampling import sampled_anchors
+from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.batch.teacher_forcing import TeacherForced
-from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import prompt_ids
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from tests.helpers.guarded import part_context
 
 ANCHORS = AnchorSet((TeacherForced([5, 6], [7]), TeacherForced([8], [9, 10, 11])), harmful=1)
 
@@ -24,7 +25,7 @@ def rows(*kinds):
 def configured(tmp_path, content, **settings):
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps(content))
-    return PACTConfig(anchor="bundled", anchor_prompts_path=str(path), **settings)
+    return AnchorSettings(prompts=str(path), **settings)
 
 
 def test_a_file_gives_back_what_was_saved_and_a_readable_copy(tmp_path, tokenizer):
@@ -48,7 +49,7 @@ def test_damaged_files_are_refused(tmp_path, safety_tokens, damage):
 
 
 def test_bundled_prompts_are_balanced_and_never_those_of_the_evaluation():
-    prompts = anchor_prompts(PACTConfig(anchor="bundled"))
+    prompts = anchor_prompts(AnchorSettings())
     assert len(prompts.harmful) == len(prompts.harmless) == 32
     evaluation = {item.prompt for kind in (harmful_prompts, harmless_prompts) for item in kind("evaluation")}
     assert not evaluation & {*prompts.harmful, *prompts.harmless}
@@ -57,7 +58,7 @@ def test_bundled_prompts_are_balanced_and_never_those_of_the_evaluation():
 
 
 def test_the_users_prompts(tmp_path):
-    config = configured(tmp_path, rows("harmful", "harmless", "harmless"), anchor_size=5)
+    config = configured(tmp_path, rows("harmful", "harmless", "harmless"), replies=5)
     prompts = anchor_prompts(config)
     assert prompts.harmful == ("request 0",) * 3
     assert prompts.harmless == ("request 1", "request 2")
@@ -84,18 +85,18 @@ def test_evenly_spread():
 
 
 def test_replies_are_sampled_once(model, tokenizer, monkeypatch):
-    config = PACTConfig(anchor="bundled", anchor_size=4, anchor_max_new_tokens=6)
+    context = part_context(AnchorSettings(replies=4, max_new_tokens=6), tokenizer)
     contexts = {
         "harmful": [prompt_ids(tokenizer, text) for text in ("bad", "worse")],
         "harmless": [prompt_ids(tokenizer, text) for text in ("a garden", "a letter")],
     }
     state = torch.get_rng_state()
-    anchors, path = sampled_anchors(model, tokenizer, config, **contexts)
+    anchors, path = sampled_anchors(model, context, **contexts)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(1 <= len(sequence.response_ids) <= 6 for sequence in anchors.sequences)
     assert [list(sequence.context_ids) for sequence in anchors.sequences] == contexts["harmful"] + contexts["harmless"]
     monkeypatch.setattr(model, "generate", None)
-    again, _ = sampled_anchors(model, tokenizer, config, **contexts)
+    again, _ = sampled_anchors(model, context, **contexts)
     assert again.fingerprint == anchors.fingerprint
     assert path.exists()
     assert path.with_suffix(".json").exists()

@@ -110,8 +110,8 @@ def test_the_openers_of_safety_tokens(world, report, tmp_path):
     for name, prompts in world.prompts.items():
         write_json(tmp_path / name, prompts)
     paths = {f"{name}_path": str(tmp_path / name) for name in world.prompts}
-    config = PACTConfig(**paths, max_response_tokens=4, calibration_batch_size=64)
-    tokens = calibrate(world.model, world.tokenizer, config, progress=False)
+    config = PACTConfig(safety_tokens={**paths, "max_response_tokens": 4, "batch_size": 64})
+    tokens = calibrate(world.model, world.tokenizer, config.recipe(), progress=False)
     found = audit(world.model, world.tokenizer, [HARMFUL.chat], safety_tokens=tokens, **world.prompts, progress=False)
     assert found.openers.refusal == tuple(tokens.settings["refusal_openers"])
     assert tokens.fingerprint in found.openers_from

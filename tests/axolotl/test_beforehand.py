@@ -26,7 +26,7 @@ def written(folder: Path, settings: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key; did you mean 'kl_coef'?"),
+        ({"pact": {"term": {"wieght": 1}}}, "pact.term.wieght: unknown key; did you mean 'weight'?"),
         ({"pact_config": {}}, "pact_config: unknown key"),
         ({"rl": "dpo"}, "rl: dpo does not go with PACT"),
         ({"plugins": ["pact", "pact_axolotl.PACTPlugin"]}, "plugins: lists PACT 2 times"),
@@ -44,7 +44,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any], mess
 def test_what_is_right_passes(tmp_path: Path, plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.jsonl").touch()
-    check_arguments([written(tmp_path, {"plugins": plugins, "pact": {"kl_coef": 1}})])
+    check_arguments([written(tmp_path, {"plugins": plugins, "pact": {"preset": "match", "term": {"weight": 1}}})])
     check_arguments(["--help"])
     check_arguments(["https://example.org/config.yml"])
     check_arguments([])
@@ -53,7 +53,7 @@ def test_what_is_right_passes(tmp_path: Path, plugins: Any, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"plugins": "pact", "pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key"),
+        ({"plugins": "pact", "pact": {"term": {"wieght": 1}}}, "pact.term.wieght: unknown key"),
         ({"plugins": "pact", "rl": "dpo"}, "rl: dpo does not go with PACT"),
         ({"plugins": "pact", "pact": {"safety_tokens": "gone.safetensors"}}, "pact.safety_tokens: no such file: gone"),
         (
@@ -61,13 +61,13 @@ def test_what_is_right_passes(tmp_path: Path, plugins: Any, monkeypatch: pytest.
             "pact.drift_watch.prompts_path: no such",
         ),
         (
-            {"plugins": "pact", "pact": {"reference_model_path": "./gone"}},
-            "pact.reference_model_path: ./gone cannot be loaded",
+            {"plugins": "pact", "pact": {"reference": {"path": "./gone"}}},
+            "pact.reference.path: ./gone cannot be loaded",
         ),
         ({"plugins": "pact"}, "datasets.0.path: no such file or folder: ./train.jsonl"),
         ({"plugins": "pact", "base_model": None}, "base_model: is not set; name the aligned model"),
         ({"plugins": "pact", "base_model": "./gone"}, "base_model: ./gone cannot be loaded: no such folder"),
-        ({"pact": {"kl_coef": 1}}, "the plugin does not, so the run would be unprotected"),
+        ({"pact": {"preset": "match", "term": {"weight": 1}}}, "the plugin does not, so the run would be unprotected"),
     ],
 )
 def test_the_stock_command_is_told_too(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

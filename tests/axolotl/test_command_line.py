@@ -99,8 +99,8 @@ def test_preprocess_takes_the_short_name(enabled: Environment, workplace: Path, 
     [
         (
             "misspelt",
-            {"plugins": "pact", "pact": {"kl_coeff": 1}},
-            "pact.kl_coeff: unknown key; did you mean 'kl_coef'?",
+            {"plugins": "pact", "pact": {"term": {"wieght": 1}}},
+            "pact.term.wieght: unknown key; did you mean 'weight'?",
         ),
         pytest.param("unlisted", {"pact": {}}, "pact: stands in the configuration, but", marks=pytest.mark.matrix),
     ],
@@ -119,10 +119,10 @@ def test_a_wrong_block_is_one_line_of_the_stock_command(
 @pytest.mark.matrix
 def test_an_error_of_the_worker_is_one_line(workplace: Path) -> None:
     """Nothing is enabled, so nothing of ours runs before the plugin is loaded."""
-    settings = {"plugins": [runs.PLUGIN], "pact": {"kl_coeff": 1}}
+    settings = {"plugins": [runs.PLUGIN], "pact": {"term": {"wieght": 1}}}
     run = train(workplace / "worker", settings, "--launcher", "python")
     assert run.returncode == 2
-    assert run.log.splitlines()[-1] == "Error: pact.kl_coeff: unknown key; did you mean 'kl_coef'?"
+    assert run.log.splitlines()[-1] == "Error: pact.term.wieght: unknown key; did you mean 'weight'?"
     assert "Traceback" not in run.log
 
 

@@ -49,7 +49,10 @@ def plain(trained: Callable[..., Run], rows: list[dict[str, Any]]) -> Run:
 @pytest.fixture(scope="module")
 def protected(trained: Callable[..., Run], rows: list[dict[str, Any]], workplace: Path) -> Run:
     """The safety tokens are found before the first step, on prompts that are neither in training nor in the test."""
-    block = {"base_model_path": str(tiny_world.base_path()), "cache_path": "cache", "calibration_batch_size": 64}
+    block = {
+        "safety_tokens": {"base_model_path": str(tiny_world.base_path()), "batch_size": 64},
+        "reference": {"cache_path": "cache"},
+    }
     block |= write_prompts(workplace, count=256, seed=21)
     run = trained("demo_protected", {**DEMO, "plugins": [PLUGIN], "pact": block}, rows).succeeded()
     assert run.record["optimizer_steps_protected"] == STEPS

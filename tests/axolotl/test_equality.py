@@ -36,7 +36,7 @@ EQUAL_ROWS = [
 
 def protected(pact: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """Settings under which the first step's weights and gradients are written."""
-    block = {**pact["pact"], "kl_coef": KL_COEF, "kl_temperature": TEMPERATURE}
+    block = {**pact["pact"], "term": {"weight": KL_COEF, "temperature": TEMPERATURE}}
     return {
         **LORA,
         "plugins": [FIRST_STEP, PLUGIN],
@@ -59,13 +59,13 @@ def closeness(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
 def test_kl_coef_zero_is_axolotls_own_run(trained: Callable[..., Run], pact: dict[str, Any]) -> None:
     settings = {**LORA, "max_steps": 3, "lora_dropout": 0.1, "gradient_accumulation_steps": 2, "micro_batch_size": 2}
     stock = trained("stock", settings).succeeded()
-    off = trained("off", {**settings, **pact, "pact": {**pact["pact"], "kl_coef": 0}}).succeeded()
+    off = trained("off", {**settings, **pact, "pact": {**pact["pact"], "term": False}}).succeeded()
     losses = [[entry["loss"] for entry in run.history if "loss" in entry] for run in (stock, off)]
     assert len(losses[0]) == 3
     assert losses[0] == losses[1]
     weights = [run.tensors("adapter_model") for run in (stock, off)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert "kl_coef is 0: off" in off.log
+    assert "preset: off: nothing is added" in off.log
     assert not (off.output / "pact.json").exists()
 
 

@@ -74,7 +74,7 @@ def test_a_loaded_reference_reads_packed_rows_as_the_model_does(
     trained: Callable[..., Run], pact: dict[str, Any]
 ) -> None:
     """With a cache, transformers would not detect the packed sequences, and the first term would not be zero."""
-    block = {**pact["pact"], "reference_model_path": str(aligned_path())}
+    block = {**pact["pact"], "reference": {"path": str(aligned_path())}}
     is_protected(trained("loaded_reference", {**pact, **LORA, **PACKING, "pact": block}), "frozen_copy")
 
 

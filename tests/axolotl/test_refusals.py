@@ -14,7 +14,7 @@ from tests.axolotl.conftest import ROWS
 from tests.axolotl.runs import BASE, LORA, PLUGIN
 
 COMMON = {**BASE, **LORA, "plugins": [PLUGIN]}
-REFERENCE = {"reference_model_path": str(aligned_path())}
+REFERENCE = {"reference": {"path": str(aligned_path())}}
 
 
 def load(tmp_path: Path, settings: dict[str, Any], *, activated: bool = False) -> runs.Run:
@@ -37,12 +37,15 @@ def load(tmp_path: Path, settings: dict[str, Any], *, activated: bool = False) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pact": {"kl_coeff": 1}}, "pact.kl_coeff: unknown key; did you mean 'kl_coef'?"),
-        ({"pact": {"kl_coef": -1}}, "pact.kl_coef: must be greater than or equal to 0"),
+        ({"pact": {"term": {"wieght": 1}}}, "pact.term.wieght: unknown key; did you mean 'weight'?"),
+        ({"pact": {"preset": "match", "term": {"weight": -1}}}, "pact.term.weight: must be greater than 0"),
         ({"pact": {"gate": {"alfa": 1}}}, "pact.gate.alfa: unknown key; did you mean 'alpha'?"),
         ({"pact": "match"}, "pact: expected a mapping of settings, found 'match'"),
         ({"pact": False}, "pact: false has no meaning"),
-        ({"pcat": {"kl_coef": 1}}, "pcat: unknown key, which Axolotl would ignore; did you mean 'pact'?"),
+        (
+            {"pcat": {"preset": "match", "term": {"weight": 1}}},
+            "pcat: unknown key, which Axolotl would ignore; did you mean 'pact'?",
+        ),
         ({"pact_config": {}}, "pact_config: unknown key"),
         ({"PACT": {}}, "PACT: unknown key"),
         ({"plugins": [PLUGIN, "pact_axolotl.axolotl_plugin.PACTPlugin"]}, "plugins: lists PACT 2 times"),
@@ -163,7 +166,7 @@ def test_telemetry_would_redact_our_paths() -> None:
     from pact_plugins.config import PACTConfig
 
     paths = [name for name in PACTConfig.model_fields if name.endswith("_path")]
-    assert "reference_model_path" in paths
+    assert "path" in paths
     manager = object.__new__(TelemetryManager)
     manager.whitelist = {"organizations": []}
     redacted = manager._redact_paths({"pact": dict.fromkeys(paths, "/secret/place")})

@@ -57,7 +57,7 @@ def expected(model, openings):
 def mass(model, openings, exact_above=0.0, **settings):
     anatomy = dissect(model)
     replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm), **settings)
-    return opening_mass(replier, CONTEXTS, RefusalCriterion(Openings(openings), 0.5, exact_above))
+    return opening_mass(replier, CONTEXTS, RefusalCriterion(Openings(openings), exact_above))
 
 
 @pytest.mark.parametrize("everywhere", [False, True])

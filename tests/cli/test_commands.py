@@ -45,12 +45,12 @@ def test_calibrate_against_a_base(pact, tmp_path, aligned, refusals_path):
     base = save_model(tmp_path / "base", tiny_llama(1))
     out = tmp_path / "tokens.safetensors"
     status, _, _ = pact(
-        "calibrate", aligned, "--base", base, "--refusals", refusals_path, "--token-scorer", "pref_logratio", "-o", out
+        "calibrate", aligned, "--base", base, "--refusals", refusals_path, "--scorer", "pref_logratio", "-o", out
     )
     assert status == 0
     settings = SafetyTokens.load(out).settings
     assert settings["contrast"] == base
-    assert settings["token_scorer"] == "pref_logratio"
+    assert settings["scorer"] == "pref_logratio"
     assert settings["model"] == aligned
 
 
@@ -66,11 +66,11 @@ def test_calibrate_errors(pact, tmp_path, aligned, refusals_path):
         pact("calibrate", aligned, "--refusals", refusals_path, "--base", nowhere, "-o", out), "base_model_path"
     )
     assert one_line_error(
-        pact("calibrate", aligned, "--refusals", refusals_path, "--top-k", "0", "-o", out), "options.top_k", "found 0"
+        pact("calibrate", aligned, "--refusals", refusals_path, "--top-k", "0", "-o", out),
+        "options.safety_tokens.top_k",
+        "found 0",
     )
-    assert one_line_error(
-        pact("calibrate", aligned, "--refusals", refusals_path, "--token-scorer", "x", "-o", out), "p_diff"
-    )
+    assert one_line_error(pact("calibrate", aligned, "--refusals", refusals_path, "--scorer", "x", "-o", out), "p_diff")
     assert one_line_error(
         pact("calibrate", aligned, "--refusals", refusals_path, "--dtype", "nonsense", "-o", out), "nonsense"
     )

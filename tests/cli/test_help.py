@@ -88,7 +88,11 @@ def test_a_folder_without_the_right_to_write(tmp_path) -> None:
 
 def test_options_of_the_schema_have_its_types() -> None:
     types = {option.name: option.type.name for option in COMMANDS["calibrate",].params}
-    assert (types["top_k"], types["include_openers"], types["token_scorer"]) == ("integer", "boolean", "text")
+    assert [types[f"safety_tokens__{key}"] for key in ("top_k", "include_openings", "scorer")] == [
+        "integer",
+        "boolean",
+        "text",
+    ]
 
 
 def test_a_wrong_type_is_found_by_the_option(pact) -> None:

@@ -57,7 +57,7 @@ def names(tmp_path, refusals_path):
         "dataset": Dataset.from_list(tiny_world.finetuning_rows(8, seed=0)),
         "arguments": arguments,
         "lora_config": LoraConfig(r=4, target_modules="all-linear"),
-        "settings": {"preset": "match", "refusals_path": str(refusals_path)},
+        "settings": {"preset": "match", "safety_tokens": {"refusals_path": str(refusals_path)}},
     }
 
 

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from pact_plugins.anchor.prompts import anchor_prompts
+from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.config import PACTConfig
-from pact_plugins.drift_watch import DriftWatchConfig
+from pact_plugins.drift_watch import DriftWatchSettings
 from pact_plugins.drift_watch.prompts import watched_prompts
 from pact_plugins.drift_watch.watch import drift_between
 from pact_plugins.errors import ConfigurationError
@@ -16,12 +17,12 @@ from pact_plugins.prompts import harmful_prompts, harmless_prompts, plain_prompt
 
 
 def test_nothing_is_watched_unless_asked():
-    assert PACTConfig().drift_watch is None
-    assert PACTConfig.from_mapping({"drift_watch": False}).drift_watch is None
-    assert PACTConfig.from_mapping({"kl_coef": 0}).is_off
+    assert PACTConfig().drift_watch is False
+    assert PACTConfig.from_mapping({"drift_watch": False}).drift_watch is False
+    assert PACTConfig.from_mapping({"preset": "off"}).is_off
     for asked in ({}, True):
-        config = PACTConfig.from_mapping({"drift_watch": asked, "kl_coef": 0})
-        assert config.drift_watch == DriftWatchConfig()
+        config = PACTConfig.from_mapping({"preset": "off", "drift_watch": asked})
+        assert config.drift_watch == DriftWatchSettings()
         assert not config.is_off
         assert PACTConfig.from_mapping(config.model_dump()) == config
 
@@ -44,7 +45,7 @@ def test_errors_name_the_key(block, message):
 
 
 def test_bundled_prompts_are_those_that_nothing_is_evaluated_on():
-    found = watched_prompts(DriftWatchConfig(prompts=12))
+    found = watched_prompts(DriftWatchSettings(prompts=12))
     bundled = {"harmful": harmful_prompts, "lookalike": harmless_prompts, "plain": plain_prompts}
     assert found.keys() == bundled.keys()
     for kind, prompts in found.items():
@@ -54,16 +55,16 @@ def test_bundled_prompts_are_those_that_nothing_is_evaluated_on():
 
 
 def test_what_the_anchor_holds_is_watched_only_where_nothing_else_is_left():
-    anchor = anchor_prompts(PACTConfig(anchor="bundled"))
+    anchor = anchor_prompts(AnchorSettings())
     held = {*anchor.harmful, *anchor.harmless}
-    for prompts in watched_prompts(DriftWatchConfig(prompts=16), held).values():
+    for prompts in watched_prompts(DriftWatchSettings(prompts=16), held).values():
         assert not held & set(prompts)
-    assert len(watched_prompts(DriftWatchConfig(prompts=132), held)["harmful"]) == 132
+    assert len(watched_prompts(DriftWatchSettings(prompts=132), held)["harmful"]) == 132
 
 
 def write(path, rows):
     path.write_text(json.dumps(rows))
-    return DriftWatchConfig(prompts_path=str(path), prompts=2)
+    return DriftWatchSettings(prompts_path=str(path), prompts=2)
 
 
 def test_own_prompts(tmp_path):

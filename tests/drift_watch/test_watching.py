@@ -13,7 +13,7 @@ from trl import SFTTrainer
 from pact_evals.report.training_log import read_curves
 from pact_lab import tiny_world
 from pact_plugins import PACTCallback
-from pact_plugins.drift_watch import DriftWatchConfig
+from pact_plugins.drift_watch import DriftWatchSettings
 from pact_plugins.drift_watch.prompts import watched_prompts
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import prompt_ids
@@ -46,7 +46,7 @@ def test_the_mass_is_that_of_full_logits(tmp_path):
     start, middle, last = looks(trainer)
     assert [entry["step"] for entry in (start, middle, last)] == [0, 2, 3]
     for model, entry in ((tiny_llama(), start), (trainer.model, last)):
-        for kind, prompts in watched_prompts(DriftWatchConfig(prompts=3)).items():
+        for kind, prompts in watched_prompts(DriftWatchSettings(prompts=3)).items():
             expected = sum(refusal_mass(model, prompt) for prompt in prompts) / 3
             assert entry[f"pact/refusal_mass_{kind}"] == pytest.approx(expected, abs=1e-5)
     assert last["pact/drift"] > 0
@@ -171,7 +171,7 @@ def test_resumed_without_a_start_it_asks_the_aligned_model(tmp_path, kind):
     resumed.train(resume_from_checkpoint=True)
     start, last = looks(resumed)
     assert (start["step"], last["step"]) == (0, 4)
-    prompts = watched_prompts(DriftWatchConfig(prompts=3))["harmful"]
+    prompts = watched_prompts(DriftWatchSettings(prompts=3))["harmful"]
     expected = sum(refusal_mass(tiny_llama(), prompt) for prompt in prompts) / 3
     assert start["pact/refusal_mass_harmful"] == pytest.approx(expected, abs=1e-5)
     assert last["pact/refusal_mass_harmful"] != start["pact/refusal_mass_harmful"]

@@ -9,7 +9,7 @@ from tests.engines.conftest import read
 
 pytestmark = [pytest.mark.framework, pytest.mark.matrix]
 ONCE = ["training/receipts.py"]
-ANCHOR = {"anchor": "bundled", "anchor_size": 4, "anchor_max_new_tokens": 4}
+ANCHOR = {"preset": "match", "anchor": {"prompts": "bundled", "replies": 4, "max_new_tokens": 4}}
 CONFIGURATIONS = {
     "online": {},
     "cache": {"reference": "cache"},

@@ -21,7 +21,10 @@ def quantised(tmp_path_factory):
     # Dimensions of whole blocks of 64: some processors' kernels take no others.
     model = save_model(folder / "start", tiny_llama(hidden_size=64, intermediate_size=128))
     case = {"model": model, "adapter": "lora", "learning_rate": 0.5, "four_bit": True}
-    cases = {"plain": {**case, "config": {"kl_coef": 0.0}}, "pact": {**case, "config": {"kl_coef": 4.0}}}
+    cases = {
+        "plain": {**case, "config": {"preset": "off"}},
+        "pact": {**case, "config": {"preset": "match", "term": {"weight": 4.0}}},
+    }
     command = [launching.engines_python(), "-m", "tests.engines.worker", "none", folder, json.dumps(cases)]
     finished = subprocess.run(
         [str(part) for part in command],

@@ -104,4 +104,4 @@ def test_no_warning_without_need(engines, name):
 @pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
 def test_a_sharded_model_cannot_be_copied_and_the_error_says_what_to_do(engines, engine):
     _, facts = read(engines(engine) / cases.REFUSED)
-    assert "reference_model_path" in facts["error"]
+    assert "reference.path" in facts["error"]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pact_plugins.contracts import PartContext
 from tests.helpers.tiny import tiny_safety_tokens
 
 IGNORED = -100
@@ -25,6 +26,12 @@ def tokens_with_long_openings() -> Any:
     found = tiny_safety_tokens()
     gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
     return replace(found, settings={**found.settings, **gate})
+
+
+def part_context(settings: Any, tokenizer: Any, **given: Any) -> PartContext:
+    """What a part is built from, as far as its test needs it."""
+    nothing = dict.fromkeys(PartContext.__dataclass_fields__)
+    return PartContext(**{**nothing, "settings": settings, "tokenizer": tokenizer, "batch_size": 16, **given})
 
 
 @dataclass(frozen=True)

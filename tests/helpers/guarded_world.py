@@ -47,9 +47,7 @@ def guard_settings(folder: Path) -> dict[str, Any]:
     (folder / "anchor_prompts.json").write_text(json.dumps(rows))
     return {
         "preset": "guard",
-        "safety_tokens": str(folder / "openers.safetensors"),
-        "anchor_prompts_path": str(folder / "anchor_prompts.json"),
-        "anchor_size": 8,
-        "anchor_max_new_tokens": 12,
-        "cache_path": str(folder / "cache"),
+        "safety_tokens": {"file": str(folder / "openers.safetensors")},
+        "anchor": {"prompts": str(folder / "anchor_prompts.json"), "replies": 8, "max_new_tokens": 12},
+        "reference": {"cache_path": str(folder / "cache")},
     }

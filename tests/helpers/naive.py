@@ -76,7 +76,7 @@ def step(
     micro_batches: list[dict[str, Any]],
     *,
     objective: str,
-    kl_coef: float,
+    weight: float,
     token_ids: Tensor,
     weights: Tensor,
     header: list[int],
@@ -109,7 +109,7 @@ def step(
                 )
     cross_entropy, term = cross_entropy / count, term / count
     trained.zero_grad()
-    (cross_entropy + kl_coef * term).backward()
+    (cross_entropy + weight * term).backward()
     gradients = {name: p.grad.clone() for name, p in trained.named_parameters() if p.grad is not None}
     return cross_entropy.detach(), term.detach(), gradients
 

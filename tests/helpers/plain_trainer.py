@@ -15,7 +15,7 @@ from tests.helpers.tiny import tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch
 
 IGNORED, TEMPERATURE, COEFFICIENT = -100, 2.0, 1.5
-TERM = {"preset": "match", "kl_coef": COEFFICIENT, "kl_temperature": TEMPERATURE}
+TERM = {"preset": "match", "term": {"weight": COEFFICIENT, "temperature": TEMPERATURE}}
 Rows = Sequence[dict[str, list[int]]]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from pact_plugins.settings import merged
 from tests.helpers import naive
 from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
@@ -40,7 +41,7 @@ def run(
     out: Path,
     *,
     objective: str = "match",
-    kl_coef: float = 1.5,
+    weight: float = 1.5,
     adapter: bool = False,
     silent_rank: int | None = None,
     with_naive: bool = False,
@@ -53,7 +54,9 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     watch = Watch(move=True)
     peft_config = lora() if adapter else None
-    config = {"objective": objective, "kl_coef": kl_coef, **(guard or {}), "cache_path": str(out / "cache")}
+    term = {"objective": objective, "weight": weight} if weight else False
+    shared = {"preset": "match", "term": term}
+    config = merged(shared, guard or {}, {"reference": {"cache_path": str(out / "cache")}})
     callback = pact(config, safety_tokens=tokens_with_openers())
     trainer = sft_trainer(out / "run", adapter=peft_config, callbacks=[callback, watch], **settings)
     if silent_rank is not None:
@@ -70,7 +73,7 @@ def run(
             tiny_llama(),
             trainer.micro_batches,
             objective=objective,
-            kl_coef=kl_coef,
+            weight=weight,
             token_ids=tokens.token_ids,
             weights=tokens.weights,
             header=assistant_header_ids(tiny_tokenizer()),

@@ -68,7 +68,7 @@ class Stranger:
             "logging_steps": 1,
             "report_to": "none",
             "save_strategy": "no",
-            "pact": {"harmful_prompts_path": str(self.prompts()), "calibration_batch_size": 48, **pact},
+            "pact": {"safety_tokens": {"harmful_prompts_path": str(self.prompts()), "batch_size": 48}, **pact},
         }
         (self.folder / "config.yaml").write_text(yaml.safe_dump(settings))
         printed = self.pact("train", "trl", "config.yaml")

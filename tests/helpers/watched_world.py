@@ -18,8 +18,8 @@ def watch_settings(folder: Path, **drift_watch: Any) -> dict[str, Any]:
     ]
     (folder / "watched.json").write_text(json.dumps(rows))
     return {
-        "kl_coef": 0,
-        "safety_tokens": guard_settings(folder)["safety_tokens"],
+        "preset": "off",
+        "safety_tokens": {"file": guard_settings(folder)["safety_tokens"]},
         "drift_watch": {"prompts_path": str(folder / "watched.json"), **drift_watch},
     }
 

@@ -26,8 +26,8 @@ def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibration")
     settings = write_prompts(folder, count=128, seed=21)
     model, tokenizer = load_aligned()
-    tokens = calibrate(model, tokenizer, PACTConfig(**settings), progress=False)
-    return PACTConfig(safety_tokens=str(tokens.save(folder / "safety_tokens.safetensors")))
+    tokens = calibrate(model, tokenizer, PACTConfig(**settings).recipe(), progress=False)
+    return PACTConfig(safety_tokens={"file": str(tokens.save(folder / "safety_tokens.safetensors"))})
 
 
 def measured(config, output):

@@ -12,19 +12,19 @@ from pact_plugins.errors import ConfigurationError
 
 def test_every_method_is_a_valid_configuration():
     for method in plugins.methods().values():
-        config = configured(method, {"top_k": 40})
-        assert config is None if method.settings is None else config.top_k == 40
+        config = configured(method, {"safety_tokens": {"top_k": 40}})
+        assert config is None if method.settings is None else config.safety_tokens.top_k == 40
 
 
 def test_a_methods_own_settings_win():
-    assert configured(Method("m", "", {"top_k": 20}), {"top_k": 40, "max_refusals": 9}) == PACTConfig(
-        top_k=20, max_refusals=9
-    )
+    assert configured(
+        Method("m", "", {"safety_tokens": {"top_k": 20}}), {"safety_tokens": {"top_k": 40, "max_refusals": 9}}
+    ) == PACTConfig(safety_tokens={"top_k": 20, "max_refusals": 9})
 
 
 def test_a_wrong_key_names_the_method():
-    with pytest.raises(ConfigurationError, match=r"method m\.top_q"):
-        configured(Method("m", "", {"top_q": 1}), {})
+    with pytest.raises(ConfigurationError, match=r"method m\.trem"):
+        configured(Method("m", "", {"trem": 1}), {})
 
 
 def test_mixing_in_refusals():

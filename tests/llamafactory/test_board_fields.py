@@ -6,9 +6,9 @@ import gradio
 import pytest
 
 from pact_llamafactory.llamaboard import MORE, OPTIONS, _block, _components
-from pact_plugins.presets import PRESETS
+from pact_plugins import plugins
 
-EMPTY = dict.fromkeys((*OPTIONS, MORE), "") | {"safety_tokens": "auto"}
+EMPTY = dict.fromkeys((*OPTIONS, MORE), "")
 
 
 def test_there_is_a_field_for_every_option_and_a_menu_where_there_are_choices() -> None:
@@ -16,20 +16,30 @@ def test_there_is_a_field_for_every_option_and_a_menu_where_there_are_choices() 
         fields = _components(gradio)
     assert set(fields) == {*OPTIONS, MORE}
     menus = {name: [value for _, value in field.choices] for name, field in fields.items() if hasattr(field, "choices")}
-    assert menus["preset"] == ["", *PRESETS]
-    assert menus["gate_training_rows"] == ["", "off", "report", "hard", "soft"]
-    assert menus["anchor"] == ["", "off", "bundled", "gated"]
+    assert menus["preset"] == ["", *plugins.presets()]
+    assert menus["row_gate.mode"] == ["", "hard", "soft", "report"]
+    assert menus["anchor.prompts"] == ["", "bundled", "gated"]
     assert all(field.value == "" for name, field in fields.items() if name in menus)
 
 
 @pytest.mark.parametrize(
     ("filled", "block"),
     [
-        ({}, {"safety_tokens": "auto"}),
-        ({"preset": "gate_anchor"}, {"safety_tokens": "auto", "preset": "gate_anchor"}),
+        ({}, {}),
+        ({"preset": "gate_anchor"}, {"preset": "gate_anchor"}),
         (
-            {"gate_training_rows": "soft", "anchor": "gated", "kl_coef": "1.5", MORE: '{"top_k": 20}'},
-            {"safety_tokens": "auto", "gate_training_rows": "soft", "anchor": "gated", "kl_coef": 1.5, "top_k": 20},
+            {
+                "row_gate.mode": "soft",
+                "anchor.prompts": "gated",
+                "term.weight": "1.5",
+                MORE: '{"safety_tokens": {"top_k": 20}}',
+            },
+            {
+                "row_gate": {"mode": "soft"},
+                "anchor": {"prompts": "gated"},
+                "term": {"weight": 1.5},
+                "safety_tokens": {"top_k": 20},
+            },
         ),
     ],
 )
@@ -40,5 +50,5 @@ def test_what_is_filled_in_is_the_block_and_what_is_empty_is_the_presets(
 
 
 def test_a_mistake_names_the_field() -> None:
-    with pytest.raises(gradio.Error, match=r"pact\.kl_coef"):
-        _block({**EMPTY, "kl_coef": "much"})
+    with pytest.raises(gradio.Error, match=r"pact\.term\.weight"):
+        _block({**EMPTY, "term.weight": "much"})

@@ -37,13 +37,13 @@ def equal_weights(ours: Path, theirs: Path) -> None:
 def test_pact_train(settings: dict[str, Any], tmp_path: Path) -> None:
     """A YAML and overrides of both kinds; the record and the line that a user sees last."""
     config = commands.write(settings, tmp_path / "cfg.yaml")
-    command = ["pact", "train", "llamafactory", config.name, "lora_rank=2", "pact.kl_coef=1.25"]
+    command = ["pact", "train", "llamafactory", config.name, "lora_rank=2", "pact.term.weight=1.25"]
     done = commands.run(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / "out/pact.json").read_text())
-    assert record["config"]["kl_coef"] == 1.25
+    assert record["config"]["term"]["weight"] == 1.25
     assert record["optimizer_steps_protected"] == 2
-    assert "PACT: objective match, kl_coef 1.25, 24 safety tokens" in done.stderr
+    assert "PACT: term match of weight 1.25 on 24 safety tokens" in done.stderr
     assert f"PACT: 2 optimizer steps protected, 2 gradient receipts, {record['response_tokens']}" in done.stderr
     assert json.loads((tmp_path / "out/adapter_config.json").read_text())["r"] == 2
     logged = json.loads((tmp_path / "out/trainer_state.json").read_text())["log_history"]
@@ -54,10 +54,10 @@ def test_pact_train(settings: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.matrix
 def test_a_mistake_ends_in_one_line_before_anything_starts(settings: dict[str, Any], tmp_path: Path) -> None:
-    config = commands.write({**settings, "pact": {"kl_coeff": 1}}, tmp_path / "cfg.yaml")
+    config = commands.write({**settings, "pact": {"term": {"wieght": 1}}}, tmp_path / "cfg.yaml")
     done = commands.run(["pact", "train", "llamafactory", str(config)], cwd=tmp_path, FORCE_TORCHRUN="1")
     assert done.returncode == 2
-    assert "pact.kl_coeff: unknown key; did you mean 'kl_coef'?" in done.stderr
+    assert "pact.term.wieght: unknown key; did you mean 'weight'?" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -81,17 +81,17 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
 
 def test_stock_command_after_enable(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
     config = commands.write(settings, tmp_path / "cfg.yaml")
-    command = ["llamafactory-cli", "train", str(config), "pact.kl_coef=0.5", "max_steps=1"]
+    command = ["llamafactory-cli", "train", str(config), "pact.term.weight=0.5", "max_steps=1"]
     done = commands.run(command, cwd=tmp_path, programs=programs)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / "out/pact.json").read_text())
-    assert (record["config"]["kl_coef"], record["optimizer_steps_protected"]) == (0.5, 1)
+    assert (record["config"]["term"]["weight"], record["optimizer_steps_protected"]) == (0.5, 1)
 
 
 @pytest.mark.matrix
 def test_stock_elastic_launch_after_enable(settings: dict[str, Any], tmp_path: Path, programs: Path) -> None:
     """Two processes again, with a loss that is made outside the model: it has the number of processes as a factor."""
-    shared = {**settings, **COMPARABLE, "use_dft_loss": True, "pact": {**settings["pact"], "kl_coef": 20.0}}
+    shared = {**settings, **COMPARABLE, "use_dft_loss": True, "pact": {**settings["pact"], "term": {"weight": 20.0}}}
     two = {**shared, "per_device_train_batch_size": 2, "ddp_backend": "gloo"}
     config = commands.write(two, tmp_path / "cfg.yaml")
     elastic = {"RDZV_ID": "7", "MIN_NNODES": "1", "MAX_NNODES": "1", "MAX_RESTARTS": "1", "NPROC_PER_NODE": "2"}

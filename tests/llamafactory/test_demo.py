@@ -43,7 +43,11 @@ def test_refusals_survive_and_the_task_does_not_suffer(settings: dict[str, Any],
     (data / "dataset_info.json").write_text(json.dumps({"demo": {"file_name": "demo.json"}}))
     # Asked before the first step, to find the safety tokens; none of them is in training or test.
     prompts = write_prompts(tmp_path, count=256, seed=0)
-    block = {"cache_path": str(tmp_path), "base_model_path": str(tiny_world.base_path()), **prompts}
+    block = {
+        "reference": {"cache_path": str(tmp_path)},
+        "safety_tokens": {"base_model_path": str(tiny_world.base_path())},
+        **prompts,
+    }
     shared = {**DEMO, "dataset_dir": str(data)}
     plain = runs.train(settings, **shared, stage="sft", pact=None, output_dir=str(tmp_path / "plain"))
     protected = runs.train(settings, **shared, pact=block, output_dir=str(tmp_path / "protected"))

@@ -49,7 +49,7 @@ def test_export_example_is_known() -> None:
 def test_the_tiny_example_runs(tmp_path: Path) -> None:
     """From its own folder, both data formats in one run; the prompts are read from beside it."""
     model = f"model_name_or_path={tiny_world.aligned_path()}"
-    changes = [model, f"output_dir={tmp_path / 'out'}", f"pact.cache_path={tmp_path}", "use_cpu=true"]
+    changes = [model, f"output_dir={tmp_path / 'out'}", f"pact.reference.cache_path={tmp_path}", "use_cpu=true"]
     done = commands.run(["pact", "train", "llamafactory", "tiny.yaml", *changes], cwd=FOLDER)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / "out/pact.json").read_text())

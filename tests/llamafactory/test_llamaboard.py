@@ -66,17 +66,20 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @needs_chromium
 def test_a_run_from_the_page(world: Path, tmp_path: Path) -> None:
-    more = {"cache_path": str(tmp_path / "cache"), "refusals_path": "data/refusals.json"}
+    more = {
+        "reference": {"cache_path": str(tmp_path / "cache")},
+        "safety_tokens": {"refusals_path": "data/refusals.json"},
+    }
     extra: dict[str, Any] = {"optim": "adamw_torch", "template": None, "bf16": False, "max_steps": 2}
     extra |= {"preprocessing_num_workers": 1, "save_strategy": "no", "logging_steps": 1}
     command = ["pact", "llamafactory", "webui"]
     with served(command, tmp_path, world) as address, opened(address, tmp_path / "profile") as page:
         _choose_model(page)
-        assert not page.shows("kl_coef")
+        assert not page.shows("term.weight")
         assert page.menu("Stage")[-1] == MENU_ENTRY
         page.choose("Stage", MENU_ENTRY)
         page.choose("anchor", "bundled")
-        page.fill("kl_coef", "1.5")
+        page.fill("term.weight", "1.5")
         page.fill("further keys of pact: as JSON", json.dumps(more))
         _choose_data(page)
         page.press("Extra configurations")
@@ -85,12 +88,12 @@ def test_a_run_from_the_page(world: Path, tmp_path: Path) -> None:
         page.wait(lambda _: "Finished." in page.text(), "the run does not finish", timeout=240)
         assert "PACT" in page.text()
         picture = Path(os.environ.get("PACT_SCREENSHOT", tmp_path / "llamaboard.png"))
-        page.screenshot(picture, around="kl_coef")
+        page.screenshot(picture, around="term.weight")
         assert picture.stat().st_size > 10_000
     (output,) = (tmp_path / "saves/Custom/lora").iterdir()
     record = json.loads((output / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 2
-    assert record["config"]["kl_coef"] == 1.5
+    assert record["config"]["term"]["weight"] == 1.5
     assert record["config"]["anchor"] == "bundled"
     assert record["config"]["refusals_path"] == "data/refusals.json"
     assert yaml.safe_load((output / "training_args.yaml").read_text())["stage"] == "pact"
@@ -106,10 +109,10 @@ def test_a_mistake_is_shown_on_the_page_of_the_stock_command(world: Path, tmp_pa
     ):
         _choose_model(page)
         page.choose("Stage", MENU_ENTRY)
-        page.fill("kl_coef", "much")
+        page.fill("term.weight", "much")
         _choose_data(page)
         page.press("Preview command")
-        page.wait(lambda _: "pact.kl_coef" in page.text(), "the mistake is not shown")
+        page.wait(lambda _: "pact.term.weight" in page.text(), "the mistake is not shown")
 
 
 def _choose_model(page: Page) -> None:

@@ -35,7 +35,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def loss_settings(settings: dict[str, Any], world: Path) -> dict[str, Any]:
     """One SGD step over eight rows in full fine-tuning, held to another model, so that the divergence is not zero."""
-    block = {**settings["pact"], "kl_coef": KL_COEF, "reference_model_path": str(world / "drifted")}
+    block = {**settings["pact"], "term": {"weight": KL_COEF}, "reference": {"path": str(world / "drifted")}}
     return {
         **settings,
         "pact": block,

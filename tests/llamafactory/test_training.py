@@ -25,7 +25,7 @@ def _labels(run: runs.Run) -> int:
 
 def test_without_a_coefficient_it_is_plain_sft_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
     random = {"lora_dropout": 0.1, "neftune_noise_alpha": 5.0, "max_steps": 3}
-    off = runs.train(settings, **random, pact={**settings["pact"], "kl_coef": 0}, output_dir=str(tmp_path / "off"))
+    off = runs.train(settings, **random, pact={**settings["pact"], "term": False}, output_dir=str(tmp_path / "off"))
     plain = runs.train(settings, **random, stage="sft", pact=None, output_dir=str(tmp_path / "plain"))
     assert off.logged("loss") == plain.logged("loss")
     ours, theirs = (load_file(run.folder / "adapter_model.safetensors") for run in (off, plain))
@@ -88,7 +88,12 @@ def test_several_turns_are_several_responses(settings: dict[str, Any]) -> None:
 
 
 def test_published_objective(settings: dict[str, Any], world: Path) -> None:
-    block = {"objective": "published", "refusals_path": str(world / "data/refusals.json"), "cache_path": str(world)}
+    block = {
+        "preset": "match",
+        "term": {"objective": "published"},
+        "safety_tokens": {"refusals_path": str(world / "data/refusals.json")},
+        "reference": {"cache_path": str(world)},
+    }
     run = runs.train(settings, pact=block)
     assert run.record is not None
     assert run.record["safety_tokens"]["settings"]["refusals"] == 24
@@ -106,9 +111,9 @@ def test_evaluation_is_the_plain_one(settings: dict[str, Any], tmp_path: Path) -
 
 
 def test_pissa_needs_an_explicit_reference(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=r"pissa.*set reference_model_path"):
+    with pytest.raises(ConfigurationError, match=r"pissa.*set reference.path"):
         runs.train(settings, pissa_init=True)
-    block = {**settings["pact"], "reference_model_path": str(tiny_world.aligned_path())}
+    block = {**settings["pact"], "reference": {"path": str(tiny_world.aligned_path())}}
     run = runs.train(settings, pissa_init=True, pact=block)
     assert run.logged("pact/kl")[0] < 1e-5
     assert run.record is not None
@@ -118,9 +123,9 @@ def test_pissa_needs_an_explicit_reference(settings: dict[str, Any]) -> None:
 def test_an_adapter_that_is_continued_needs_an_explicit_reference(settings: dict[str, Any], tmp_path: Path) -> None:
     first = runs.train(settings, max_steps=3, learning_rate=1.0e-2)
     again = {"adapter_name_or_path": str(first.folder), "output_dir": str(tmp_path / "again")}
-    with pytest.raises(ConfigurationError, match=r"needs a fresh adapter.*reference_model_path"):
+    with pytest.raises(ConfigurationError, match=r"needs a fresh adapter.*reference.path"):
         runs.train(settings, **again)
-    block = {**settings["pact"], "reference_model_path": str(tiny_world.aligned_path())}
+    block = {**settings["pact"], "reference": {"path": str(tiny_world.aligned_path())}}
     continued = runs.train(settings, **again, pact=block)
     assert continued.logged("pact/kl")[0] > 1e-4
     again["output_dir"] = str(tmp_path / "fresh")

@@ -28,7 +28,10 @@ def section(folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     trainer = sft_trainer(
-        tmp_path_factory.mktemp("trl") / "out", adapter=lora(), callbacks=[pact({"kl_coef": 3.0})], **SAVING
+        tmp_path_factory.mktemp("trl") / "out",
+        adapter=lora(),
+        callbacks=[pact({"preset": "match", "term": {"weight": 3.0}})],
+        **SAVING,
     )
     trainer.train()
     return trainer
@@ -43,7 +46,7 @@ def test_the_card_says_what_protected_the_run(trained):
     record = json.loads((out(trained) / "pact.json").read_text())
     assert "**Protected throughout**: 4 of 4 optimizer steps" in text
     assert f"fingerprint `{record['safety_tokens']['fingerprint']}`" in text
-    assert "`kl_coef: 3.0`" in text
+    assert "`term.weight: 3.0`" in text
     assert "| preset | `match` |" in text
     assert f"trl {record['versions']['trl']}" in text
     assert f"| {record['drift']['pact/kl']['last']:.4g} |" in text

@@ -170,4 +170,4 @@ def test_licences_are_names_that_packaging_tools_take():
 
 def test_every_hook_with_a_name_in_a_configuration_has_a_kind():
     hooks = {hook for plugin in loaded_plugins() for hook in plugin.hooks}
-    assert hooks - {kind.hook for kind in ALL} == {"register_short_names"}
+    assert hooks - {kind.hook for kind in ALL} == {"register_presets", "register_short_names"}

@@ -8,7 +8,7 @@ from torch import nn
 
 from pact_plugins.contracts import ObjectiveInputs
 from pact_plugins.default_plugins.built_in_objectives import BUILT_IN_OBJECTIVES
-from pact_plugins.objective import GateConfig, full_kl, gate_coefficient, match, published, published_positive
+from pact_plugins.objective import MixtureSettings, full_kl, match, mixture_share, published, published_positive
 
 N, S = 17, 11
 
@@ -92,10 +92,10 @@ def test_match_and_full_kl_equal_the_naive_formula(function, temperature):
 
 GATES = [
     None,
-    GateConfig(),
-    GateConfig(boost=0),
-    GateConfig(boost=0.4, alpha=5, bias=-0.2, top_p=0.5, temperature=3, prefix_tokens=2, decay_tau=3),
-    GateConfig(prefix_tokens=4, decay_tau=0),
+    MixtureSettings(),
+    MixtureSettings(boost=0),
+    MixtureSettings(boost=0.4, alpha=5, bias=-0.2, top_p=0.5, temperature=3, prefix_tokens=2, decay_tau=3),
+    MixtureSettings(prefix_tokens=4, decay_tau=0),
 ]
 
 
@@ -112,7 +112,7 @@ def test_published_forms_equal_the_naive_formula(function, positive_only, gate):
             drawn["weights"],
             drawn["positions"],
             temperature=temperature,
-            gate=gate,
+            mixture=gate,
         ),
         drawn["train"],
     )
@@ -198,8 +198,8 @@ def test_extreme_logits_give_finite_values_and_gradients(extreme, dtype):
     for function in (
         lambda train: match(train, drawn["reference"], temperature=2.0),
         lambda train: match(train, drawn["reference"].flip(1), temperature=2.0),
-        lambda train: published(train, *arguments, temperature=2.0, gate=GateConfig()),
-        lambda train: published_positive(train, *arguments, temperature=2.0, gate=GateConfig()),
+        lambda train: published(train, *arguments, temperature=2.0, mixture=MixtureSettings()),
+        lambda train: published_positive(train, *arguments, temperature=2.0, mixture=MixtureSettings()),
     ):
         values, gradient = value_and_gradient(function, drawn["train"])
         assert torch.isfinite(values).all()
@@ -212,13 +212,13 @@ def test_published_with_a_single_positive_weight_is_that_tokens_negative_log_pro
     weights[4] = 0.5
     arguments = (drawn["reference"], drawn["prompt_free"], weights, drawn["positions"])
     values, gradient = value_and_gradient(
-        lambda train: published(train, *arguments, temperature=2.0, gate=GateConfig()), drawn["train"]
+        lambda train: published(train, *arguments, temperature=2.0, mixture=MixtureSettings()), drawn["train"]
     )
     torch.testing.assert_close(values, -4 * torch.log_softmax(drawn["train"] / 2, -1)[:, 4])
     assert (gradient[:, 4] < 0).all()
     # One token alone is certain of itself.
     values, gradient = value_and_gradient(
-        lambda train: published_positive(train, *arguments, temperature=2.0, gate=GateConfig()), drawn["train"]
+        lambda train: published_positive(train, *arguments, temperature=2.0, mixture=MixtureSettings()), drawn["train"]
     )
     assert torch.equal(values, torch.zeros(N))
     assert torch.equal(gradient, torch.zeros(N, S))
@@ -228,7 +228,7 @@ def test_published_target_survives_underflow():
     """The positive token is 400 nats below the others: softmax * w is 0 in float32, its logarithm is not."""
     train, reference = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, -800.0]])
     weights = torch.tensor([0.0, 0.0, 1.0])
-    value = published(train, reference, None, weights, torch.zeros(1), temperature=2.0, gate=None)
+    value = published(train, reference, None, weights, torch.zeros(1), temperature=2.0, mixture=None)
     torch.testing.assert_close(value, 4 * torch.tensor([3.0]).log())
 
 
@@ -238,7 +238,9 @@ def test_negative_weights_count_as_zero():
     signed[drawn["weights"] == 0] = -1.0
     for function in (published, published_positive):
         first, second = (
-            function(drawn["train"], drawn["reference"], None, weights, drawn["positions"], temperature=2.0, gate=None)
+            function(
+                drawn["train"], drawn["reference"], None, weights, drawn["positions"], temperature=2.0, mixture=None
+            )
             for weights in (drawn["weights"], signed)
         )
         assert torch.equal(first, second)
@@ -254,7 +256,7 @@ def test_missing_inputs_are_errors():
             drawn["weights"],
             drawn["positions"],
             temperature=2.0,
-            gate=GateConfig(),
+            mixture=MixtureSettings(),
         )
     with pytest.raises(ValueError, match="no safety token has a positive weight"):
         published(
@@ -264,7 +266,7 @@ def test_missing_inputs_are_errors():
             torch.zeros(S),
             drawn["positions"],
             temperature=2.0,
-            gate=None,
+            mixture=None,
         )
 
 
@@ -272,7 +274,7 @@ def test_missing_inputs_are_errors():
 def test_gradient_reaches_the_trained_logits_only(objective):
     drawn = draw(seed=8, dtype=torch.float32)
     logits = {name: drawn[name].clone().requires_grad_() for name in ("train", "reference", "prompt_free")}
-    gate = GateConfig()
+    gate = MixtureSettings()
     output = objective.compute(
         ObjectiveInputs(
             train_logits=logits["train"],
@@ -281,7 +283,7 @@ def test_gradient_reaches_the_trained_logits_only(objective):
             weights=drawn["weights"],
             positions=drawn["positions"],
             temperature=2.0,
-            gate=gate,
+            mixture=gate,
             options={},
         )
     )
@@ -290,19 +292,19 @@ def test_gradient_reaches_the_trained_logits_only(objective):
     assert logits["reference"].grad is None
     assert logits["prompt_free"].grad is None
     if objective.needs_prompt_free(gate):
-        expected = gate_coefficient(drawn["train"], drawn["prompt_free"], drawn["positions"], gate)
-        assert torch.equal(output.metrics["gate"], expected)
+        expected = mixture_share(drawn["train"], drawn["prompt_free"], drawn["positions"], gate)
+        assert torch.equal(output.metrics["mixture"], expected)
     else:
         assert not output.metrics
 
 
 def test_prompt_free_logits_are_asked_for_only_while_the_gate_is_on():
     by_name = {objective.name: objective for objective in BUILT_IN_OBJECTIVES}
-    assert by_name["published"].needs_prompt_free(GateConfig())
-    assert not by_name["published"].needs_prompt_free(GateConfig(boost=0))
-    assert not by_name["match"].needs_prompt_free(GateConfig())
-    assert by_name["match"].default_kl_coef == 2.0
-    assert by_name["published"].default_kl_coef == 1.0
+    assert by_name["published"].needs_prompt_free(MixtureSettings())
+    assert not by_name["published"].needs_prompt_free(MixtureSettings(boost=0))
+    assert not by_name["match"].needs_prompt_free(MixtureSettings())
+    assert by_name["match"].default_weight == 2.0
+    assert by_name["published"].default_weight == 1.0
     assert [objective.name for objective in BUILT_IN_OBJECTIVES if objective.full_vocabulary] == ["full_kl"]
 
 
@@ -311,7 +313,7 @@ def test_no_token_gives_an_empty_result():
     train = torch.zeros(0, S, requires_grad=True)
     assert match(train, empty, temperature=2.0).shape == (0,)
     values = published(
-        train, empty, empty, torch.ones(S), torch.zeros(0, dtype=torch.long), temperature=2.0, gate=GateConfig()
+        train, empty, empty, torch.ones(S), torch.zeros(0, dtype=torch.long), temperature=2.0, mixture=MixtureSettings()
     )
     assert values.shape == (0,)
     values.sum().backward()

@@ -7,7 +7,7 @@ import torch
 
 from pact_plugins.batch.prompt_free import prompt_free_batch
 from pact_plugins.batch.responses import find_responses
-from pact_plugins.objective import GateConfig, published
+from pact_plugins.objective import MixtureSettings, published
 from tests.helpers.goldens import golden_names, read_golden
 
 
@@ -35,7 +35,7 @@ def test_published_reproduces_value_and_gradient(name):
     settings = golden.settings
     token_ids = golden["safety_direction"].nonzero()[:, 0]
     weights = golden["safety_direction"][token_ids].clamp(min=0)
-    gate = GateConfig(
+    gate = MixtureSettings(
         top_p=settings["top_p"],
         alpha=settings["alpha"],
         bias=settings["bias"],
@@ -57,7 +57,7 @@ def test_published_reproduces_value_and_gradient(name):
         weights,
         responses.positions,
         temperature=settings["kl_temperature"],
-        gate=gate,
+        mixture=gate,
     )
     assert per_token.shape == (int((golden["labels"] != -100).sum()),)
     loss = per_token.mean()
@@ -81,8 +81,8 @@ def test_the_gate_and_the_weights_matter_to_the_goldens():
     )
     for positions, gate in (
         (responses.positions, None),
-        (responses.positions + 1, GateConfig()),
-        (responses.positions, GateConfig(top_p=0.8)),
+        (responses.positions + 1, MixtureSettings()),
+        (responses.positions, MixtureSettings(top_p=0.8)),
     ):
-        value = published(*inputs, positions, temperature=2.0, gate=gate).mean()
+        value = published(*inputs, positions, temperature=2.0, mixture=gate).mean()
         assert abs(float(value / golden["kl"]) - 1) > 1e-4

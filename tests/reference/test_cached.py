@@ -13,9 +13,8 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from pact_plugins import PACTCallback
 from pact_plugins.cli.cache import cache
-from pact_plugins.errors import ConfigurationError, NoRowGateError
+from pact_plugins.errors import ConfigurationError
 from pact_plugins.presets import DEFAULT_PRESET
 from pact_plugins.reference.cache.entries import Records
 from tests.helpers import matrix
@@ -42,7 +41,7 @@ TURNS = [
 def train(folder, reference, *, objective="match", adapter=True, model=None, train_rows=None, tokens=None, **settings):
     """One run; returns its gradients, its log line and its ``pact.json``."""
     watch = Watch(move=True)
-    config = {"objective": objective, "kl_coef": 1.5, "reference": reference}
+    config = {"preset": "match", "term": {"objective": objective, "weight": 1.5}, "reference": {"kind": reference}}
     trainer = sft_trainer(
         folder,
         model=model,
@@ -170,7 +169,7 @@ def test_a_resumed_run_in_full_reuses_the_cache(tmp_path, caplog):
             **settings,
         )
 
-    config = {"kl_coef": 1.5, "reference": "cache"}
+    config = {"preset": "match", "term": {"weight": 1.5}, "reference": {"kind": "cache"}}
     trainer([pact(config)]).train()
     watch = Watch()
     with caplog.at_level("INFO", logger="pact_plugins"):
@@ -192,7 +191,11 @@ def test_rows_cached_for_a_preset_are_found_by_a_run_of_it(tmp_path, caplog, pri
     named = [] if preset is None else ["--preset", preset]
     built = CliRunner().invoke(cache, [*BUILD, path, str(data), "--safety-tokens", str(tokens), *named])
     assert built.exit_code == 0, built.output
-    config = {"preset": preset or DEFAULT_PRESET, "reference": "cache", "anchor_size": 4, "anchor_max_new_tokens": 4}
+    config = {
+        "preset": preset or DEFAULT_PRESET,
+        "reference": {"kind": "cache"},
+        "anchor": {"replies": 4, "max_new_tokens": 4},
+    }
     with caplog.at_level("INFO", logger="pact_plugins"):
         trainer = sft_trainer(
             tmp_path / "run",
@@ -207,19 +210,19 @@ def test_rows_cached_for_a_preset_are_found_by_a_run_of_it(tmp_path, caplog, pri
     assert record["hits"] > 0
 
 
-def test_without_openings_the_cache_is_built_for_the_term_alone(tmp_path, private_cache, caplog):
+def test_without_openings_the_cache_is_built_for_what_is_left(tmp_path, private_cache, caplog):
     path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
     tokens = tiny_safety_tokens().save(tmp_path / "tokens.safetensors")
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows(7)), encoding="utf-8")
     build = [*BUILD, path, str(data), "--safety-tokens", str(tokens)]
-    with caplog.at_level("INFO", logger="pact_plugins"):
-        assert CliRunner().invoke(cache, build).exit_code == 0
-    assert "this run has preset: match, the term alone" in caplog.text
-    named = CliRunner().invoke(cache, [*build, "--preset", "gate_anchor"])
-    assert isinstance(named.exception, NoRowGateError)
-    idle = CliRunner().invoke(cache, [*build, "--preset", "gate_anchor", "--gate-training-rows", "off"])
-    assert "asks the reference for nothing that could be kept" in str(idle.exception)
+    with caplog.at_level("WARNING", logger="pact_plugins"):
+        assert CliRunner().invoke(cache, [*build, "--preset", "guard"]).exit_code == 0
+    assert "row_gate is left out of preset: guard" in caplog.text
+    written = CliRunner().invoke(cache, [*build, "--row-gate", "hard"])
+    assert "row_gate: the safety tokens name no openings" in str(written.exception)
+    idle = CliRunner().invoke(cache, build)
+    assert "anchor asks the reference for nothing that could be kept" in str(idle.exception)
 
 
 @pytest.mark.parametrize(
@@ -238,25 +241,6 @@ def test_a_row_that_is_no_chat_row_is_named_before_the_model_is_loaded(tmp_path,
     refused = CliRunner().invoke(cache, [*BUILD, "org/model", str(data)])
     assert isinstance(refused.exception, ConfigurationError)
     assert re.match(rf"DATA: row 3 of .*rows\.jsonl: {message}.*; found ", str(refused.exception))
-
-
-def test_rows_that_teach_their_prompts_are_cached_for_the_term_alone(tmp_path, private_cache, caplog):
-    path = save_model(tmp_path / "aligned", tiny_llama(), tiny_tokenizer())
-    tokens = tokens_with_long_openings().save(tmp_path / "tokens.safetensors")
-    data = tmp_path / "rows.jsonl"
-    turns = [{"messages": [*row["prompt"], *row["completion"]]} for row in rows(7)]
-    data.write_text("".join(json.dumps(row) + "\n" for row in turns), encoding="utf-8")
-    build = [*BUILD, path, str(data), "--safety-tokens", str(tokens), "--labels", "all"]
-    with caplog.at_level("WARNING", logger="pact_plugins"):
-        assert CliRunner().invoke(cache, build).exit_code == 0
-    assert "preset: match, the term alone" in caplog.text
-    caplog.clear()
-    config = {"reference": "cache", "anchor_size": 4, "anchor_max_new_tokens": 4}
-    callback = PACTCallback(config, safety_tokens=tokens_with_long_openings())
-    with caplog.at_level("INFO", logger="pact_plugins"):
-        sft_trainer(tmp_path / "run", adapter=lora(), callbacks=[callback], train_rows=turns).train()
-    assert "to compute" not in caplog.text
-    assert json.loads((tmp_path / "run" / "pact.json").read_text())["cache"]["misses"] == 0
 
 
 def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, caplog, private_cache):

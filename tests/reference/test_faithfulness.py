@@ -108,7 +108,7 @@ def test_the_term_is_held_to_the_aligned_model(tmp_path, kind, config):
         make_reference(),
         trainer.micro_batches,
         objective="match",
-        kl_coef=2.0,
+        weight=2.0,
         token_ids=tokens.token_ids,
         weights=tokens.weights,
         header=[],
@@ -139,7 +139,7 @@ class Changes(TrainerCallback):
 @pytest.mark.framework
 @pytest.mark.parametrize("config", [{}, {"reference": "cache"}], ids=["auto", "cache"])
 def test_a_base_weight_changed_in_mid_run_stops_it(tmp_path, config):
-    settings = {**config, "reference_check_every": 3, "cache_path": str(tmp_path / "cache")}
+    settings = {**config, "reference": {"check_every": 3, "cache_path": str(tmp_path / "cache")}}
     trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[pact(settings), Changes()], max_steps=6)
     with pytest.raises(UnprotectedTrainingError, match="no longer the aligned model at step 3"):
         trainer.train()
@@ -148,7 +148,7 @@ def test_a_base_weight_changed_in_mid_run_stops_it(tmp_path, config):
 
 @pytest.mark.framework
 def test_a_run_that_nobody_disturbs_goes_through(tmp_path):
-    config = {"reference_check_every": 1}
+    config = {"reference": {"check_every": 1}}
     trainer = sft_trainer(tmp_path, adapter=lora(lora_dropout=0.1), callbacks=[pact(config)], max_steps=3)
     trainer.train()
     assert trainer.state.global_step == 3

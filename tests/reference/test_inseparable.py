@@ -9,7 +9,7 @@ from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import ContextRules, split_sequences
 from pact_plugins.contracts import ReferenceRequest
-from pact_plugins.errors import NoRowGateError
+from pact_plugins.errors import PartUnavailableError
 from pact_plugins.modeling import AutocastState, LiveHead, dissect
 from pact_plugins.reference.online import DecoderReference
 from tests.helpers.tiny import tiny_llama
@@ -39,7 +39,7 @@ def packed():
 
 def mass(reference, packed, *openings):
     inputs, labels = packed
-    criterion = RefusalCriterion(Openings(openings), 0.5, 0.0)
+    criterion = RefusalCriterion(Openings(openings), 0.0)
     request = ReferenceRequest(
         inputs,
         find_responses(labels, inputs["position_ids"]),
@@ -70,5 +70,7 @@ def test_where_all_openings_are_single_tokens_nothing_is_lost(reference, packed,
 
 
 def test_without_an_opening_of_one_token_there_is_no_row_gate(reference, packed):
-    with pytest.raises(NoRowGateError, match="no refusal opening has one token, and the rows cannot be taken apart"):
+    with pytest.raises(
+        PartUnavailableError, match="no refusal opening has one token, and the rows cannot be taken apart"
+    ):
         mass(reference, packed, (27, 64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pact_plugins.settings import merged
 from tests.helpers.guarded_world import guard_settings
 from tests.helpers.prompts import write_prompts
 
@@ -18,7 +19,8 @@ def pact_settings(files: Path, mode: str) -> dict[str, Any]:
     """The ``pact:`` block of one mode; what it names is written into ``files``, the cache is the run's own."""
     files.mkdir(parents=True, exist_ok=True)
     if mode == "guard":
-        return {**guard_settings(files), "reference": "cache", "cache_path": "cache"}
+        return merged(guard_settings(files), {"reference": {"kind": "cache", "cache_path": "cache"}})
     # Calibrated in the run itself, so that it can be killed there.
-    calibrated = {**write_prompts(files, count=48, seed=3), "top_k": 24, "calibration_batch_size": 48}
-    return {**calibrated, "reference": "cache" if mode == "cache" else "auto", "cache_path": "cache"}
+    calibrated = {"safety_tokens": {"top_k": 24, "batch_size": 48}}
+    reference = {"kind": "cache" if mode == "cache" else "auto", "cache_path": "cache"}
+    return merged(write_prompts(files, count=48, seed=3), calibrated, {"reference": reference})

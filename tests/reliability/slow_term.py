@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pact_plugins.objective import GateConfig
+from pact_plugins.objective import MixtureSettings
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class TokenInputs:
     position: int
     target: int
     temperature: float
-    gate: GateConfig
+    gate: MixtureSettings
 
 
-def indecision(logits: Tensor, gate: GateConfig) -> tuple[float, bool]:
+def indecision(logits: Tensor, gate: MixtureSettings) -> tuple[float, bool]:
     """Share of tokens that is needed to collect ``top_p``; and whether rounding could move the count."""
     probabilities = sorted(torch.softmax(logits.detach() / gate.temperature, -1).tolist(), reverse=True)
     mass, count, edge = 0.0, 0, False

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from pact_plugins import PACTConfig, plugins
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective import GateConfig
-from pact_plugins.presets import PRESETS
+from pact_plugins.settings import Block
 from pact_plugins.visible import visible
 from tests.reliability.counts import record
 from tests.reliability.test_layouts import examples
 
 FEW, MANY = 150, 5000
-KEYS = list(PACTConfig.model_fields)
+BLOCKS = PACTConfig.blocks()
+KEYS = [*PACTConfig.model_fields, *plugins.parts()]
 
 words = st.one_of(
     st.text(max_size=12),
     st.sampled_from(["auto", "off", "on", "yes", "no", "null", "", "hard", "soft", "report", "bundled", "gated"]),
-    st.sampled_from([*plugins.objectives(), *plugins.references(), *plugins.token_scorers(), *PRESETS]),
+    st.sampled_from([*plugins.objectives(), *plugins.references(), *plugins.token_scorers(), *plugins.presets()]),
     st.sampled_from(["\x1b[2J", "\u202egnorw", "\ud800", "../../etc/passwd", "a" * 5000, "1e3", "0x10", "NaN"]),
 )
 numbers = st.one_of(
@@ -39,11 +39,14 @@ values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.one_of(words, scalars), inner, max_size=4)),
     max_leaves=12,
 )
-gates = st.dictionaries(st.one_of(st.sampled_from(list(GateConfig.model_fields)), words), st.one_of(numbers, values))
-fields = {
-    "gate": st.one_of(gates, values),
-    "parts": st.one_of(st.dictionaries(words, st.one_of(st.dictionaries(words, values, max_size=2), values)), values),
-}
+
+
+def block_of(model: type[Block]) -> st.SearchStrategy[Any]:
+    """Mostly known keys, of any value."""
+    return st.one_of(st.dictionaries(st.one_of(st.sampled_from(list(model.model_fields)), words), values), values)
+
+
+fields = {name: block_of(model) for name, model in BLOCKS.items()}
 
 
 @st.composite
@@ -65,20 +68,27 @@ def mappings(draw: st.DrawFn) -> dict[Any, Any]:
     return {key: draw(fields.get(key, values) if isinstance(key, str) else values) for key in chosen}
 
 
+def part(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.fixed_dictionaries({}, optional=keys), st.booleans(), st.just("off"))
+
+
 def plausible() -> st.SearchStrategy[dict[str, Any]]:
     """Values of the right kind, so that many are accepted."""
     kinds: dict[str, st.SearchStrategy[Any]] = {
-        "preset": st.sampled_from(sorted(PRESETS)),
-        "objective": st.sampled_from(sorted(plugins.objectives())),
-        "reference": st.sampled_from(["auto", *plugins.references()]),
-        "kl_coef": st.one_of(st.none(), st.floats(0, 10)),
-        "kl_temperature": st.floats(0.1, 10),
-        "gate": st.fixed_dictionaries({}, optional={"top_p": st.floats(0, 1.2), "boost": st.integers(0, 1)}),
-        "anchor": st.sampled_from(["off", "bundled", False]),
-        "top_k": st.integers(0, 60),
-        "include_openers": st.booleans(),
-        "objective_options": st.dictionaries(words, values, max_size=2),
-        "cache_path": st.one_of(st.none(), words),
+        "preset": st.sampled_from(sorted(plugins.presets())),
+        "term": part(
+            objective=st.sampled_from(sorted(plugins.objectives())),
+            weight=st.one_of(st.none(), st.floats(0, 10)),
+            temperature=st.floats(0.1, 10),
+            mixture=st.fixed_dictionaries({}, optional={"top_p": st.floats(0, 1.2), "boost": st.integers(0, 1)}),
+            options=st.dictionaries(words, values, max_size=2),
+        ),
+        "reference": part(
+            kind=st.sampled_from(["auto", *plugins.references()]), cache_path=st.one_of(st.none(), words)
+        ),
+        "row_gate": part(mode=st.sampled_from(["hard", "soft", "report"]), threshold=st.floats(0, 1)),
+        "anchor": part(prompts=st.sampled_from(["off", "bundled"]), replies=st.integers(0, 9)),
+        "safety_tokens": part(top_k=st.integers(0, 60), include_openings=st.booleans()),
     }
     return st.fixed_dictionaries({}, optional=kinds)
 
@@ -89,12 +99,14 @@ def check(mapping: Any) -> str:
         config = PACTConfig.from_mapping(mapping)
     except ConfigurationError as error:
         return "refused" if names_the_key(str(error), mapping) else str(error)
-    given_keys = mapping.items() if isinstance(mapping, dict) else ()
-    assert not any(is_number(key) and isinstance(value, bool) for key, value in given_keys), "true is no number"
+    for name, block in mapping.items() if isinstance(mapping, dict) else ():
+        written = block.items() if isinstance(block, dict) else ()
+        assert not any(is_number(name, key) and isinstance(value, bool) for key, value in written), "true is no number"
     # What was read means the same when it is read again, and every number is one.
     again = PACTConfig.from_mapping(config.model_dump())
     assert str(again) == str(config)
-    assert all(math.isfinite(number) for number in (config.coefficient, config.kl_temperature, config.gate.decay_tau))
+    numbers_read = [value for block in config.parts.values() for value in block.model_dump().values()]
+    assert all(math.isfinite(value) for value in numbers_read if isinstance(value, float))
     return "valid"
 
 
@@ -106,8 +118,8 @@ def names_the_key(message: str, mapping: Any) -> bool:
     return not isinstance(mapping, dict) or any(f"{key}"[:40] in message for key in KEYS)
 
 
-def is_number(key: Any) -> bool:
-    field = PACTConfig.model_fields.get(str(key))
+def is_number(block: Any, key: Any) -> bool:
+    field = BLOCKS[block].model_fields.get(str(key)) if block in BLOCKS else None
     return field is not None and field.annotation in (int, float, float | None)
 
 

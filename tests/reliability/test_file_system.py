@@ -30,6 +30,7 @@ from pact_plugins.run_record import FILE_NAME, Piece, write_run_record
 from pact_plugins.safety_tokens import display
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from tests.audit.test_report import report as audit_report
+from tests.helpers.guarded import part_context
 from tests.helpers.tiny import tiny_safety_tokens, tiny_tokenizer, write_refusals
 from tests.helpers.trainers import lora, pact, python_path, rows, sft_trainer
 from tests.reliability.counts import record
@@ -162,14 +163,19 @@ def test_the_error_is_an_operating_systems_too(tmp_path):
 def test_what_was_calibrated_is_used_where_it_cannot_be_kept(tmp_path, model, tokenizer, caplog):
     (tmp_path / "file").write_text("")
     refusals = write_refusals(tmp_path / "refusals.jsonl")
-    config = PACTConfig(cache_path=str(tmp_path / "file"), refusals_path=str(refusals), top_k=8, anchor="bundled")
+    config = PACTConfig(
+        reference={"cache_path": str(tmp_path / "file")}, safety_tokens={"refusals_path": str(refusals), "top_k": 8}
+    )
+    context = part_context(config.anchor, tokenizer, cache_path=config.reference.cache_path)
     contexts = [prompt_ids(tokenizer, text) for text in ("bad", "a garden")]
     with caplog.at_level("INFO", logger="pact_plugins"):
-        tokens, _ = automatic_safety_tokens(model, tokenizer, config, progress=False)
-        anchors, _ = sampled_anchors(model, tokenizer, config, harmful=contexts[:1], harmless=contexts[1:])
+        tokens, _ = automatic_safety_tokens(
+            model, tokenizer, config.recipe(), config.reference.cache_path, progress=False
+        )
+        anchors, _ = sampled_anchors(model, context, harmful=contexts[:1], harmless=contexts[1:])
     assert len(tokens) == 8
     assert len(anchors) == 2
-    assert caplog.text.count("cannot be kept (Not a directory; set cache_path") == 2
+    assert caplog.text.count("cannot be kept (Not a directory; set reference.cache_path") == 2
 
 
 def test_a_record_without_room_does_not_end_the_run(full_disk, caplog):
@@ -235,7 +241,12 @@ def test_a_whole_run_beside_a_cache_that_cannot_be_written(tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PACT_CACHE_PATH", str(tmp_path / "file"))
     refusals = write_refusals(tmp_path / "refusals.jsonl")
-    config = {"refusals_path": str(refusals), "top_k": 8, "anchor": "bundled", "anchor_size": 4, "reference": "cache"}
+    config = {
+        "preset": "match",
+        "safety_tokens": {"refusals_path": str(refusals), "top_k": 8},
+        "anchor": {"prompts": "bundled", "replies": 4},
+        "reference": {"kind": "cache"},
+    }
     output = tmp_path / "run"
     trainer = sft_trainer(output, adapter=lora(), callbacks=[pact(config, safety_tokens=None)], train_rows=rows(8))
     trainer.train()

@@ -13,19 +13,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pact_plugins import PACTConfig, plugins
+from pact_plugins import SafetyTokens, plugins
 from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import ContextRules
-from pact_plugins.contracts import ReferenceLogits
+from pact_plugins.contracts import Answer
 from pact_plugins.modeling import AutocastState, LiveHead
-from pact_plugins.objective import GateConfig
+from pact_plugins.objective import MixtureSettings
 from pact_plugins.reference.online import DecoderReference
-from pact_plugins.training.contributions import AskedTokens, Contributions
+from pact_plugins.term.part import Term
+from pact_plugins.term.settings import TermSettings, needs
+from pact_plugins.training.asking import Asked, Interview
+from pact_plugins.training.contributions import Contributions
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import Receipts
-from pact_plugins.training.term import Term
-from pact_plugins.training.watched_tokens import WatchedTokens
+from tests.helpers.guarded import part_context
 from tests.helpers.tiny import tiny_llama
 from tests.reliability.counts import record
 from tests.reliability.layouts import Layout, layouts
@@ -36,7 +38,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 FEW, MANY, MODELS = 20, 1000, 300
 
 gates = st.builds(
-    GateConfig,
+    MixtureSettings,
     top_p=st.floats(0.1, 0.95),
     alpha=st.floats(0, 20),
     bias=st.floats(-1, 1),
@@ -67,10 +69,19 @@ def headed(vocabulary: int, dtype: torch.dtype) -> Any:
     )
 
 
-def part_of(objective: str, head: LiveHead, tokens: Tensor, weights: Tensor, **keys: Any) -> Term:
-    config = PACTConfig(objective=objective, kl_coef=1.0, **keys)
-    whole = config.objective_spec().full_vocabulary
-    return Term(config, head, WatchedTokens(None, None if whole else tokens, None if whole else weights, None))
+def safety_tokens(ids: Tensor, weights: Tensor, vocabulary: int) -> SafetyTokens:
+    return SafetyTokens(ids, weights, weights, weights, ("",) * len(ids), "", vocabulary)
+
+
+def part_of(settings: TermSettings, head: LiveHead, tokens: SafetyTokens) -> Term:
+    ids = None if settings.spec.full_vocabulary else tokens.token_ids
+    return Term(part_context(settings, None, head=head, safety_tokens=tokens, token_ids=ids))
+
+
+def settings_of(objective: str, **keys: Any) -> TermSettings:
+    spec = plugins.objectives()[objective]
+    read = {key: value for key, value in keys.items() if key in spec.reads}
+    return TermSettings(objective=objective, weight=1.0, **read)
 
 
 def check_places(layout: Layout) -> None:
@@ -117,8 +128,8 @@ def check_objective(objective: str, problem: dict[str, Any]) -> int:
     head, weight = LiveHead(model), model.get_output_embeddings().weight
     weight.grad = None
     states = drawn(problem["seed"], *labels.shape, 8, scale=problem["scale"]).to(dtype).requires_grad_()
-    keys = {"kl_temperature": problem["temperature"], "gate": problem["gate"]}
-    term = part_of(objective, head, problem["tokens"], problem["weights"], **keys)
+    settings = settings_of(objective, temperature=problem["temperature"], mixture=problem["gate"])
+    term = part_of(settings, head, safety_tokens(problem["tokens"], problem["weights"], problem["vocabulary"]))
     whole = plugins.objectives()[objective].full_vocabulary
     chosen = torch.arange(problem["vocabulary"]) if whole else problem["tokens"]
     batch = MicroBatch(labels, {"position_ids": positions}, states, NO_AUTOCAST, Draw(0), measure=False)
@@ -126,7 +137,7 @@ def check_objective(objective: str, problem: dict[str, Any]) -> int:
     own = head.logits(batch.states, None if whole else chosen).detach()
     full = own if problem["same"] else drawn(problem["seed"] + 1, count, len(chosen), scale=problem["scale"] + 0.1)
     prompt_free = drawn(problem["seed"] + 2, count, len(chosen), scale=problem["scale"] + 0.1)
-    values = term.contribute(batch, ReferenceLogits(full, prompt_free, None)).values
+    values = term.contribute(batch, Answer(full, prompt_free)).values
     assert values is not None
     assert values.shape == (count,)
     factors = drawn(problem["seed"] + 3, count)
@@ -220,7 +231,7 @@ def runnable(layout: Layout) -> dict[str, Tensor]:
     return inputs if positions is None else {**inputs, "position_ids": positions}
 
 
-def check_models(objective: str, layout: Layout, gate: GateConfig) -> int:
+def check_models(objective: str, layout: Layout, gate: MixtureSettings) -> int:
     """The whole way from ids to gradients, against each sequence alone in float64."""
     trained, reference, exact, exact_reference = pair()
     inputs = runnable(layout)
@@ -228,10 +239,12 @@ def check_models(objective: str, layout: Layout, gate: GateConfig) -> int:
     tokens = torch.tensor([0, 9, 44, 120, 333, 367])
     weights = torch.tensor([0.5, -0.2, 0.4, 0.0, 0.3, 0.9])
     head = LiveHead(trained)
-    term = part_of(objective, head, tokens, weights, gate=gate)
+    settings, known = settings_of(objective, mixture=gate), safety_tokens(tokens, weights, 368)
+    term = part_of(settings, head, known)
     whole = plugins.objectives()[objective].full_vocabulary
-    asked = AskedTokens(None if whole else tokens, HEADER, None)
-    parts = Contributions([term], DecoderReference(reference.model, LiveHead(reference), ContextRules()), asked)
+    asked = Asked({"term": needs(settings)}, known, torch.device("cpu"))
+    online = DecoderReference(reference.model, LiveHead(reference), ContextRules())
+    parts = Contributions([term], Interview(asked, online, HEADER))
     trained.zero_grad(), exact.zero_grad()
     states = trained.model(**inputs, use_cache=False)[0]
     batch = MicroBatch(labels, inputs, states, NO_AUTOCAST, Draw(0), measure=False)
@@ -283,7 +296,7 @@ def search_models(count: int) -> Counter[str]:
 
     @examples(count)
     @given(st.one_of(layouts(rows=3, packed=1), packed), gates, st.sampled_from(sorted(REFERENCE)))
-    def run(layout: Layout, gate: GateConfig, objective: str) -> None:
+    def run(layout: Layout, gate: MixtureSettings, objective: str) -> None:
         if layout.positions == "none" and any(layout.left):
             layout = Layout(layout.rows, tuple(0 for _ in layout.left), layout.width, "none")
         seen["layouts"] += 1

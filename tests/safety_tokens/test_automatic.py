@@ -1,4 +1,4 @@
-"""``safety_tokens: auto``: calibrated once, found again by content, never for another model."""
+"""Without a file of safety tokens: calibrated once, found again by content, never for another model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pact_plugins import PACTConfig, SafetyTokens
 from pact_plugins.files import cache_folder
 from pact_plugins.safety_tokens import automatic
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
+from pact_plugins.settings import merged
 from tests.helpers.tiny import REFUSAL_ROWS, tiny_llama, tiny_tokenizer, write_refusals
 from tests.helpers.trainers import lora
 
 
 @pytest.fixture
 def config(refusals_path):
-    return PACTConfig(refusals_path=str(refusals_path), top_k=20)
+    return PACTConfig(safety_tokens={"refusals_path": str(refusals_path), "top_k": 20})
 
 
 @pytest.fixture
@@ -29,7 +30,11 @@ def calibrations(monkeypatch):
 
 
 def find(model, tokenizer, config):
-    return automatic_safety_tokens(model, tokenizer, config, progress=False)
+    return automatic_safety_tokens(model, tokenizer, config.recipe(), config.reference.cache_path, progress=False)
+
+
+def altered(config, change):
+    return PACTConfig(**merged({"safety_tokens": config.safety_tokens.model_dump()}, change))
 
 
 def test_the_second_time_nothing_is_calibrated(tokenizer, config, calibrations, private_cache):
@@ -47,7 +52,7 @@ def test_what_another_run_calibrated_is_recorded_as_of_this_ones_places(tmp_path
     first, path = find(theirs, tokenizer, config)
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(refusals_path.read_bytes())
-    second, same_path = find(ours, tokenizer, config.model_copy(update={"refusals_path": str(copy)}))
+    second, same_path = find(ours, tokenizer, altered(config, {"safety_tokens": {"refusals_path": str(copy)}}))
     assert same_path == path
     assert first.settings["model"] == "/theirs/model"
     assert (second.settings["model"], second.settings["refusals_from"]) == ("/ours/model", str(copy))
@@ -73,15 +78,15 @@ def test_whatever_changes_the_result_has_its_own_file(tmp_path, tokenizer, confi
     paths.append(find(tiny_llama(1), tokenizer, config)[1])
     paths.append(find(moved, tokenizer, config)[1])
     for change in (
-        {"top_k": 21},
-        {"token_scorer": "pref_logratio"},
-        {"exclude_special_tokens": False},
-        {"max_refusals": 5},
-        {"max_response_tokens": 3},
-        {"assistant_header": "<|system|>"},
-        {"refusals_path": str(write_refusals(tmp_path / "fewer.jsonl", REFUSAL_ROWS[:9]))},
+        {"safety_tokens": {"top_k": 21}},
+        {"safety_tokens": {"scorer": "pref_logratio"}},
+        {"safety_tokens": {"exclude_special_tokens": False}},
+        {"safety_tokens": {"max_refusals": 5}},
+        {"safety_tokens": {"max_response_tokens": 3}},
+        {"reference": {"assistant_header": "<|system|>"}},
+        {"safety_tokens": {"refusals_path": str(write_refusals(tmp_path / "fewer.jsonl", REFUSAL_ROWS[:9]))}},
     ):
-        paths.append(find(tiny_llama(), tokenizer, config.model_copy(update=change))[1])
+        paths.append(find(tiny_llama(), tokenizer, altered(config, change))[1])
     other_template = tiny_tokenizer(tokenizer.chat_template + " ")
     paths.append(find(tiny_llama(), other_template, config)[1])
     assert len(set(paths)) == len(paths) == len(calibrations) == 11
@@ -90,12 +95,12 @@ def test_whatever_changes_the_result_has_its_own_file(tmp_path, tokenizer, confi
 def test_what_does_not_change_the_result_shares_it(tokenizer, config, calibrations):
     _, path = find(tiny_llama(), tokenizer, config)
     for change in (
-        {"kl_coef": 7.0},
-        {"kl_temperature": 1.0},
-        {"calibration_batch_size": 2},
-        {"reference": "frozen_copy"},
+        {"preset": "match", "term": {"weight": 7.0}},
+        {"term": {"temperature": 1.0}},
+        {"safety_tokens": {"batch_size": 2}},
+        {"reference": {"kind": "frozen_copy"}},
     ):
-        assert find(tiny_llama(), tokenizer, config.model_copy(update=change))[1] == path
+        assert find(tiny_llama(), tokenizer, altered(config, change))[1] == path
     assert calibrations == [1]
 
 
@@ -127,7 +132,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_the_next_time(
 ):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    settings = config.model_copy(update={"cache_path": str(blocked)})
+    settings = altered(config, {"reference": {"cache_path": str(blocked)}})
     tokens, _ = find(tiny_llama(), tokenizer, settings)
     assert len(tokens) == 20
     assert calibrations == [1]

@@ -18,8 +18,12 @@ from tests.helpers.tiny import REFUSAL_ROWS, save_model, tiny_llama, tiny_tokeni
 SCORERS = {scorer.name: scorer for scorer in BUILT_IN_SCORERS}
 
 
-def config_for(refusals_path, **settings):
-    return PACTConfig(**{"refusals_path": str(refusals_path), "top_k": 30, **settings})
+def recipe_for(refusals_path, *, objective="match", header=None, **settings):
+    return PACTConfig(
+        term={"objective": objective},
+        reference={"assistant_header": header},
+        safety_tokens={"refusals_path": str(refusals_path), "top_k": 30, **settings},
+    ).recipe()
 
 
 @torch.no_grad()
@@ -56,16 +60,16 @@ def as_vector(tokens):
 def test_base_contrast_equals_the_pure_functions(tmp_path, tokenizer, refusals_path, method, limit):
     aligned, base = tiny_llama(0), tiny_llama(1)
     path = save_model(tmp_path / "base", base)
-    config = config_for(
+    recipe = recipe_for(
         refusals_path,
         base_model_path=path,
-        token_scorer=method,
+        scorer=method,
         exclude_special_tokens=False,
         max_response_tokens=limit,
         top_k=40,
-        include_openers=False,
+        include_openings=False,
     )
-    tokens = calibrate(aligned, tokenizer, config, progress=False)
+    tokens = calibrate(aligned, tokenizer, recipe, progress=False)
     contexts, responses = views(tokenizer, limit=limit)
     plain = [tokenizer(f"User: {row['prompt']}\n\nAssistant: ")["input_ids"] for row in REFUSAL_ROWS]
     # The eight rows of the embedding beyond the tokenizer are never kept.
@@ -136,7 +140,7 @@ def test_long_responses_are_streamed_in_pieces(tokenizer):
 
 def test_base_free_calibration_contrasts_with_the_prompt_left_out(tokenizer, refusals_path):
     model = tiny_llama()
-    tokens = calibrate(model, tokenizer, config_for(refusals_path), progress=False)
+    tokens = calibrate(model, tokenizer, recipe_for(refusals_path), progress=False)
     contexts, responses = views(tokenizer)
     header = [assistant_header_ids(tokenizer)] * len(responses)
     _, mask = stacked(model, contexts, responses)
@@ -152,7 +156,7 @@ def test_the_model_is_left_as_it_was(tokenizer, refusals_path):
     model.model.layers[1].eval()
     before = [module.training for module in model.modules()], {n: p.clone() for n, p in model.named_parameters()}
     state = torch.get_rng_state()
-    calibrate(model, tokenizer, config_for(refusals_path), progress=False)
+    calibrate(model, tokenizer, recipe_for(refusals_path), progress=False)
     assert [module.training for module in model.modules()] == before[0]
     assert all(torch.equal(before[1][name], p) for name, p in model.named_parameters())
     assert torch.equal(torch.get_rng_state(), state)
@@ -160,8 +164,8 @@ def test_the_model_is_left_as_it_was(tokenizer, refusals_path):
 
 
 def test_dropout_is_off_while_calibrating(tokenizer, refusals_path):
-    quiet = calibrate(tiny_llama(), tokenizer, config_for(refusals_path), progress=False)
-    noisy = calibrate(tiny_llama(attention_dropout=0.5).train(), tokenizer, config_for(refusals_path), progress=False)
+    quiet = calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path), progress=False)
+    noisy = calibrate(tiny_llama(attention_dropout=0.5).train(), tokenizer, recipe_for(refusals_path), progress=False)
     assert noisy.fingerprint == quiet.fingerprint
 
 
@@ -179,19 +183,19 @@ def test_special_tokens_and_padding_rows_are_left_out(tokenizer, refusals_path):
     ends = [200, 201]
     model = likely(tiny_llama(), [*special, *ends])
     model.generation_config.eos_token_id = ends
-    tokens = calibrate(model, tokenizer, config_for(refusals_path), progress=False)
+    tokens = calibrate(model, tokenizer, recipe_for(refusals_path), progress=False)
     assert not set(tokens.token_ids.tolist()) & {*special, *ends}
     assert int(tokens.token_ids.max()) < len(tokenizer)
-    kept = calibrate(model, tokenizer, config_for(refusals_path, exclude_special_tokens=False), progress=False)
+    kept = calibrate(model, tokenizer, recipe_for(refusals_path, exclude_special_tokens=False), progress=False)
     # Ids that no text ever holds stay out whatever is asked for.
     assert set(kept.token_ids.tolist()) & set(special)
     assert not set(kept.token_ids.tolist()) & {365, 367}
 
 
 def test_max_refusals_and_response_tokens_are_limits(tokenizer, refusals_path):
-    tokens = calibrate(tiny_llama(), tokenizer, config_for(refusals_path, max_refusals=3), progress=False)
+    tokens = calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, max_refusals=3), progress=False)
     assert tokens.settings["refusals"] == 3
-    short = calibrate(tiny_llama(), tokenizer, config_for(refusals_path, max_response_tokens=1), progress=False)
+    short = calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, max_response_tokens=1), progress=False)
     assert short.fingerprint != tokens.fingerprint
 
 
@@ -202,8 +206,8 @@ def test_a_plugins_scorer_is_used(tokenizer, refusals_path, monkeypatch):
     known = plugins.token_scorers()
     upside_down = TokenScorer("upside_down", lambda aligned, base: base.exp() - aligned.exp())
     monkeypatch.setattr(plugins, "token_scorers", lambda: {**known, "upside_down": upside_down})
-    first = calibrate(tiny_llama(), tokenizer, config_for(refusals_path), progress=False)
-    second = calibrate(tiny_llama(), tokenizer, config_for(refusals_path, token_scorer="upside_down"), progress=False)
+    first = calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path), progress=False)
+    second = calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, scorer="upside_down"), progress=False)
     assert torch.equal(first.token_ids, second.token_ids)
     torch.testing.assert_close(first.direction, -second.direction, rtol=1e-4, atol=1e-5)
 
@@ -215,28 +219,28 @@ def test_a_base_of_another_tokenizer_is_refused(tmp_path, tokenizer, refusals_pa
     other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")))
     path = save_model(tmp_path / "base", tiny_llama(1), other)
     with pytest.raises(SafetyTokensError, match="has another tokenizer") as error:
-        calibrate(tiny_llama(), tokenizer, config_for(refusals_path, base_model_path=path), progress=False)
+        calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, base_model_path=path), progress=False)
     assert path in str(error.value)
 
 
 def test_a_base_of_another_vocabulary_size_is_refused(tmp_path, tokenizer, refusals_path):
     path = save_model(tmp_path / "base", tiny_llama(1, vocab_size=376))
     with pytest.raises(SafetyTokensError, match="368 output tokens and the base model 376"):
-        calibrate(tiny_llama(), tokenizer, config_for(refusals_path, base_model_path=path), progress=False)
+        calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, base_model_path=path), progress=False)
 
 
 def test_a_base_that_does_not_exist_is_named(tmp_path, tokenizer, refusals_path):
     path = str(tmp_path / "nowhere")
     with pytest.raises(PACTError, match=r"base_model_path.*nowhere"):
-        calibrate(tiny_llama(), tokenizer, config_for(refusals_path, base_model_path=path), progress=False)
+        calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, base_model_path=path), progress=False)
 
 
 def test_the_aligned_model_is_freed_before_the_base_is_loaded(tmp_path, tokenizer, refusals_path):
     path = save_model(tmp_path / "base", tiny_llama(1))
-    config = config_for(refusals_path, base_model_path=path)
-    kept = calibrate(tiny_llama(), tokenizer, config, progress=False)
+    recipe = recipe_for(refusals_path, base_model_path=path)
+    kept = calibrate(tiny_llama(), tokenizer, recipe, progress=False)
     model = tiny_llama()
-    freed = calibrate(model, tokenizer, config, release_model=True, progress=False)
+    freed = calibrate(model, tokenizer, recipe, release_model=True, progress=False)
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert freed.fingerprint == kept.fingerprint
 
@@ -271,24 +275,24 @@ def test_sequences_without_a_response_are_left_out_of_the_mean(tokenizer):
 def test_a_template_without_a_generation_prompt(refusals_path):
     template = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     tokenizer = tiny_tokenizer(template)
-    tokens = calibrate(tiny_llama(), tokenizer, config_for(refusals_path), progress=False)
+    tokens = calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path), progress=False)
     assert isinstance(tokens, SafetyTokens)
     # The published objective reads the weights, and these the contrast.
     with pytest.raises(ConfigurationError, match="assistant_header"):
-        calibrate(tiny_llama(), tokenizer, config_for(refusals_path, objective="published"), progress=False)
-    config = config_for(refusals_path, objective="published", assistant_header="<|assistant|>")
-    calibrate(tiny_llama(), tokenizer, config, progress=False)
+        calibrate(tiny_llama(), tokenizer, recipe_for(refusals_path, objective="published"), progress=False)
+    recipe = recipe_for(refusals_path, objective="published", header="<|assistant|>")
+    calibrate(tiny_llama(), tokenizer, recipe, progress=False)
 
 
 def test_no_chat_template_is_refused(refusals_path):
     with pytest.raises(ConfigurationError, match="no chat template"):
-        calibrate(tiny_llama(), tiny_tokenizer(None), config_for(refusals_path), progress=False)
+        calibrate(tiny_llama(), tiny_tokenizer(None), recipe_for(refusals_path), progress=False)
 
 
 def test_a_different_order_of_the_refusals_changes_nothing(tmp_path, tokenizer):
     first = write_refusals(tmp_path / "first.jsonl")
     second = write_refusals(tmp_path / "second.jsonl", REFUSAL_ROWS[::-1])
     directions = [
-        as_vector(calibrate(tiny_llama(), tokenizer, config_for(path), progress=False)) for path in (first, second)
+        as_vector(calibrate(tiny_llama(), tokenizer, recipe_for(path), progress=False)) for path in (first, second)
     ]
     torch.testing.assert_close(*directions, rtol=1e-4, atol=1e-5)

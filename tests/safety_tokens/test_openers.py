@@ -47,12 +47,14 @@ def test_the_aligned_tiny_model(tmp_path):
     write_json(tmp_path / "harmful.json", tiny_world.harmful_prompts(48, seed=3, split="train"))
     write_json(tmp_path / "harmless.json", tiny_world.benign_prompts(48, seed=3, split="train"))
     config = PACTConfig(
-        harmful_prompts_path=str(tmp_path / "harmful.json"),
-        harmless_prompts_path=str(tmp_path / "harmless.json"),
-        max_response_tokens=16,
-        calibration_batch_size=48,
+        safety_tokens={
+            "harmful_prompts_path": str(tmp_path / "harmful.json"),
+            "harmless_prompts_path": str(tmp_path / "harmless.json"),
+            "max_response_tokens": 16,
+            "batch_size": 48,
+        },
     )
-    tokens = calibrate(model, tokenizer, config, progress=False)
+    tokens = calibrate(model, tokenizer, config.recipe(), progress=False)
     refusal, compliance = tokens.settings["refusal_opener_strings"], tokens.settings["compliance_opener_strings"]
     assert "I" in refusal
     assert "Sure" in compliance
@@ -61,18 +63,23 @@ def test_the_aligned_tiny_model(tmp_path):
     assert len(tokens) == 50
     assert set(refusal) | set(compliance) <= set(tokens.token_strings)
 
-    without = calibrate(model, tokenizer, config.model_copy(update={"include_openers": False}), progress=False)
+    alone = PACTConfig(safety_tokens={**config.safety_tokens.model_dump(), "include_openings": False})
+    without = calibrate(model, tokenizer, alone.recipe(), progress=False)
     assert "Sure" not in without.token_strings
     assert without.settings["compliance_opener_strings"] == compliance
 
 
 def test_no_openings_is_said_at_calibration(tmp_path, caplog):
     """A model that answers everything alike has none."""
-    paths = {"refusals_path": tmp_path / "refusals.json", "harmless_prompts_path": tmp_path / "harmless.json"}
-    config = PACTConfig(**{key: str(path) for key, path in paths.items()}, max_response_tokens=4)
+    paths = {
+        "refusals_path": tmp_path / "refusals.json",
+        "harmless_prompts_path": tmp_path / "harmless.json",
+    }
+    files = {key: str(path) for key, path in paths.items()}
+    config = PACTConfig(safety_tokens={**files, "max_response_tokens": 4})
     write_json(tmp_path / "harmless.json", ["help with that"])
     write_json(tmp_path / "refusals.json", [{"prompt": "help with that", "response": "I cannot."}])
     with caplog.at_level("INFO", logger="pact_plugins"):
-        tokens = calibrate(tiny_llama(), tiny_tokenizer(), config, progress=False)
+        tokens = calibrate(tiny_llama(), tiny_tokenizer(), config.recipe(), progress=False)
     assert tokens.refusal_openings == ()
     assert "no refusal openings found" in caplog.text

@@ -129,7 +129,9 @@ def gradients(variant: str, folder: Path, *, batch_size: int, accumulation: int,
         compute_loss_func=weighted_loss if variant == "function" else None,
         callbacks=[keeper],
     )
-    config = PACTConfig(kl_coef=KL_COEF, kl_temperature=TEMPERATURE, reference_model_path=str(reference))
+    config = PACTConfig(
+        preset="match", term={"weight": KL_COEF, "temperature": TEMPERATURE}, reference={"path": str(reference)}
+    )
     tokens = SafetyTokens.random(words, VOCABULARY, count=12, seed=3)
     trainer.add_callback(PACTCallback(config, safety_tokens=tokens, trainer=trainer))
     trainer.train()

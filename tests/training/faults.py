@@ -219,7 +219,9 @@ FAULTS = {
     "dft": Fault("`loss_type: dft`", "weights each token's loss", settings={"loss_type": "dft"}),
     "neftune": Fault("NEFTune's noise", "neftune_noise_alpha", settings={"neftune_noise_alpha": 5.0}),
     "two callbacks": Fault(
-        "two callbacks", "two PACTCallbacks", lambda trainer: trainer.add_callback(pact({"kl_coef": 1.0}))
+        "two callbacks",
+        "two PACTCallbacks",
+        lambda trainer: trainer.add_callback(pact({"preset": "match", "term": {"weight": 1.0}})),
     ),
     "late": Fault("the callback is added while training", "added after training had begun", late, at_step=1),
     "other tokenizer": Fault("safety tokens of another tokenizer", "another tokenizer", other_tokenizer),
@@ -301,7 +303,7 @@ def trainer_of(fault: Fault, folder: Any) -> Any:
     if settings.pop("make_model", None):
         settings["model"] = tiny_llama(attention_bias=True, mlp_bias=True)
     norms = settings.pop("train_norms", False)
-    trainer = sft_trainer(folder, callbacks=[pact({"reference_check_every": 1, **fault.config})], **settings)
+    trainer = sft_trainer(folder, callbacks=[pact({"reference": {"check_every": 1}, **fault.config})], **settings)
     if norms:
         for name, parameter in trainer.model.named_parameters():
             if "norm" in name:

@@ -14,8 +14,8 @@ STEPS = 4
 def gradients(folder, every, adapter=None):
     """Of each step, weights standing still after a first move; ``every`` None is a run without an anchor."""
     watch = Watch(move=True)
-    anchor = {} if every is None else {"anchor": "bundled", "anchor_every": every}
-    config = {"kl_coef": 0, "anchor_size": 4, "anchor_max_new_tokens": 4, **anchor}
+    anchor = {} if every is None else {"preset": "match", "anchor": {"prompts": "bundled", "every": every}}
+    config = {"term": False, "anchor": {"replies": 4, "max_new_tokens": 4}, **anchor}
     trainer = sft_trainer(
         folder,
         adapter=adapter,

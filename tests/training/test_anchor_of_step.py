@@ -14,7 +14,7 @@ from tests.helpers.trainers import ADAPTERS, Watch, pact, sft_trainer
 
 pytestmark = pytest.mark.framework
 COEFFICIENT = 0.7
-ANCHOR = {"kl_coef": 0, "anchor": "bundled", "anchor_coef": COEFFICIENT, "anchor_max_new_tokens": 5}
+ANCHOR = {"preset": "off", "anchor": {"prompts": "bundled", "weight": COEFFICIENT, "max_new_tokens": 5}}
 MICRO_BATCHES = 4
 
 
@@ -108,7 +108,7 @@ WAYS = {
 def assert_weight(folder, way, weight, *, kind="full", **more):
     """What the anchor adds to the step's gradient is so many times its divergence."""
     model_class, settings, _ = WAYS[way]
-    config = {**ANCHOR, "anchor_size": 4, "anchor_fraction": 16}
+    config = {**ANCHOR, "anchor": {"replies": 4, "share": 16}}
     settings = {**settings, **more, "adapter": ADAPTERS[kind]()}
     outside = "label_smoothing_factor" in settings
     plain, _ = a_step(folder, model=make(model_class), **settings)
@@ -152,7 +152,7 @@ def test_a_step_draws_what_its_micro_batches_would_have_drawn(tmp_path):
     model.model.register_forward_pre_hook(
         lambda _module, _args, kwargs: sizes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    a_step(tmp_path, {**ANCHOR, "anchor_size": 8, "anchor_fraction": 1}, model=model, trainer_class=Long)
+    a_step(tmp_path, {**ANCHOR, "anchor": {"replies": 8, "share": 1}}, model=model, trainer_class=Long)
     in_training = sizes[-MICRO_BATCHES - 1 :]
     assert [shape[1] for shape in in_training[:-1]] == [512] * MICRO_BATCHES
     assert in_training[-1][0] == MICRO_BATCHES
@@ -167,6 +167,6 @@ def launches(folder, config, **settings):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_it_launches_one_pass_more_and_not_one_for_each_micro_batch(tmp_path, checkpointing):
-    anchored = {**ANCHOR, "anchor_size": 8, "anchor_fraction": 1, "reference_check_every": 0}
+    anchored = {**ANCHOR, "anchor": {"replies": 8, "share": 1}, "reference": {"check_every": 0}}
     before, after = (launches(tmp_path, config, gradient_checkpointing=checkpointing) for config in (None, anchored))
     assert 1 + 0.7 / MICRO_BATCHES < after / before < 1 + 1.6 / MICRO_BATCHES

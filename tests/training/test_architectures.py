@@ -173,7 +173,7 @@ def trained(
         train_dataset=dataset(),
         data_collator=collated,
         processing_class=tiny_tokenizer(),
-        callbacks=[pact({"kl_coef": KL_COEF, **pact_settings}), watch],
+        callbacks=[pact({"term": {"weight": KL_COEF}, **pact_settings}), watch],
     )
     trainer.train()
     return trainer, watch, micro_batches
@@ -190,7 +190,7 @@ def expected(name: str, watch: Watch, micro_batches: list[dict[str, Tensor]], ad
             reference,
             part,
             objective="match",
-            kl_coef=KL_COEF,
+            weight=KL_COEF,
             token_ids=tokens.token_ids,
             weights=tokens.weights,
             header=[],

@@ -42,8 +42,8 @@ def refused(trainer, error, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"kl_coeff": 1}, "kl_coeff: unknown key; did you mean 'kl_coef'"),
-        ({"kl_coef": -1}, "kl_coef"),
+        ({"term": {"wieght": 1}}, "term.wieght: unknown key; did you mean 'weight'"),
+        ({"preset": "match", "term": {"weight": -1}}, "term.weight"),
         ({"objective": "unknown"}, "unknown objective 'unknown'; available: match"),
     ],
 )
@@ -70,7 +70,7 @@ def test_tokens_of_another_tokenizer(tmp_path):
 def test_empty_set_of_refusals(tmp_path):
     path = tmp_path / "refusals.jsonl"
     path.write_text('{"prompt": "x", "response": " "}\n')
-    trainer = sft_trainer(tmp_path / "run", callbacks=[PACTCallback({"refusals_path": str(path)})])
+    trainer = sft_trainer(tmp_path / "run", callbacks=[PACTCallback({"safety_tokens": {"refusals_path": str(path)}})])
     refused(trainer, SafetyTokensError, "every response in .*refusals.jsonl is empty")
 
 
@@ -92,28 +92,30 @@ def test_an_adapter_that_already_holds_weights(tmp_path, reference):
     model = get_peft_model(tiny_llama(), lora())
     move_weights(model)
     trainer = sft_trainer(tmp_path, model=model, callbacks=[pact({"reference": reference})])
-    refused(trainer, ConfigurationError, "needs a fresh adapter.*reference_model_path")
+    refused(trainer, ConfigurationError, "needs a fresh adapter.*reference.path")
 
 
 def test_an_adapter_that_already_holds_weights_with_a_reference_of_its_own(tmp_path):
     path = save_model(tmp_path / "aligned", tiny_llama())
-    for config in ({"reference_model_path": path}, {"reference": "frozen_copy"}):
+    for config in ({"reference": {"path": path}}, {"reference": "frozen_copy"}):
         model = get_peft_model(tiny_llama(), lora())
         move_weights(model)
         trainer = sft_trainer(tmp_path / "run", model=model, callbacks=[pact(config)])
         trainer.train()
         # The path is the model without the adapter, the copy the model as it is.
-        assert (trainer.state.log_history[0]["pact/kl"] > 1e-3) == ("reference_model_path" in config)
+        assert (trainer.state.log_history[0]["pact/kl"] > 1e-3) == ("reference" in config)
 
 
 @pytest.mark.parametrize("initialisation", matrix.rows(["pissa", "pissa_niter_4", "olora"], always=["pissa", "olora"]))
 def test_initialisations_that_rewrite_the_base(tmp_path, initialisation):
     trainer = sft_trainer(tmp_path, adapter=lora(init_lora_weights=initialisation), callbacks=[pact()])
-    refused(trainer, ConfigurationError, f"init_lora_weights='{initialisation}'.*reference_model_path")
+    refused(trainer, ConfigurationError, f"init_lora_weights='{initialisation}'.*reference.path")
 
 
 def test_rewriting_initialisations_are_refused_before_calibrating_too(tmp_path, refusals_path):
-    callback = PACTCallback({"refusals_path": str(refusals_path), "reference": "frozen_copy"})
+    callback = PACTCallback(
+        {"safety_tokens": {"refusals_path": str(refusals_path)}, "reference": {"kind": "frozen_copy"}}
+    )
     trainer = sft_trainer(tmp_path / "run", adapter=lora(init_lora_weights="pissa"), callbacks=[callback])
     refused(trainer, ConfigurationError, "rewrites the base weights")
 
@@ -136,7 +138,7 @@ def test_dft(tmp_path):
 
 
 def test_no_chat_template(tmp_path, refusals_path):
-    for config in ({"refusals_path": str(refusals_path)}, {"objective": "published"}):
+    for config in ({"safety_tokens": {"refusals_path": str(refusals_path)}}, {"objective": "published"}):
         tokens = None if "refusals_path" in config else tiny_safety_tokens()
         with pytest.raises(ConfigurationError, match="has no chat template"):
             prepare(tiny_llama(), tiny_tokenizer(None), PACTConfig(**config), Run(safety_tokens=tokens))
@@ -144,13 +146,13 @@ def test_no_chat_template(tmp_path, refusals_path):
 
 def test_published_without_a_generation_prompt():
     template = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
-    config = PACTConfig(objective="published")
+    config = PACTConfig(preset="match", term={"objective": "published"})
     with pytest.raises(ConfigurationError, match="set assistant_header"):
         prepare(tiny_llama(), tiny_tokenizer(template), config, Run(safety_tokens=tiny_safety_tokens()))
     prepare(
         tiny_llama(),
         tiny_tokenizer(template),
-        config.model_copy(update={"assistant_header": "<|assistant|>"}),
+        config.model_copy(update={"reference": {"assistant_header": "<|assistant|>"}}),
         Run(safety_tokens=tiny_safety_tokens()),
     )
 
@@ -196,23 +198,24 @@ def test_a_tokenizer_larger_than_the_model(tokenizer, vocabulary, refusals_path)
             prepare(
                 tiny_llama(vocab_size=vocabulary),
                 tokenizer,
-                PACTConfig(refusals_path=str(refusals_path)),
+                PACTConfig(safety_tokens={"refusals_path": str(refusals_path)}),
                 Run(safety_tokens=tokens),
             )
 
 
 def test_a_reference_that_does_not_exist(tmp_path):
-    trainer = sft_trainer(tmp_path, callbacks=[pact({"reference_model_path": str(tmp_path / "nowhere")})])
-    refused(trainer, ConfigurationError, "reference_model_path: .*nowhere cannot be loaded")
+    trainer = sft_trainer(tmp_path, callbacks=[pact({"reference": {"path": str(tmp_path / "nowhere")}})])
+    refused(trainer, ConfigurationError, "reference.path: .*nowhere cannot be loaded")
 
 
 def test_a_reference_of_another_vocabulary(tmp_path):
     small = save_model(tmp_path / "small", tiny_llama(vocab_size=24))
-    trainer = sft_trainer(tmp_path / "run", callbacks=[pact({"reference_model_path": small})])
+    trainer = sft_trainer(tmp_path / "run", callbacks=[pact({"reference": {"path": small}})])
     refused(trainer, ConfigurationError, "has 24 output tokens, but safety token")
     other = save_model(tmp_path / "other", tiny_llama(vocab_size=376))
     trainer = sft_trainer(
-        tmp_path / "run", callbacks=[PACTCallback({"objective": "full_kl", "reference_model_path": other})]
+        tmp_path / "run",
+        callbacks=[PACTCallback({"preset": "match", "term": {"objective": "full_kl"}, "reference": {"path": other}})],
     )
     refused(trainer, ConfigurationError, "376 output tokens and the trained model 368")
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pact_lab.tiny_world import aligned_path, refusal_pairs
 from pact_plugins.config import PACTConfig
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
+from pact_plugins.settings import merged
 from pact_plugins.training.preparation import Run, prepare
 
 MODULES = ["q_proj", "v_proj"]
@@ -24,16 +25,23 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("calibration")
     (folder / "refusals.json").write_text(json.dumps(refusal_pairs(32, seed=0)))
-    return {"cache_path": str(folder / "cache"), "refusals_path": str(folder / "refusals.json")}
+    return {
+        "reference": {"cache_path": str(folder / "cache")},
+        "safety_tokens": {"refusals_path": str(folder / "refusals.json")},
+    }
 
 
 @pytest.fixture(scope="module")
-def expected(tokenizer: Any, settings: dict[str, str]) -> str:
-    config = PACTConfig(preset="match", **{**settings, "cache_path": settings["cache_path"] + "_expected"})
-    return automatic_safety_tokens(load(), tokenizer, config, progress=False)[0].fingerprint
+def expected(tokenizer: Any, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    config = PACTConfig(
+        **merged(settings, {"preset": "match", "reference": {"cache_path": str(tmp_path_factory.mktemp("expected"))}})
+    )
+    return automatic_safety_tokens(load(), tokenizer, config.recipe(), config.reference.cache_path, progress=False)[
+        0
+    ].fingerprint
 
 
 def load() -> Any:
@@ -49,9 +57,9 @@ def move(model: Any) -> Any:
     return model
 
 
-def test_an_adapter_that_rewrites_the_base_weights(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
+def test_an_adapter_that_rewrites_the_base_weights(tokenizer: Any, settings: dict[str, Any], expected: str) -> None:
     model = get_peft_model(load(), LoraConfig(r=4, target_modules=MODULES, init_lora_weights="pissa"))
-    config = PACTConfig(preset="match", **settings, reference_model_path=str(aligned_path()))
+    config = PACTConfig(**merged(settings, {"preset": "match", "reference": {"path": str(aligned_path())}}))
     preparation = prepare(model, tokenizer, config)
     assert preparation.reference is not None
     assert preparation.reference.name == "frozen_copy"
@@ -59,13 +67,13 @@ def test_an_adapter_that_rewrites_the_base_weights(tokenizer: Any, settings: dic
     assert preparation.safety_tokens.fingerprint == expected
 
 
-def test_full_fine_tuning_that_resumes(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
+def test_full_fine_tuning_that_resumes(tokenizer: Any, settings: dict[str, Any], expected: str) -> None:
     preparation = prepare(move(load()), tokenizer, PACTConfig(preset="match", **settings), Run(resumed=True))
     assert preparation.safety_tokens is not None
     assert preparation.safety_tokens.fingerprint == expected
 
 
-def test_an_adapter_that_resumes(tokenizer: Any, settings: dict[str, str], expected: str) -> None:
+def test_an_adapter_that_resumes(tokenizer: Any, settings: dict[str, Any], expected: str) -> None:
     model = get_peft_model(load(), LoraConfig(r=4, target_modules=MODULES, init_lora_weights=False))
     preparation = prepare(model, tokenizer, PACTConfig(preset="match", **settings), Run(resumed=True))
     assert preparation.reference is not None

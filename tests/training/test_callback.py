@@ -43,7 +43,7 @@ def dropout_llama():
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_kl_coef_zero_is_the_trainers_own_run_bit_for_bit(tmp_path, kind):
     results = []
-    for callbacks in ([], [pact({"kl_coef": 0})]):
+    for callbacks in ([], [pact({"preset": "off"})]):
         adapter = lora(lora_dropout=0.1) if kind == "lora" else None
         trainer = sft_trainer(
             tmp_path,
@@ -65,7 +65,10 @@ def test_kl_coef_zero_is_the_trainers_own_run_bit_for_bit(tmp_path, kind):
 def test_the_reference_consumes_no_random_number_and_sees_no_dropout(tmp_path):
     """With dropout everywhere, an active term leaves the cross-entropy and the random-number state as they were."""
     results = {}
-    for name, callbacks in {"plain": [], "pact": [pact({"objective": "published", "kl_coef": 1.0})]}.items():
+    for name, callbacks in {
+        "plain": [],
+        "pact": [pact({"preset": "match", "term": {"objective": "published", "weight": 1.0}})],
+    }.items():
         trainer = sft_trainer(
             tmp_path,
             model=dropout_llama(),
@@ -190,7 +193,7 @@ def test_mixed_modes_of_sub_modules_survive(tmp_path):
 
 def test_evaluation_is_the_trainers_own(tmp_path):
     results = []
-    for callbacks in ([], [pact({"kl_coef": 100.0})]):
+    for callbacks in ([], [pact({"preset": "match", "term": {"weight": 100.0}})]):
         trainer = sft_trainer(
             tmp_path,
             callbacks=callbacks,
@@ -229,7 +232,7 @@ METRICS = {"pact/kl", "pact/loss", "pact/safety_mass", "pact/reference_safety_ma
 
 def test_metrics_reach_log_history_reporters_and_trainer_state(tmp_path):
     reporter = Reporter()
-    config = {"objective": "published", "kl_coef": 0.5}
+    config = {"preset": "match", "term": {"objective": "published", "weight": 0.5}}
     trainer = sft_trainer(
         tmp_path, callbacks=[reporter, pact(config)], max_steps=4, logging_steps=2, save_strategy="steps", save_steps=4
     )
@@ -263,7 +266,7 @@ def test_a_run_leaves_its_record_and_its_tokens(tmp_path):
     assert record["optimizer_steps_protected"] == 3
     assert record["gradient_receipts"] == 6
     assert record["response_tokens"] == count
-    assert record["config"]["kl_coef"] == 2.0
+    assert record["config"]["term"]["weight"] == 2.0
     assert record["safety_tokens"]["fingerprint"] == tokens.fingerprint
     assert record["last_log"]["pact/kl"] == pytest.approx(trainer.state.log_history[-2]["pact/kl"])
     assert SafetyTokens.load(tmp_path / "pact_safety_tokens.safetensors").fingerprint == tokens.fingerprint
@@ -286,10 +289,15 @@ def test_the_class_itself_calibrates_and_protects(tmp_path, monkeypatch, refusal
 def test_the_term_holds_the_model_to_the_reference(tmp_path):
     """Ten steps with a large coefficient drift less on the safety tokens than ten steps with a tiny one."""
     drift = {}
-    for kl_coef in (1e-6, 50.0):
-        trainer = sft_trainer(tmp_path, callbacks=[pact({"kl_coef": kl_coef})], max_steps=10, learning_rate=3e-3)
+    for weight in (1e-6, 50.0):
+        trainer = sft_trainer(
+            tmp_path,
+            callbacks=[pact({"preset": "match", "term": {"weight": weight}})],
+            max_steps=10,
+            learning_rate=3e-3,
+        )
         trainer.train()
-        drift[kl_coef] = trainer.state.log_history[9]["pact/kl"]
+        drift[weight] = trainer.state.log_history[9]["pact/kl"]
     assert drift[50.0] < 0.2 * drift[1e-6]
 
 

@@ -12,7 +12,7 @@ from tests.helpers.trainers import lora, pact, sft_trainer
 
 pytestmark = pytest.mark.framework
 
-ANCHOR = {"kl_coef": 0, "anchor": "bundled", "anchor_size": 8, "anchor_max_new_tokens": 8}
+ANCHOR = {"preset": "off", "anchor": {"prompts": "bundled", "replies": 8, "max_new_tokens": 8}}
 
 
 class Graphs(TrainerCallback):

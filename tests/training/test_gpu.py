@@ -97,7 +97,7 @@ class Waits(TrainerCallback):
 
 
 def test_cuda_sees_one_wait_an_optimizer_step(tmp_path):
-    config = {"reference": "cache", "preset": "guard", "anchor_size": 4, "anchor_max_new_tokens": 4}
+    config = {"reference": {"kind": "cache"}, "preset": "guard", "anchor": {"replies": 4, "max_new_tokens": 4}}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         waits = Waits(caught)
@@ -105,7 +105,7 @@ def test_cuda_sees_one_wait_an_optimizer_step(tmp_path):
             tmp_path,
             model=tiny_llama(),
             adapter=lora(),
-            callbacks=[pact({**config, "cache_path": str(tmp_path / "cache"), "reference_check_every": 0}), waits],
+            callbacks=[pact({**config, "reference": {"cache_path": str(tmp_path / "cache"), "check_every": 0}}), waits],
             use_cpu=False,
             max_steps=3,
             gradient_accumulation_steps=2,
@@ -176,10 +176,10 @@ def test_four_bit_weights_are_their_own_reference(tmp_path, dtype):
 
 
 def test_calibration_finds_what_the_cpu_finds(refusals_path):
-    config = PACTConfig(refusals_path=str(refusals_path), top_k=30)
+    config = PACTConfig(safety_tokens={"refusals_path": str(refusals_path), "top_k": 30})
     tokenizer = tiny_tokenizer()
-    of_cpu = calibrate(tiny_llama(), tokenizer, config, progress=False)
-    of_gpu = calibrate(tiny_llama().cuda(), tokenizer, config, progress=False)
+    of_cpu = calibrate(tiny_llama(), tokenizer, config.recipe(), progress=False)
+    of_gpu = calibrate(tiny_llama().cuda(), tokenizer, config.recipe(), progress=False)
     assert of_gpu.token_ids.tolist() == of_cpu.token_ids.tolist()
     torch.testing.assert_close(of_gpu.direction.cpu(), of_cpu.direction, rtol=1e-3, atol=1e-5)
 
@@ -192,7 +192,7 @@ def test_eight_thousand_tokens_cost_what_they_cost_without_the_term(tmp_path):
         "completion": [{"role": "assistant", "content": "the film was slow but wonderful " * 2000}],
     }
     peaks = []
-    for config in ({"kl_coef": 0.0}, {}):
+    for config in ({"preset": "off"}, {}):
         tokens = tiny_safety_tokens(vocabulary_size=vocabulary)
         trainer = sft_trainer(
             tmp_path,

@@ -22,14 +22,14 @@ def one_step(output, *, adapter=None, config=None, make_model=tiny_llama, callba
     return trainer, watch
 
 
-def expected_step(trainer, watch, *, adapter, objective, kl_coef, make_model=tiny_llama):
+def expected_step(trainer, watch, *, adapter, objective, weight, make_model=tiny_llama):
     tokens = tiny_safety_tokens()
     return naive.step(
         naive.rebuilt(make_model(), adapter, watch.weights[0]),
         make_model(),
         trainer.micro_batches,
         objective=objective,
-        kl_coef=kl_coef,
+        weight=weight,
         token_ids=tokens.token_ids,
         weights=tokens.weights,
         header=assistant_header_ids(tiny_tokenizer()),
@@ -52,10 +52,10 @@ OBJECTIVES = ["match", "published", "published_positive", "full_kl"]
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_step_equals_plain_autograd(tmp_path, objective, kind):
     adapter = ADAPTERS[kind]()
-    config = {"objective": objective, "kl_coef": 1.5}
+    config = {"preset": "match", "term": {"objective": objective, "weight": 1.5}}
     trainer, watch = one_step(tmp_path, adapter=adapter, config=config, gradient_accumulation_steps=2)
     assert len(trainer.micro_batches) == 2
-    cross_entropy, term, gradients = expected_step(trainer, watch, adapter=adapter, objective=objective, kl_coef=1.5)
+    cross_entropy, term, gradients = expected_step(trainer, watch, adapter=adapter, objective=objective, weight=1.5)
     assert_same_gradients(watch.gradients[0], gradients)
     log = watch.losses[0]
     assert term > 1e-3
@@ -63,7 +63,7 @@ def test_step_equals_plain_autograd(tmp_path, objective, kind):
     assert log["pact/loss"] == pytest.approx(1.5 * float(term), rel=1e-4)
     assert log["loss"] == pytest.approx(float(cross_entropy + 1.5 * term), rel=1e-4)
     # The term is no small part of the gradient, so that the comparison means something.
-    _, _, without = expected_step(trainer, watch, adapter=adapter, objective=objective, kl_coef=0.0)
+    _, _, without = expected_step(trainer, watch, adapter=adapter, objective=objective, weight=0)
     assert max(float((gradients[name] - without[name]).abs().max()) for name in gradients) > 1e-2
 
 
@@ -88,7 +88,12 @@ def biased_llama():
 def test_step_equals_plain_autograd_where_the_rows_of_s_may_move(tmp_path, make_model, adapter):
     trainer, watch = one_step(tmp_path, adapter=adapter, make_model=make_model)
     _, term, gradients = expected_step(
-        trainer, watch, adapter=adapter, objective="match", kl_coef=2.0, make_model=make_model
+        trainer,
+        watch,
+        adapter=adapter,
+        objective="match",
+        weight=2.0,
+        make_model=make_model,
     )
     assert term > 1e-3
     assert_same_gradients(watch.gradients[0], gradients)
@@ -109,19 +114,19 @@ def test_several_responses_in_a_row_are_several_responses(tmp_path, monkeypatch,
         for first, second in zip(rows(8), rows(8, seed=1), strict=True)
     ]
     monkeypatch.setattr("tests.helpers.trainers.tiny_tokenizer", lambda: tiny_tokenizer(GENERATION_TEMPLATE))
-    config = {"objective": "published", "kl_coef": 1.0}
+    config = {"preset": "match", "term": {"objective": "published", "weight": 1.0}}
     trainer, watch = one_step(
         tmp_path, config=config, train_rows=conversations, assistant_only_loss=True, packing=packing, max_length=256
     )
     spans = [len(naive.responses(labels)) for _, labels in naive.sequences(trainer.micro_batches)]
     assert set(spans) == {2}
-    _, _, gradients = expected_step(trainer, watch, adapter=None, objective="published", kl_coef=1.0)
+    _, _, gradients = expected_step(trainer, watch, adapter=None, objective="published", weight=1.0)
     assert_same_gradients(watch.gradients[0], gradients)
 
 
 @pytest.mark.parametrize("objective", matrix.rows(["match", "published"], always=["published"]))
 def test_accumulation_changes_nothing(tmp_path, objective):
-    config = {"objective": objective, "kl_coef": 1.0}
+    config = {"preset": "match", "term": {"objective": objective, "weight": 1.0}}
     results = []
     for batch, accumulation in ((8, 1), (1, 8), (4, 2)):
         trainer, watch = one_step(
@@ -137,7 +142,7 @@ def test_accumulation_changes_nothing(tmp_path, objective):
 
 @pytest.mark.parametrize("objective", matrix.rows(["match", "published"], always=["match"]))
 def test_packing_changes_nothing(tmp_path, objective):
-    config = {"objective": objective, "kl_coef": 1.0}
+    config = {"preset": "match", "term": {"objective": objective, "weight": 1.0}}
     apart, expected = one_step(tmp_path, config=config, adapter=lora(), per_device_train_batch_size=8)
     packed, found = one_step(
         tmp_path, config=config, adapter=lora(), packing=True, max_length=512, per_device_train_batch_size=1
@@ -173,7 +178,7 @@ def test_compute_loss_route_with_label_smoothing_equals_plain_autograd(tmp_path,
     protected_watch = Watch(move=True)
     protected = sft_trainer(tmp_path, callbacks=[protected_watch], **smoothing)
     original = protected.compute_loss
-    callback = pact({"kl_coef": 1.5}, trainer=protected)
+    callback = pact({"preset": "match", "term": {"weight": 1.5}}, trainer=protected)
     protected.add_callback(callback)
     # The callback that moves the weights must still come after ours has copied the reference.
     protected.remove_callback(protected_watch)
@@ -181,8 +186,8 @@ def test_compute_loss_route_with_label_smoothing_equals_plain_autograd(tmp_path,
     protected.train()
     assert protected.compute_loss == original
 
-    _, term, with_term = expected_step(protected, protected_watch, adapter=None, objective="match", kl_coef=1.5)
-    _, _, without = expected_step(protected, protected_watch, adapter=None, objective="match", kl_coef=0.0)
+    _, term, with_term = expected_step(protected, protected_watch, adapter=None, objective="match", weight=1.5)
+    _, _, without = expected_step(protected, protected_watch, adapter=None, objective="match", weight=0)
     added = {name: protected_watch.gradients[0][name] - watch.gradients[0][name] for name in with_term}
     assert_same_gradients(added, {name: with_term[name] - without[name] for name in with_term})
     assert protected_watch.losses[0]["pact/kl"] == pytest.approx(float(term), rel=1e-4)

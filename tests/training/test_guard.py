@@ -8,7 +8,8 @@ from peft import get_peft_model
 from torch import nn
 
 from pact_plugins.config import PACTConfig
-from pact_plugins.errors import ConfigurationError, NoRowGateError, UnprotectedTrainingError
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from pact_plugins.settings import merged
 from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import guarded
 from tests.helpers.guarded import Batch, gradients_of, tokens_with_openers
@@ -16,7 +17,7 @@ from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import lora, move_weights, pact, sft_trainer
 
 BATCH = Batch.random()
-ANCHOR = {"anchor": "bundled", "anchor_size": 4, "anchor_max_new_tokens": 5, "anchor_fraction": 16}
+ANCHOR = {"preset": "off", "anchor": {"prompts": "bundled", "replies": 4, "max_new_tokens": 5, "share": 16}}
 
 
 def attached(model, **settings):
@@ -61,7 +62,7 @@ def test_the_gate_weighs_the_models_own_loss(mode, adapter):
     scores = guarded.refusal_masses(tiny_llama(), BATCH)
     threshold = float(scores.sort().values[2:4].mean())
     model = trained_llama(adapter)
-    preparation = attached(model, kl_coef=0, gate_training_rows=mode, gate_threshold=threshold)
+    preparation = attached(model, preset="off", row_gate={"mode": mode, "threshold": threshold})
     model.train()
     # The denominator is the trainer's, here that of a larger accumulated batch.
     found = gradients_of(model(**BATCH.inputs, num_items_in_batch=torch.tensor(100)).loss, model)
@@ -77,7 +78,7 @@ def test_the_gate_weighs_the_models_own_loss(mode, adapter):
 
 def test_a_gated_batch_teaches_nothing_at_all():
     model = tiny_llama()
-    preparation = attached(model, kl_coef=0, gate_training_rows="hard", gate_threshold=1e-6)
+    preparation = attached(model, preset="off", row_gate={"mode": "hard", "threshold": 1e-6})
     model.train()
     found = gradients_of(model(**BATCH.inputs).loss, model)
     settle(preparation)
@@ -94,7 +95,7 @@ def test_the_anchor_is_the_divergence_on_the_references_own_replies(adapter, che
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    preparation = attached(model, kl_coef=0, anchor_coef=0.7, **ANCHOR)
+    preparation = attached(model, **merged(ANCHOR, {"anchor": {"weight": 0.7}}))
     model.train()
     found = gradients_of(model(**BATCH.inputs).loss, model)
     settle(preparation)
@@ -107,7 +108,7 @@ def test_the_anchor_is_the_divergence_on_the_references_own_replies(adapter, che
 
 def test_the_anchor_holds_a_trained_output_embedding_to_its_old_self():
     model = get_peft_model(tiny_llama(), lora(modules_to_save=["lm_head"]))
-    preparation = attached(model, kl_coef=0, **ANCHOR)
+    preparation = attached(model, **ANCHOR)
     model.train()
     found = gradients_of(model(**BATCH.inputs).loss, model)
     preparation.attachment.detach()
@@ -117,11 +118,11 @@ def test_the_anchor_holds_a_trained_output_embedding_to_its_old_self():
     assert_same(found, gradients_of(loss, model))
 
 
-@pytest.mark.parametrize("part", ["gate", "anchor"])
+@pytest.mark.parametrize("part", ["row_gate", "anchor"])
 def test_neither_can_be_silently_off(part):
     model = tiny_llama()
-    settings = {"gate_training_rows": "soft"} if part == "gate" else ANCHOR
-    preparation = attached(model, kl_coef=0, **settings)
+    settings = {"preset": "off", "row_gate": {"mode": "soft"}} if part == "row_gate" else ANCHOR
+    preparation = attached(model, **settings)
     model.train()
     logits = model(**BATCH.inputs).logits
     nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), BATCH.labels[:, 1:].flatten()).backward()
@@ -131,23 +132,28 @@ def test_neither_can_be_silently_off(part):
 
 
 def test_files_without_openers_are_refused():
-    with pytest.raises(ConfigurationError, match=r"name none.*harmless_prompts_path"):
+    with pytest.raises(ConfigurationError, match=r"row_gate: .*name no openings.*harmless_prompts_path"):
         prepare(
             tiny_llama(),
             tiny_tokenizer(),
-            PACTConfig(gate_training_rows="report"),
+            PACTConfig(preset="match", row_gate={"mode": "report"}),
             Run(safety_tokens=tiny_safety_tokens()),
         )
 
 
 def test_a_gated_anchor_needs_data_that_can_be_read_ahead():
-    with pytest.raises(ConfigurationError, match="anchor: gated reads the training set"):
-        prepare(tiny_llama(), tiny_tokenizer(), PACTConfig(anchor="gated"), Run(safety_tokens=tokens_with_openers()))
+    with pytest.raises(ConfigurationError, match=r"anchor\.prompts: gated reads the training set"):
+        prepare(
+            tiny_llama(),
+            tiny_tokenizer(),
+            PACTConfig(preset="match", anchor={"prompts": "gated"}),
+            Run(safety_tokens=tokens_with_openers()),
+        )
 
 
 def test_losses_of_the_trainers_own_are_refused_by_name(tmp_path):
     trainer = sft_trainer(tmp_path, label_smoothing_factor=0.1)
-    trainer.add_callback(pact({"gate_training_rows": "hard"}, trainer=trainer))
+    trainer.add_callback(pact({"row_gate": True}, safety_tokens=tokens_with_openers(), trainer=trainer))
     with pytest.raises(ConfigurationError, match=r"label_smoothing_factor .*pact audit MODEL DATA --filtered"):
         trainer.train()
 
@@ -158,11 +164,9 @@ def guarded_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guarded")
     config = {
         "preset": "guard",
-        "anchor": "gated",
-        "gate_threshold": 0.5,
-        "anchor_size": 4,
-        "anchor_max_new_tokens": 5,
-        "cache_path": str(folder / "cache"),
+        "anchor": {"prompts": "gated", "replies": 4, "max_new_tokens": 5},
+        "row_gate": {"threshold": 0.5},
+        "reference": {"cache_path": str(folder / "cache")},
     }
     callback = pact(config, safety_tokens=tokens_with_openers())
     trainer = sft_trainer(
@@ -197,7 +201,7 @@ def test_gated_rows_become_anchors_beside_bundled_harmless_prompts(guarded_run):
     assert all(any(prompt in row["context"] for prompt in prompts) for row in anchors[:2])
     assert record["anchor"]["harmful"] == record["anchor"]["harmless"] == 2
     assert record["config"]["preset"] == "guard"
-    assert record["config"]["gate_training_rows"] == "hard"
+    assert record["config"]["row_gate"]["mode"] == "hard"
     assert {"pact/kl", "pact/anchor_kl", "pact/gated_rows"} <= record["last_log"].keys()
 
 
@@ -208,7 +212,7 @@ WITH_PROMPT = [
 
 
 def trained_on(folder, train_rows):
-    config = {"preset": "gate_anchor", "anchor_size": 4, "anchor_max_new_tokens": 4, "gate_threshold": 0.01}
+    config = {"preset": "gate_anchor", "anchor": {"replies": 4, "max_new_tokens": 4}, "row_gate": {"threshold": 0.01}}
     trainer = sft_trainer(
         folder,
         adapter=lora(),
@@ -230,5 +234,5 @@ def test_a_row_without_a_prompt_among_others_is_learnt(tmp_path):
 
 
 def test_rows_without_a_prompt_alone_stop_the_run(tmp_path):
-    with pytest.raises(NoRowGateError, match="the labels of the first 8 responses begin with the first token of their"):
+    with pytest.raises(ConfigurationError, match="prompts are trained on as if they were answers"):
         trained_on(tmp_path, [ALL_RESPONSE] * 12)

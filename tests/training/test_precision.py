@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pact_plugins.training.term import MEASURED_POSITIONS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.training.attachment import Attachment
-from pact_plugins.training.term import MEASURED_POSITIONS
 from tests.helpers import matrix
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer

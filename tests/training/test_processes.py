@@ -21,13 +21,13 @@ OLDEST = ROOT / ".venvs" / "trl-oldest" / "bin" / "python"
 
 
 # Every micro-batch sees every anchor, so that the number of processes does not change which ones.
-GUARD = {"gate_training_rows": "hard", "anchor": "bundled", "anchor_size": 4, "anchor_fraction": 16}
+GUARD = {"preset": "match", "row_gate": {"mode": "hard"}, "anchor": {"prompts": "bundled", "replies": 4, "share": 16}}
 PROCESSES = {
-    "published, full": {"objective": "published", "kl_coef": 1.0},
+    "published, full": {"objective": "published", "weight": 1.0},
     "match, lora": {"objective": "match", "adapter": True},
-    "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor_max_new_tokens": 5}},
+    "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor": {"max_new_tokens": 5}}},
     "guard, full, reentrant": {
-        "guard": {**GUARD, "anchor_max_new_tokens": 5},
+        "guard": {**GUARD, "anchor": {"max_new_tokens": 5}},
         "gradient_checkpointing": True,
         "gradient_checkpointing_kwargs": {"use_reentrant": True},
     },
@@ -35,12 +35,12 @@ PROCESSES = {
 # The weights are moved before the first step: more than this has drifted when it ends.
 WATCH = {"every": 1, "prompts": 3, "greedy": True, "stop_if_drift": 0.01}
 WATCHED = {"adapter": True, "guard": {"drift_watch": WATCH}, "max_steps": 4}
-SILENT = {"objective": "published", "kl_coef": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
-SELDOM = {"anchor": "bundled", "anchor_every": 2, "anchor_size": 4, "anchor_max_new_tokens": 4}
-SILENT_ANCHORED = {**SILENT, "objective": "match", "kl_coef": 0.0, "guard": SELDOM}
+SILENT = {"objective": "published", "weight": 1.0, "per_device_train_batch_size": 4, "silent_rank": 1}
+SELDOM = {"anchor": {"prompts": "bundled", "every": 2, "replies": 4, "max_new_tokens": 4}}
+SILENT_ANCHORED = {**SILENT, "objective": "match", "weight": 0.0, "guard": SELDOM}
 OLDEST_CASES = {
     "match, lora": {"objective": "match", "adapter": True, "gradient_accumulation_steps": 2},
-    "published, full": {"objective": "published", "kl_coef": 1.0},
+    "published, full": {"objective": "published", "weight": 1.0},
     "match, packed": {"objective": "match", "packing": True, "max_length": 256},
 }
 
@@ -140,10 +140,10 @@ def test_oldest_trl_equals_plain_autograd(oldest_trl, name):
     gradients, log = read(oldest_trl / name)
     expected = load_file(oldest_trl / name / "expected.safetensors")
     assert_same(gradients, expected)
-    kl_coef, term = OLDEST_CASES[name].get("kl_coef", 1.5), float(expected["term"])
+    weight, term = OLDEST_CASES[name].get("weight", 1.5), float(expected["term"])
     assert term > 1e-3
     assert log["pact/kl"] == pytest.approx(term, rel=1e-4)
-    assert log["loss"] == pytest.approx(float(expected["cross_entropy"]) + kl_coef * term, rel=1e-3)
+    assert log["loss"] == pytest.approx(float(expected["cross_entropy"]) + weight * term, rel=1e-3)
     assert {"pact/loss", "pact/safety_mass", "pact/reference_safety_mass"} <= log.keys()
 
 

@@ -45,7 +45,7 @@ def test_resuming_keeps_the_aligned_model_as_reference(tmp_path, kind, reference
 def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
     """On a resumed run in full the weights have moved: calibrating on them would change the target."""
     path = save_model(tmp_path / "aligned", tiny_llama())
-    config = {"preset": "match", "refusals_path": str(refusals_path), "top_k": 20}
+    config = {"preset": "match", "safety_tokens": {"refusals_path": str(refusals_path), "top_k": 20}}
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 5e-2}
 
     def trainer():
@@ -79,7 +79,7 @@ def test_training_twice_keeps_the_first_reference(tmp_path, kind):
 def test_training_twice_without_a_way_back_to_the_aligned_model_is_refused(tmp_path):
     trainer = sft_trainer(tmp_path, callbacks=[pact()])
     trainer.train()
-    with pytest.raises(ConfigurationError, match="reference_model_path"):
+    with pytest.raises(ConfigurationError, match=r"reference\.path"):
         trainer.train()
 
 
@@ -88,7 +88,7 @@ def test_resuming_in_full_without_tokens_and_without_the_aligned_models_path_is_
     trainer.train()
     (tmp_path / "run" / "pact_safety_tokens.safetensors").unlink()
     again = sft_trainer(tmp_path / "run", callbacks=[PACTCallback()], max_steps=4)
-    with pytest.raises(ConfigurationError, match="set reference_model_path to the aligned model"):
+    with pytest.raises(ConfigurationError, match=r"set reference\.path to the aligned model"):
         again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
 
 
@@ -112,7 +112,7 @@ def test_the_reference_is_asked_again_with_every_checkpoint(tmp_path):
 
 def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_pieces(tmp_path):
     path = save_model(tmp_path / "aligned", tiny_llama())
-    config = {"gate_training_rows": "hard", "gate_threshold": 1e-6, "reference": "cache"}
+    config = {"preset": "match", "row_gate": {"mode": "hard", "threshold": 1e-6}, "reference": {"kind": "cache"}}
 
     def train(folder, steps, **resuming):
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)

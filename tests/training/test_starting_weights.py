@@ -18,7 +18,7 @@ from tests.helpers.trainers import sft_trainer
 
 pytestmark = pytest.mark.framework
 
-CONFIG = {"anchor_size": 4, "anchor_max_new_tokens": 4}
+CONFIG = {"anchor": {"replies": 4, "max_new_tokens": 4}}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_model_of_no_known_path_that_was_trained_before_is_refused(tmp_path):
     model = tiny_llama()
     model.config._name_or_path = ""
     trained(tmp_path / "one", model, max_steps=1)
-    with pytest.raises(ConfigurationError, match="set reference_model_path"):
+    with pytest.raises(ConfigurationError, match=r"set reference\.path"):
         trained(tmp_path / "two", model, max_steps=1)
 
 

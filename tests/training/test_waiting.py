@@ -15,7 +15,7 @@ from tests.helpers.waiting import counted_reads
 pytestmark = pytest.mark.framework
 
 ONCE_A_STEP = {"training/receipts.py": 1}
-SMALL = {"anchor_size": 4, "anchor_max_new_tokens": 4, "reference_check_every": 0}
+SMALL = {"anchor": {"replies": 4, "max_new_tokens": 4}, "reference": {"check_every": 0}}
 
 
 class Steps(TrainerCallback):
@@ -61,7 +61,7 @@ def test_one_read_an_optimizer_step(tmp_path, monkeypatch, config, adapter):
     [
         pytest.param({}, lora(), {"reference/online.py"}, id="lora"),
         pytest.param({}, None, {"reference/online.py"}, id="full"),
-        pytest.param({"kl_coef": 0, "anchor": "bundled"}, None, {"anchor/anchor.py"}, id="anchor"),
+        pytest.param({"preset": "off", "anchor": {"prompts": "bundled"}}, None, {"anchor/anchor.py"}, id="anchor"),
         pytest.param({"reference": "cache", "preset": "guard"}, lora(), {"anchor/anchor.py"}, id="guard"),
     ],
 )

@@ -22,10 +22,12 @@ def record_of(output, tmp_path_factory, named=True, **changes):
     from trl import SFTConfig, SFTTrainer
 
     settings = {
-        **({"kl_coef": 0.0, "gate_training_rows": "hard"} if named else {"anchor_size": 2}),
-        "harmful_prompts_path": str(PROMPTS / "harmful.json"),
-        "harmless_prompts_path": str(PROMPTS / "harmless.json"),
-        "cache_path": str(tmp_path_factory.getbasetemp() / "chat_rows_cache"),
+        **({"preset": "off", "row_gate": True} if named else {"anchor": {"replies": 2}}),
+        "safety_tokens": {
+            "harmful_prompts_path": str(PROMPTS / "harmful.json"),
+            "harmless_prompts_path": str(PROMPTS / "harmless.json"),
+        },
+        "reference": {"cache_path": str(tmp_path_factory.getbasetemp() / "chat_rows_cache")},
     }
     arguments = SFTConfig(
         output_dir=str(output),

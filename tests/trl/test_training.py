@@ -27,7 +27,7 @@ def settings(tmp_path):
         "max_steps": 2,
         "report_to": "none",
         "save_strategy": "no",
-        "pact": {"kl_coef": 1.5, "cache_path": str(tmp_path / "cache")},
+        "pact": {"preset": "match", "term": {"weight": 1.5}, "reference": {"cache_path": str(tmp_path / "cache")}},
     }
 
 
@@ -39,16 +39,16 @@ def write(tmp_path, settings):
 
 @pytest.mark.framework
 def test_trains_protected_with_overrides(tmp_path, settings):
-    assert train([write(tmp_path, settings), "--max_steps", "3", "pact.kl_coef=0.5"]) == 0
+    assert train([write(tmp_path, settings), "--max_steps", "3", "pact.term.weight=0.5"]) == 0
     record = json.loads((tmp_path / "out" / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 3
-    assert record["config"]["kl_coef"] == 0.5
+    assert record["config"]["term"]["weight"] == 0.5
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
 
 
 def test_wrong_key_is_named_before_anything_runs(tmp_path, settings):
-    settings["pact"] = {"kl_coeff": 1}
-    with pytest.raises(ConfigurationError, match="kl_coeff: unknown key; did you mean 'kl_coef'"):
+    settings["pact"] = {"term": {"wieght": 1}}
+    with pytest.raises(ConfigurationError, match=r"term\.wieght: unknown key; did you mean 'weight'"):
         train([write(tmp_path, settings)])
     assert not (tmp_path / "out").exists()
 
@@ -91,7 +91,7 @@ def test_no_settings_in_the_file(tmp_path, content, message):
         ({"learning_rate": "fast"}, "argument --learning_rate.*invalid float value: 'fast'"),
         ({"pact": 3}, "pact: expected a mapping of settings, found 3"),
         ({"pact": {"safety_tokens": "nowhere"}}, r"pact\.safety_tokens: no such file: nowhere"),
-        ({"pact": {"reference_model_path": "./nowhere"}}, r"pact\.reference_model_path: \./nowhere cannot be loaded"),
+        ({"pact": {"reference": {"path": "./nowhere"}}}, r"pact\.reference\.path: \./nowhere cannot be loaded"),
     ],
 )
 def test_what_is_missing_or_wrong_is_one_line(tmp_path, settings, changes, message):
@@ -105,8 +105,8 @@ def test_what_is_missing_or_wrong_is_one_line(tmp_path, settings, changes, messa
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("pact.kl_coef", "write pact.key=value"),
-        ("pact.kl_coef=[", "is neither a plain value nor JSON"),
+        ("pact.term.weight", "write pact.key=value"),
+        ("pact.term.weight=[", "is neither a plain value nor JSON"),
         ("--lerning_rate=1", "lerning_rate"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_wrong_override_is_named(tmp_path, settings, override, message):
     with pytest.raises(ConfigurationError, match=message):
         train([write(tmp_path, settings), override])
     with pytest.raises(ConfigurationError, match=r"pact\.gate is given a value of its own too"):
-        train([write(tmp_path, settings), "pact.gate=1", "pact.gate.alpha=2"])
+        train([write(tmp_path, settings), "pact.term.mixture=1", "pact.gate.alpha=2"])
 
 
 def test_an_error_of_training_itself_keeps_its_traceback(tmp_path, settings):

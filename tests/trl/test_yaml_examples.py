@@ -35,7 +35,7 @@ def test_every_key_is_known(file, tmp_path):
     _, training, model, data = sft.make_parser().parse_args_and_config(["--config", str(copy)])
     assert data.datasets[0].data_files == "my_rows.jsonl"
     assert training.gradient_checkpointing
-    assert model.use_peft or config.reference_model_path == model.model_name_or_path
+    assert model.use_peft or config.reference.path == model.model_name_or_path
 
 
 def record_of(name, output, monkeypatch):

@@ -1,7 +1,7 @@
 """What others do, as objectives: to be compared with, not recommended.
 
 The framework adds its own cross-entropy, so an objective that replaces it is written as the desired loss minus the
-cross-entropy. ``kl_coef`` then interpolates: 0 is plain fine-tuning, 1 (the default) is the method.
+cross-entropy. ``term.weight`` then interpolates: near 0 is plain fine-tuning, 1 (the default) is the method.
 """
 
 from pact_lab.baselines.asft import ASFT

@@ -19,4 +19,4 @@ def logit_matching(inputs: ObjectiveInputs) -> ObjectiveOutput:
     return ObjectiveOutput(difference.square().mean(dim=-1))
 
 
-LOGIT_MATCHING = Objective("logit_matching", logit_matching, default_kl_coef=1.0)
+LOGIT_MATCHING = Objective("logit_matching", logit_matching, default_weight=1.0)

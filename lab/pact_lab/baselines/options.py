@@ -1,4 +1,4 @@
-"""Reading ``objective_options`` of the baselines, and the target tokens that they need."""
+"""Reading ``term.options`` of the baselines, and the target tokens that they need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def read_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, f
     unknown = sorted(set(options) - set(defaults))
     if unknown:
         raise ConfigurationError(
-            f"objective_options: {', '.join(unknown)} unknown to {name}; known keys: {', '.join(defaults)}"
+            f"term.options: {', '.join(unknown)} unknown to {name}; known keys: {', '.join(defaults)}"
         )
     for key, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ConfigurationError(f"objective_options.{key}: {value!r} is not a number above 0")
+            raise ConfigurationError(f"term.options.{key}: {value!r} is not a number above 0")
     return {**defaults, **{key: float(value) for key, value in options.items()}}
 
 

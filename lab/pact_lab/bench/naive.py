@@ -15,7 +15,7 @@ from trl import SFTTrainer
 
 from pact_plugins.batch.prompt_free import prompt_free_batch
 from pact_plugins.batch.responses import find_responses
-from pact_plugins.objective import GateConfig, published
+from pact_plugins.objective import MixtureSettings, published
 from pact_plugins.safety_tokens import SafetyTokens
 
 
@@ -63,7 +63,7 @@ class NaiveTrainer(LogitsTrainer):
             self._weights,
             responses.positions,
             temperature=2.0,
-            gate=GateConfig(),
+            mixture=MixtureSettings(),
         )
         return divergence.mean()
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from pact_lab.bench.cases import CALIBRATION, PLAIN, REFERENCE_CHECK, UNUSUAL
 from pact_plugins.config import PACTConfig
-from pact_plugins.drift_watch import DriftWatchConfig
+from pact_plugins.drift_watch import DriftWatchSettings
 from pact_plugins.files import atomic_path, write_text
 from pact_plugins.report.charts import COLORS, as_svg, new_figure
 from pact_plugins.report.page import Bar, markup, render
@@ -102,7 +102,7 @@ def _cells(row: Row) -> list[str]:
         notes.append(f"to plain_logits: {times}")
     if "look_steps" in row:
         checks = row["mode"] == REFERENCE_CHECK
-        every = PACTConfig().reference_check_every if checks else DriftWatchConfig().every
+        every = PACTConfig().reference.check_every if checks else DriftWatchSettings().every
         notes.append(f"one look takes {row['look_steps']:.2f} steps: {1 + row['look_steps'] / every:.4f} every {every}")
     if row.get("accumulation", 1) > 1:
         notes.append(f"{row['accumulation']} micro-batches a step")

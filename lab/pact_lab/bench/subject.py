@@ -35,17 +35,18 @@ from pact_lab.bench.cases import (
 from pact_lab.bench.naive import LogitsTrainer, NaiveTrainer
 from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
 from pact_plugins.modeling import assistant_header_ids
+from pact_plugins.settings import merged
 
 _SETTINGS: dict[str, dict[str, Any]] = {
-    CACHED: {"reference": "cache"},
-    ONLINE_LORA: {"reference": "adapter_off"},
-    ONLINE_FULL: {"reference": "frozen_copy"},
-    GATE: {"kl_coef": 0.0, "gate_training_rows": "hard"},
-    ANCHOR: {"kl_coef": 0.0, "anchor": "bundled"},
+    CACHED: {"reference": {"kind": "cache"}},
+    ONLINE_LORA: {"reference": {"kind": "adapter_off"}},
+    ONLINE_FULL: {"reference": {"kind": "frozen_copy"}},
+    GATE: {"preset": "off", "row_gate": True},
+    ANCHOR: {"preset": "off", "anchor": True},
     GUARD: {"preset": "guard"},
-    WATCH: {"kl_coef": 0.0, "drift_watch": {"every": 1}},
-    WATCH_GREEDY: {"kl_coef": 0.0, "drift_watch": {"every": 1, "greedy": True}},
-    REFERENCE_CHECK: {"reference": "adapter_off", "reference_check_every": 1},
+    WATCH: {"preset": "off", "drift_watch": {"every": 1}},
+    WATCH_GREEDY: {"preset": "off", "drift_watch": {"every": 1, "greedy": True}},
+    REFERENCE_CHECK: {"reference": {"kind": "adapter_off", "check_every": 1}},
 }
 # Lengths of rows that fill a packed sequence together.
 _PACKED = (3 / 8, 1 / 4, 1 / 4, 1 / 8)
@@ -149,7 +150,7 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> SFTTrai
     else:
         trainer = (LogitsTrainer if mode == PLAIN_LOGITS else SFTTrainer)(**settings)
     if mode in _SETTINGS:
-        config = PACTConfig(**_SETTINGS[mode], cache_path=str(folder / "cache"))
+        config = PACTConfig(**merged(_SETTINGS[mode], {"reference": {"cache_path": str(folder / "cache")}}))
         trainer.add_callback(PACTCallback(config, safety_tokens=tokens))
     elif mode not in (PLAIN, PLAIN_LOGITS, NAIVE):
         raise ValueError(f"unknown mode {mode!r}")

@@ -34,7 +34,9 @@ def detect(scenarios: Sequence[Scenario], seeds: Sequence[int], subject: TinySub
     if missing:
         with quiet():
             model, tokenizer = subject.load()
-            harmful, harmless = (read_rows(subject.common[f"{kind}_path"], key=kind) for kind in _PROMPTS)
+            harmful, harmless = (
+                read_rows(subject.common["safety_tokens"][f"{kind}_path"], key=kind) for kind in _PROMPTS
+            )
             for cell in missing:
                 records[cell.key] = write(cell, kept, _detect(cell, subject, model, tokenizer, harmful, harmless))
     return [records[cell.key] for cell in cells]

@@ -42,7 +42,10 @@ class NaturalSubject:
     def __init__(self, folder: Path, *, limit: int | None) -> None:
         self._limit = limit
         self.identity: Mapping[str, Any] = {**alignment.identity(), "rows": ROWS, "limit": limit}
-        self.common: Mapping[str, Any] = {"cache_path": str(folder), "calibration_batch_size": _BATCH}
+        self.common: Mapping[str, Any] = {
+            "reference": {"cache_path": str(folder)},
+            "safety_tokens": {"batch_size": _BATCH},
+        }
         self.row_count = ROWS
 
     def load(self) -> tuple[Any, Any]:

@@ -60,7 +60,10 @@ class OwnSubject:
         digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
         self.identity: Mapping[str, Any] = {"model": model_fingerprint(model), "data": digest, "limit": limit}
         self.row_count = len(self._rows)
-        self.common: Mapping[str, Any] = {"cache_path": str(folder), "calibration_batch_size": batch_size}
+        self.common: Mapping[str, Any] = {
+            "reference": {"cache_path": str(folder)},
+            "safety_tokens": {"batch_size": batch_size},
+        }
 
     def load(self) -> tuple[Any, Any]:
         try:

@@ -111,9 +111,8 @@ def _calibration(folder: Path) -> dict[str, Any]:
         return tiny_world.benign_prompts(count, seed=seed, split="train")
 
     settings: dict[str, Any] = {
-        "base_model_path": str(tiny_world.base_path()),
-        "cache_path": str(folder),
-        "calibration_batch_size": 64,
+        "safety_tokens": {"base_model_path": str(tiny_world.base_path()), "batch_size": 64},
+        "reference": {"cache_path": str(folder)},
     }
     for kind in ("harmful", "harmless"):
         path = folder / f"{kind}_prompts.json"

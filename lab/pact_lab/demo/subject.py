@@ -56,29 +56,37 @@ def demo_methods(folder: Path, names: tuple[str, ...]) -> list[Method]:
     anchors = [{"prompt": text, "kind": kind} for kind, texts in drawn.items() for text in texts]
     write_json(folder / "anchor_prompts.json", anchors)
     calibration = PACTConfig(
-        harmful_prompts_path=str(folder / "harmful_prompts.json"),
-        harmless_prompts_path=str(folder / "harmless_prompts.json"),
-        base_model_path=str(tiny_world.base_path()),
-        calibration_batch_size=64,
+        safety_tokens={
+            "harmful_prompts_path": str(folder / "harmful_prompts.json"),
+            "harmless_prompts_path": str(folder / "harmless_prompts.json"),
+            "base_model_path": str(tiny_world.base_path()),
+            "batch_size": 64,
+        },
     )
-    tokens = calibrate(model, tokenizer, calibration, progress=False)
-    # The paper's selection knows no openers.
-    plain = calibrate(model, tokenizer, calibration.model_copy(update={"include_openers": False}), progress=False)
+    tokens = calibrate(model, tokenizer, calibration.recipe(), progress=False)
+    # The paper's selection knows no openings.
+    without = PACTConfig(safety_tokens={**calibration.safety_tokens.model_dump(), "include_openings": False})
+    plain = calibrate(model, tokenizer, without.recipe(), progress=False)
     random = SafetyTokens.random(tokenizer, model.config.vocab_size, count=len(tokens), seed=0)
     named = {"with_openers": tokens, "without_openers": plain, "random": random}
     paths = {name: str(found.save(folder / f"safety_tokens_{name}.safetensors")) for name, found in named.items()}
+    files = {name: {"file": path} for name, path in paths.items()}
+
+    def term(objective: str, tokens: str) -> dict[str, Any]:
+        return {"preset": "match", "term": {"objective": objective}, "safety_tokens": files[tokens]}
+
     settings: dict[str, dict[str, Any] | None] = {
         "sft": None,
         "gate_anchor": {
             "preset": "gate_anchor",
-            "safety_tokens": paths["with_openers"],
-            "anchor_prompts_path": str(folder / "anchor_prompts.json"),
+            "safety_tokens": files["with_openers"],
+            "anchor": {"prompts": str(folder / "anchor_prompts.json")},
         },
-        "match": {"objective": "match", "safety_tokens": paths["with_openers"]},
-        "published": {"objective": "published", "safety_tokens": paths["without_openers"]},
-        "published_positive": {"objective": "published_positive", "safety_tokens": paths["without_openers"]},
-        "full_kl": {"objective": "full_kl"},
-        "match_without_openers": {"objective": "match", "safety_tokens": paths["without_openers"]},
-        CONTROL: {"objective": "match", "safety_tokens": paths["random"]},
+        "match": term("match", "with_openers"),
+        "published": term("published", "without_openers"),
+        "published_positive": term("published_positive", "without_openers"),
+        "full_kl": {"preset": "match", "term": {"objective": "full_kl"}},
+        "match_without_openers": term("match", "without_openers"),
+        CONTROL: term("match", "random"),
     }
     return [Method(name, name, settings[name]) for name in names]

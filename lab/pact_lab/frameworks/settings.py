@@ -8,6 +8,7 @@ from typing import Any
 
 from pact_lab.finetuning.tuning import LORA_ALPHA, LORA_RANK, WARMUP_STEPS, Tuning
 from pact_plugins.contracts import Method
+from pact_plugins.settings import merged
 
 CHATS_FILE, SEGMENTS_FILE, DATA_SET = "chats.jsonl", "segments.jsonl", "rows"
 # Where the framework leaves the tokens that it trains on, and the adapter.
@@ -48,7 +49,8 @@ class Plan:
         """The ``pact:`` block, None for plain fine-tuning."""
         if self.method.settings is None:
             return None
-        return {**self.method.settings, "cache_path": CALIBRATION_FOLDER, "calibration_batch_size": 66}
+        shared = {"reference": {"cache_path": CALIBRATION_FOLDER}, "safety_tokens": {"batch_size": 66}}
+        return merged(shared, self.method.settings)
 
 
 def _axolotl(plan: Plan) -> dict[str, Any]:

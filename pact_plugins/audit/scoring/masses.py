@@ -82,7 +82,7 @@ def first_token(
 
 
 def _opening_masses(anatomy: Anatomy, turns: Sequence[EncodedTurn], openers: Openers) -> Tensor:
-    criterion = RefusalCriterion(Openings(openers.refusal_openings), 0.5, 0.0)
+    criterion = RefusalCriterion(Openings(openers.refusal_openings), 0.0)
     with evaluation_mode(anatomy.decoder):
         replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm))
         return opening_mass(replier, [turn.context_ids for turn in turns], criterion)

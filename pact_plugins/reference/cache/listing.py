@@ -98,4 +98,4 @@ def remove_store(parent: Path, name: str) -> None:
     try:
         shutil.rmtree(parent / name)
     except OSError as error:
-        raise ConfigurationError(f"cache_path: {parent / name} cannot be deleted: {error}") from error
+        raise ConfigurationError(f"reference.cache_path: {parent / name} cannot be deleted: {error}") from error

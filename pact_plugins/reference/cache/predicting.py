@@ -44,8 +44,9 @@ class Prediction:
         free = shutil.disk_usage(folder).free
         if self.bytes > free:
             raise ConfigurationError(
-                f"cache_path: the reference cache needs {in_bytes(self.bytes)} for {self.response_tokens:,} response "
-                f"tokens, but {folder} has {in_bytes(free)} free; name another folder, or use reference: auto"
+                f"reference.cache_path: the reference cache needs {in_bytes(self.bytes)} for "
+                f"{self.response_tokens:,} response "
+                f"tokens, but {folder} has {in_bytes(free)} free; name another folder, or use reference.kind: auto"
             )
 
     def __str__(self) -> str:

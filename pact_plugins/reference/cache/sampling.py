@@ -41,7 +41,8 @@ def check_sample(
     difference = float((now - then).abs().sum(dim=-1).mean() / 2)
     if not difference <= _TOLERATED:
         raise ConfigurationError(
-            f"cache_path: the cached reference logits in {store.folder} are not what the reference answers now (a mean "
+            f"reference.cache_path: the cached reference logits in {store.folder} are not what the reference answers "
+            "now (a mean "
             f"total variation of {difference:.2f} over {len(now)} tokens): another version of a library, or somebody "
             f"else's numbers. Compute them again: `pact cache clear {store.folder.name}`"
         )

@@ -111,15 +111,15 @@ class ReferenceStore:
         except OSError as error:
             if spare is None:
                 raise ConfigurationError(
-                    f"cache_path: the reference cache cannot be written in {parent}: {error}. Name a folder that can, "
-                    "or use reference: auto"
+                    f"reference.cache_path: the reference cache cannot be written in {parent}: {error}. Name a "
+                    "folder that can, or use reference.kind: auto"
                 ) from error
             self.folder = spare / description.name
             self._folders.append(self.folder)
             self._begin()
             announce(
                 f"the reference cache in {parent} cannot be written ({error.strerror}): what it lacks is kept in "
-                f"{spare} and gone after this run; set cache_path to a folder that can be written"
+                f"{spare} and gone after this run; set reference.cache_path to a folder that can be written"
             )
         self._shards: list[_Shard] = []
         self._opened: set[str] = set()
@@ -199,7 +199,8 @@ class ReferenceStore:
         for number, row in places:
             if not self._shards[number].records.is_whole(row):
                 raise ConfigurationError(
-                    f"cache_path: the cached reference logits in {self._shards[number].path} were changed, or the disk "
+                    f"reference.cache_path: the cached reference logits in {self._shards[number].path} were changed, "
+                    "or the disk "
                     "fails: an entry is not what was written. Remove the file and resume; it is computed again"
                 )
         prompt_free = None if self.description.header is None else self._logits(places, "prompt_free")

@@ -9,7 +9,7 @@ from pact_lab.baselines import ASFT, BASELINE_OBJECTIVES, CONSTRAINED_SFT, LOGIT
 from pact_plugins import PACTConfig
 from pact_plugins.contracts import ObjectiveInputs
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective import GateConfig
+from pact_plugins.objective import MixtureSettings
 
 N, V = 12, 9
 
@@ -25,7 +25,7 @@ def draw(objective, *, drift=True, **options):
         weights=None,
         positions=torch.arange(N) % 7,
         temperature=2.0,
-        gate=GateConfig(),
+        mixture=MixtureSettings(),
         options=options,
         target_ids=torch.randint(V, (N,), generator=generator),
     )
@@ -102,6 +102,6 @@ def test_bad_options_are_named(objective, options):
 
 def test_they_are_objectives_like_any_other():
     for objective in BASELINE_OBJECTIVES:
-        config = PACTConfig(objective=objective.name)
+        config = PACTConfig(preset="match", term={"objective": objective.name})
         assert config.objective_spec() is objective
         assert config.coefficient == 1.0

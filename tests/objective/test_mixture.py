@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pact_plugins.objective import GateConfig, gate_coefficient, indecision, position_decay
+from pact_plugins.objective import MixtureSettings, indecision, mixture_share, position_decay
 
 
 def test_indecision_counts_the_smallest_sufficient_set():
@@ -47,25 +47,25 @@ def test_position_decay():
 def test_coefficient_is_half_at_equal_indecision_and_follows_its_settings():
     logits = torch.randn(5, 9, generator=torch.Generator().manual_seed(1))
     positions = torch.zeros(5, dtype=torch.long)
-    assert torch.equal(gate_coefficient(logits, logits, positions, GateConfig()), torch.full((5,), 0.5))
-    assert torch.equal(gate_coefficient(logits, logits, positions, GateConfig(boost=0)), torch.zeros(5))
-    assert torch.equal(gate_coefficient(logits, logits, positions, GateConfig(boost=0.5)), torch.full((5,), 0.25))
-    shifted = gate_coefficient(logits, logits, positions, GateConfig(alpha=3, bias=0.5))
+    assert torch.equal(mixture_share(logits, logits, positions, MixtureSettings()), torch.full((5,), 0.5))
+    assert torch.equal(mixture_share(logits, logits, positions, MixtureSettings(boost=0)), torch.zeros(5))
+    assert torch.equal(mixture_share(logits, logits, positions, MixtureSettings(boost=0.5)), torch.full((5,), 0.25))
+    shifted = mixture_share(logits, logits, positions, MixtureSettings(alpha=3, bias=0.5))
     torch.testing.assert_close(shifted, torch.sigmoid(torch.full((5,), -1.5)))
 
 
 def test_coefficient_grows_with_the_trained_models_indecision():
     flat, peaked = torch.zeros(1, 8), torch.tensor([[100.0] + [0.0] * 7])
     position = torch.zeros(1, dtype=torch.long)
-    high = gate_coefficient(flat, peaked, position, GateConfig())
-    low = gate_coefficient(peaked, flat, position, GateConfig())
+    high = mixture_share(flat, peaked, position, MixtureSettings())
+    low = mixture_share(peaked, flat, position, MixtureSettings())
     torch.testing.assert_close(high, torch.sigmoid(torch.tensor([1.75])))
     torch.testing.assert_close(low, torch.sigmoid(torch.tensor([-1.75])))
 
 
 def test_gate_carries_no_gradient():
     logits = torch.randn(3, 4, requires_grad=True)
-    coefficient = gate_coefficient(logits, torch.randn(3, 4), torch.zeros(3, dtype=torch.long), GateConfig())
+    coefficient = mixture_share(logits, torch.randn(3, 4), torch.zeros(3, dtype=torch.long), MixtureSettings())
     assert not coefficient.requires_grad
 
 
@@ -85,4 +85,4 @@ def test_gate_carries_no_gradient():
 )
 def test_impossible_settings_are_refused(key, value):
     with pytest.raises(ValidationError, match=key):
-        GateConfig(**{key: value})
+        MixtureSettings(**{key: value})

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.rotation import drawn_indices
+from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.batch.chunked import reference_divergence
 from pact_plugins.batch.host import to_device
 from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.teacher_forcing import right_padded
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts import Contribution, Part, PartContext, ReferenceLogits
+from pact_plugins.contracts import Answer, Contribution, Part, PartContext
 from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large, compiled_as_trained
-
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
 
 ANCHORS_FILE = "pact_anchors.safetensors"
 
@@ -37,32 +35,34 @@ class HeldReplies:
         anchors: the sequences.
         states: per anchor (R_i, hidden), the reference's states that predict its reply; on the CPU.
         logits: the reference's output embedding, (P, hidden) -> (P, V), called without gradient.
+        prompts: the user messages that are replied to, where they are known as text.
     """
 
     anchors: AnchorSet
     states: Sequence[Tensor]
     logits: Callable[[Tensor], Tensor]
+    prompts: Collection[str] = ()
 
 
 class Anchor(Part):
     """Divergence from the reference on anchors that rotate with the optimizer steps."""
 
-    name, key = "anchor", "anchor_coef"
+    name, key = "anchor", "anchor.weight"
 
     def __init__(self, context: PartContext, replies: HeldReplies) -> None:
-        config: PACTConfig = context.config
+        settings: AnchorSettings = context.settings
         self._decoder, self._head, self._pause = context.anatomy.decoder, context.head, context.pause
         self._tokenizer, self._replies = context.tokenizer, replies
-        self.anchors, self._fraction, self.coefficient = replies.anchors, config.anchor_fraction, config.anchor_coef
-        self._every, self._longest = config.anchor_every, _longest(replies.anchors)
+        self.anchors, self._fraction, self.coefficient = replies.anchors, settings.share, settings.weight
+        self._every, self._longest = settings.every, _longest(replies.anchors)
         self._checkpointed = checkpointed_modules(self._decoder)
         self._compiled = compiled_as_trained(self._decoder)
 
-    def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
+    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
         """The mean ``KL(reference || model)`` over the drawn anchors' reply positions.
 
         One pass for all micro-batches of an optimizer step, however few replies each would draw: a pass costs its
-        launches. Every ``anchor_every``-th step, with that many times the weight: the expected gradient is the same.
+        launches. Every ``anchor.every``-th step, with that many times the weight: the expected gradient is the same.
         """
         step = batch.draw.of_step()
         draw = None if step is None else step.among(self._every)
@@ -104,6 +104,10 @@ class Anchor(Part):
 
     def _count(self, responses: int) -> int:
         return max(1, round(self._fraction * responses))
+
+    def held_prompts(self) -> Collection[str]:
+        """Those whose replies are held."""
+        return self._replies.prompts
 
     def summary(self) -> str:
         """How many replies of each kind, and which."""

@@ -1,11 +1,11 @@
-"""The gate of the published objective: how much of the target comes from the prompt-free reference."""
+"""The mixture of the published objective: how much of the target comes from the prompt-free reference."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from pact_plugins.objective.gate_config import GateConfig
+from pact_plugins.objective.settings import MixtureSettings
 
 
 def indecision(logits: Tensor, *, top_p: float, temperature: float) -> Tensor:
@@ -40,15 +40,17 @@ def position_decay(positions: Tensor, *, prefix_tokens: int, decay_tau: float) -
     return torch.where(beyond < 0, torch.ones_like(beyond), later)
 
 
-def gate_coefficient(train_logits: Tensor, prompt_free_logits: Tensor, positions: Tensor, gate: GateConfig) -> Tensor:
+def mixture_share(
+    train_logits: Tensor, prompt_free_logits: Tensor, positions: Tensor, mixture: MixtureSettings
+) -> Tensor:
     """``c_t = sigmoid(alpha (I(z) - I(r_post) - bias)) * decay_t * boost``: (N,) float32 in [0, 1], no gradient.
 
     Args:
         train_logits, prompt_free_logits: (N, |S|) over the safety tokens.
         positions: (N,) response positions, counted from 0.
     """
-    difference = indecision(train_logits, top_p=gate.top_p, temperature=gate.temperature) - indecision(
-        prompt_free_logits, top_p=gate.top_p, temperature=gate.temperature
+    difference = indecision(train_logits, top_p=mixture.top_p, temperature=mixture.temperature) - indecision(
+        prompt_free_logits, top_p=mixture.top_p, temperature=mixture.temperature
     )
-    decay = position_decay(positions, prefix_tokens=gate.prefix_tokens, decay_tau=gate.decay_tau)
-    return torch.sigmoid(gate.alpha * (difference - gate.bias)) * decay * gate.boost
+    decay = position_decay(positions, prefix_tokens=mixture.prefix_tokens, decay_tau=mixture.decay_tau)
+    return torch.sigmoid(mixture.alpha * (difference - mixture.bias)) * decay * mixture.boost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +11,17 @@ from torch import Tensor
 from pact_plugins.batch.chunked import token_cross_entropy
 from pact_plugins.batch.host import Array, on_host, to_device
 from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.responses import without_prompt
+from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts import Contribution, Part, ReferenceLogits, Wants
-from pact_plugins.errors import NoRowGateError
+from pact_plugins.contracts import Answer, Contribution, Part, PartContext
+from pact_plugins.errors import PartUnavailableError
 from pact_plugins.messages import announce, warn
-from pact_plugins.modeling import OutputHead
 from pact_plugins.row_gate.record import GatedRows
+from pact_plugins.row_gate.rows import refuse_rows
+from pact_plugins.row_gate.settings import RowGateSettings
 from pact_plugins.row_gate.weights import is_gated, row_weights
-
-if TYPE_CHECKING:
-    from pact_plugins.config import PACTConfig
-
 
 # A share of gated responses that speaks of the reference rather than of the data, and when it can be told.
 _MANY, _ENOUGH = 0.2, 100
@@ -34,33 +33,35 @@ _DONE = {"hard": "not learnt from", "soft": "weighed down", "report": "only repo
 class RowGate(Part):
     """Weighs the cross-entropy of each response by what the reference would have answered.
 
-    Args:
-        config: the mode.
-        threshold: a refusal mass above it gates a response.
-        head: the trained model's, for the cross-entropy of trainers that offer no per-token log-probabilities.
-        gated_rows: remembers the gated responses.
+    Raises:
+        PartUnavailableError: the trainer computes a loss of its own, or the rows cannot be judged.
     """
 
-    name, counts = "gate", ("gated_rows",)
+    name, counts = "row_gate", ("gated_rows",)
 
-    def __init__(self, config: PACTConfig, *, threshold: float, head: OutputHead, gated_rows: GatedRows) -> None:
-        self._mode, self.threshold = config.gate_training_rows, threshold
-        self._head, self.gated_rows = head, gated_rows
-        self.adds = config.weighs_rows
+    def __init__(self, context: PartContext) -> None:
+        settings: RowGateSettings = context.settings
+        assert context.safety_tokens is not None
+        if settings.weighs and context.own_loss is not None:
+            raise PartUnavailableError(
+                f"it weighs the framework's own cross-entropy, but {context.own_loss} computes a loss of its own, from "
+                "which no single response can be taken out. Use the framework's plain loss, or take the rows out of "
+                "the data: `pact audit MODEL DATA --filtered FILE`, with row_gate.mode: report or row_gate: off"
+            )
+        rules = ContextRules.of(context.anatomy)
+        refuse_rows(context.train_dataloader, Openings(context.safety_tokens.refusal_openings), rules)
+        self._mode, self.threshold = settings.mode, settings.threshold_by(context.safety_tokens)
+        self._head, self.gated_rows = context.head, GatedRows(context.tokenizer, rules)
+        self.adds = settings.weighs
         self._seen, self._gated, self._has_warned = 0, 0, False
         self._alone = 0
 
-    def wants(self, batch: MicroBatch) -> Wants:
-        """The refusal mass of every response."""
-        return Wants(refusal_mass=True)
-
-    def contribute(self, batch: MicroBatch, answer: ReferenceLogits | None) -> Contribution:
+    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
         """``(w_t - 1) CE_t`` of each response token; gated responses go on record.
 
         Raises:
-            NoRowGateError: all labels begin with the rows themselves, so that there is no prompt to judge.
+            PartUnavailableError: all labels begin with the rows themselves, so that there is no prompt to judge.
         """
-        assert answer is not None
         assert answer.refusal_mass is not None
         responses, mass = batch.responses, torch.from_numpy(on_host(answer.refusal_mass))
         alone = without_prompt(responses, batch.inputs.get("position_ids"))
@@ -84,9 +85,9 @@ class RowGate(Part):
         if not self._has_warned and self._seen >= _ENOUGH and self._gated > _MANY * self._seen:
             self._has_warned = True
             warn(
-                f"gate_training_rows: {self._mode}: the reference would refuse {self._gated} of the first {self._seen} "
-                "responses' requests. Does it refuse your task itself? Raise gate_threshold, or look at the rows with "
-                "gate_training_rows: report"
+                f"row_gate.mode: {self._mode}: the reference would refuse {self._gated} of the first {self._seen} "
+                "responses' requests. Does it refuse your task itself? Raise row_gate.threshold, or look at the rows "
+                "with row_gate.mode: report"
             )
 
     def _refuse_whole_rows(self, alone: Array) -> None:
@@ -94,11 +95,11 @@ class RowGate(Part):
         self._alone += int(alone.sum())
         told = len(alone) > 1 or self._seen + len(alone) >= _FEW
         if len(alone) and self._alone == self._seen + len(alone) and told:
-            raise NoRowGateError(
-                f"gate_training_rows: {self._mode}: the labels of the first {self._alone} responses begin with the "
+            raise PartUnavailableError(
+                f"row_gate: the labels of the first {self._alone} responses begin with the "
                 "first token of their rows, so prompts are trained on as if they were responses (train_on_inputs, "
                 "train_on_prompt ...); train on the responses alone (TRL: assistant_only_loss, or rows with prompt and "
-                "completion), or take preset: match"
+                "completion), or write row_gate: off"
             )
 
     def _correction(self, batch: MicroBatch, weights: Array) -> Tensor:

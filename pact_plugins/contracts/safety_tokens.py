@@ -16,6 +16,8 @@ from pact_plugins.errors import SafetyTokensError
 from pact_plugins.modeling.fingerprint import tokenizer_fingerprint
 from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
 
+__all__ = ["SafetyTokens"]
+
 FORMAT = "pact-safety-tokens/1"
 _TENSORS = {
     "token_ids": torch.int64,

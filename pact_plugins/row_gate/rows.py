@@ -1,0 +1,54 @@
+"""Whether the rows that will be trained on can be judged at all, looked at before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from pact_plugins.batch.openings import Openings
+from pact_plugins.batch.responses import find_responses, without_prompt
+from pact_plugins.batch.sequences import ContextRules
+from pact_plugins.batch.training_data import TrainingData, TrainingRow, training_data
+from pact_plugins.distributed import summed
+from pact_plugins.errors import PartUnavailableError
+from pact_plugins.reference.online import INSEPARABLE
+
+_FIRST = 4  # rows that are looked at
+
+
+def refuse_rows(train_dataloader: DataLoader[Any] | None, openings: Openings, rules: ContextRules) -> None:
+    """Look at the first rows. Every rank must call it.
+
+    Raises:
+        PartUnavailableError: their prompts are trained on as if they were answers; or no opening has one token and
+            they cannot be taken apart to look further.
+    """
+    data, _ = training_data(train_dataloader)
+    if data is not None and not openings.of_one_token().sequences and _all(data, rules, _is_inseparable):
+        raise PartUnavailableError(f"no refusal opening has one token, and {INSEPARABLE}")
+    # What one rank alone can see of the rows is to hold for all.
+    if summed([float(data is not None and _all(data, rules, _has_no_prompt))])[0]:
+        raise PartUnavailableError(
+            "the rows' prompts are trained on as if they were answers (TRL: assistant_only_loss)"
+        )
+
+
+def _all(data: TrainingData, rules: ContextRules, is_so: Callable[[TrainingRow], bool]) -> bool:
+    """Of the first rows that have labels; False where there are none."""
+    # Somebody's collator may be unable to take single rows; that is nothing to stop for.
+    with suppress(Exception):
+        rows = [row for row in data.rows(rules, range(min(_FIRST, len(data)))) if row.inputs.get("labels") is not None]
+        return bool(rows) and all(map(is_so, rows))
+    return False
+
+
+def _is_inseparable(row: TrainingRow) -> bool:
+    return row.sequences is None
+
+
+def _has_no_prompt(row: TrainingRow) -> bool:
+    positions = row.inputs.get("position_ids")
+    return bool(without_prompt(find_responses(row.inputs["labels"], positions), positions).all())

@@ -1,0 +1,113 @@
+"""The term as a part of the loss: from hidden states to a divergence per response token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.contracts import (
+    Answer,
+    Contribution,
+    ObjectiveInputs,
+    ObjectiveOutput,
+    Part,
+    PartContext,
+    SafetyTokens,
+    TokenFacts,
+)
+from pact_plugins.modeling import OutputHead
+from pact_plugins.term.settings import TermSettings
+
+# Positions whose whole-vocabulary softmax is computed for the log; enough for a mean, few enough to cost nothing.
+MEASURED_POSITIONS = 32
+
+
+class Term(Part):
+    """Holds the trained model's confidence on safety-related tokens to the reference's."""
+
+    name, key = "term", "term.weight"
+
+    def __init__(self, context: PartContext) -> None:
+        settings: TermSettings = context.settings
+        self._settings, self._objective = settings, settings.spec
+        self._head, self._token_ids, self._safety_tokens = context.head, context.token_ids, context.safety_tokens
+        self.coefficient = settings.weight
+        self._weights, self._facts = None, None
+        if context.token_ids is not None and context.safety_tokens is not None:
+            self._weights = _weights_of(context.token_ids, context.safety_tokens)
+            self._facts = _facts_of(context.token_ids, context.safety_tokens)
+
+    def measured(self, batch: MicroBatch) -> Tensor | None:
+        """A few positions of steps that are logged."""
+        if not batch.measure or not len(batch.responses):
+            return None
+        return _spread(len(batch.responses), batch.labels.device)
+
+    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
+        """The objective's divergence of each response token."""
+        output = self._objective.compute(self._inputs(batch, answer))
+        return Contribution(output.divergence, self._metrics(batch, answer, output))
+
+    def _inputs(self, batch: MicroBatch, answer: Answer) -> ObjectiveInputs:
+        assert answer.logits is not None
+        train_logits = self._head.logits(batch.states, self._token_ids)
+        device = train_logits.device
+        return ObjectiveInputs(
+            train_logits=train_logits,
+            reference_logits=answer.logits.to(device),
+            prompt_free_logits=None if answer.prompt_free is None else answer.prompt_free.to(device),
+            weights=None if self._weights is None else self._weights.to(device),
+            positions=batch.responses.positions.to(device),
+            temperature=self._settings.temperature,
+            mixture=self._settings.mixture,
+            options=self._settings.options,
+            tokens=self._facts,
+            target_ids=batch.responses.token_ids.to(device),
+        )
+
+    def _metrics(self, batch: MicroBatch, answer: Answer, output: ObjectiveOutput) -> Mapping[str, Tensor]:
+        divergence = output.divergence.detach()
+        metrics = {"kl": divergence, "loss": self.coefficient * divergence, **output.metrics}
+        measured, token_ids = self.measured(batch), self._token_ids
+        if measured is None or token_ids is None:
+            return metrics
+        if answer.mass is not None:
+            metrics["reference_safety_mass"] = answer.mass
+        states = batch.states[measured.to(batch.states.device)]
+        return {**metrics, "safety_mass": mass_on(self._head, states, token_ids)}
+
+    def summary(self) -> str:
+        """Objective, weight and what is held."""
+        tokens = self._safety_tokens
+        if tokens is None or self._token_ids is None:
+            scope = "the whole vocabulary"
+        else:
+            scope = f"{len(self._token_ids)} safety tokens ({tokens.fingerprint})"
+        return f"term {self._settings.objective} of weight {self.coefficient:g} on {scope}"
+
+
+@torch.no_grad()
+def mass_on(head: OutputHead, states: Tensor, token_ids: Tensor) -> Tensor:
+    """(M,) float32: probability that the whole vocabulary's softmax puts on some tokens."""
+    logits = head.logits(states, None)
+    return torch.softmax(logits, dim=-1)[:, token_ids.to(logits.device)].sum(dim=-1)
+
+
+def _weights_of(token_ids: Tensor, tokens: SafetyTokens) -> Tensor:
+    every = torch.zeros(tokens.vocabulary_size).index_copy(0, tokens.token_ids, tokens.weights)
+    return every.to(token_ids.device)[token_ids]
+
+
+def _facts_of(token_ids: Tensor, tokens: SafetyTokens) -> TokenFacts:
+    def among(openers: tuple[int, ...]) -> Tensor:
+        return torch.isin(token_ids, torch.tensor(openers, dtype=torch.int64, device=token_ids.device))
+
+    return TokenFacts(token_ids, among(tokens.refusal_openers), among(tokens.compliance_openers))
+
+
+def _spread(count: int, device: torch.device) -> Tensor:
+    """At most ``MEASURED_POSITIONS`` indices, evenly spread over ``count``."""
+    return torch.linspace(0, count - 1, min(count, MEASURED_POSITIONS), device=device).round().long()
