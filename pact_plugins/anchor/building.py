@@ -15,10 +15,10 @@ from pact_plugins.anchor.part import Anchor, HeldReplies
 from pact_plugins.anchor.prompts import anchor_prompts
 from pact_plugins.anchor.sampling import sampled_anchors
 from pact_plugins.anchor.settings import GATED, AnchorSettings
-from pact_plugins.batch.openings import Openings
+from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.batch.teacher_forcing import teacher_force
 from pact_plugins.batch.training_data import TrainingData, training_data
-from pact_plugins.contracts import PartContext, SafetyTokens
+from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
@@ -46,7 +46,10 @@ def build_anchor(context: PartContext) -> Anchor:
         harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
         harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
         if data is not None and context.safety_tokens is not None:
-            harmful = _refused(running, data, context.safety_tokens, settings) or harmful
+            tokens = context.safety_tokens
+            openings = Openings(tokens.refusal_openings)
+            criterion = RefusalCriterion(openings, tokens.refusal_threshold, context.question)
+            harmful = _refused(running, data, criterion, settings) or harmful
         anchors = sampled_anchors(running.causal_lm, context, harmful=harmful, harmless=harmless)[0]
         states = _reference_states(running, anchors, context)
     held = {*prompts.harmful, *prompts.harmless}
@@ -55,7 +58,7 @@ def build_anchor(context: PartContext) -> Anchor:
 
 
 def _data_to_gate(context: PartContext) -> TrainingData:
-    data, unreadable = training_data(context.train_dataloader)
+    data, unreadable = training_data(context.train_dataloader, context.turns)
     if data is None:
         raise ConfigurationError(
             f"anchor.prompts: gated reads the training set before the first step, but {unreadable}"
@@ -63,13 +66,15 @@ def _data_to_gate(context: PartContext) -> TrainingData:
     return data
 
 
-def _refused(running: Anatomy, data: TrainingData, tokens: SafetyTokens, settings: AnchorSettings) -> list[list[int]]:
+def _refused(
+    running: Anatomy, data: TrainingData, criterion: RefusalCriterion, settings: AnchorSettings
+) -> list[list[int]]:
     """As many of the training set's refused requests as there are harmful anchors; none where none is refused.
 
     The harmless half stays with prompts from elsewhere: those of the training rows ask for what the training is to
     change.
     """
-    contexts = refused_contexts(running, data, Openings(tokens.refusal_openings), tokens.refusal_threshold)
+    contexts = refused_contexts(running, data, criterion)
     if not contexts:
         announce("anchor: the reference would refuse no request of the training set; harmful prompts are bundled ones")
         return []

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pact_plugins.batch.sequences import group_by_length
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
+from pact_plugins.conversation import ChatQuestion
 from pact_plugins.modeling import OutputHead
 
 Prefix = tuple[int, ...]
@@ -70,10 +71,12 @@ class RefusalCriterion:
     Attributes:
         openings: of refusals.
         exact_above: a probability that is certainly no larger may be given as an upper bound of it.
+        question: how a context is put to the reference, where rows hold it otherwise than it is asked when it is used.
     """
 
     openings: Openings
     exact_above: float
+    question: ChatQuestion | None = None
 
 
 @dataclass(frozen=True)

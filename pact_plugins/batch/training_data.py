@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pact_plugins.batch.responses import response_labels
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, split_sequences
@@ -24,12 +25,14 @@ class TrainingRow:
     Attributes:
         index: its place in the data set that the trainer's sampler draws from.
         inputs: what the trainer's collator makes of this row alone: ``input_ids`` (1, L), ``labels`` and more.
+        labels: (1, L) of its responses alone; None where it has none at all.
         sequences: those of its sequences that hold response tokens (a packed row has several), their labels those of
             the responses; None where they cannot be taken out of the row, see ``split_sequences``.
     """
 
     index: int
     inputs: dict[str, Any]
+    labels: Tensor | None
     sequences: list[TokenSequence] | None
 
 
@@ -81,8 +84,9 @@ class TrainingData:
         inputs = self._inputs(index)
         labels = inputs.get("labels")
         if labels is None:
-            return TrainingRow(index, inputs, None)
-        return TrainingRow(index, inputs, split_sequences(inputs, response_labels(labels, inputs, self.turns), rules))
+            return TrainingRow(index, inputs, None, None)
+        labels = response_labels(labels, inputs, self.turns)
+        return TrainingRow(index, inputs, labels, split_sequences(inputs, labels, rules))
 
 
 def training_data(train_dataloader: Any, turns: AssistantTurns | None = None) -> tuple[TrainingData | None, str]:

@@ -18,6 +18,7 @@ from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts.reference import AlignedModelSource, Reference
 from pact_plugins.contracts.safety_tokens import SafetyTokens
+from pact_plugins.conversation import AssistantTurns, ChatQuestion
 from pact_plugins.modeling import Anatomy, LiveHead
 
 __all__ = ["Answer", "Contribution", "Part", "PartContext"]
@@ -47,8 +48,9 @@ class Contribution:
     """What a part says of one micro-batch.
 
     Attributes:
-        values: (N,) per response token, with gradient; ``coefficient * scale * values`` joins the summed per-token
-            loss, with the denominator of the trainer's own cross-entropy. None where the part only watches, or rests.
+        values: (N,) per response token, or (M,) per token that is trained on (``MicroBatch.labelled``), with gradient;
+            ``coefficient * scale * values`` joins the summed per-token loss, with the denominator of the trainer's own
+            cross-entropy. None where the part only watches, or rests.
         metrics: tensors of values of equal weight, whose mean is logged as ``pact/<name>``.
         counts: numbers whose sum is logged as ``pact/<name>``.
         scale: a factor that is the same in all micro-batches of an optimizer step.
@@ -134,6 +136,7 @@ class PartContext:
             taken out; None where its loss is the model's.
         batch_size: sequences in a forward pass that is made before training.
         cache_path: the folder for what later runs can use again; None for the user's cache.
+        turns, question: how responses and requests are found in its rows; see ``training_data``, ``RefusalCriterion``.
     """
 
     settings: Any
@@ -150,3 +153,5 @@ class PartContext:
     own_loss: str | None
     batch_size: int
     cache_path: str | None
+    turns: AssistantTurns | None = None
+    question: ChatQuestion | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
+from pact_plugins.conversation import AssistantTurns
 from pact_plugins.modeling import Anatomy, AutocastState, OutputHead
 
 __all__ = [
@@ -175,6 +176,7 @@ class ReferenceContext:
         header_ids, refusals: what every request of the run will ask for; see ``ReferenceRequest``.
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, where there is one.
+        turns: how responses are found in its rows; see ``training_data``.
     """
 
     anatomy: Anatomy
@@ -186,6 +188,7 @@ class ReferenceContext:
     refusals: RefusalCriterion | None = None
     precision: torch.dtype | None = None
     train_dataloader: Any = None
+    turns: AssistantTurns | None = None
 
 
 ReferenceBuilder = Callable[[ReferenceContext], Reference]

@@ -50,19 +50,23 @@ class _Found:
         return AssistantTurns(tuple(filter(None, self.headers)), ends, openings, trailing, self.start)
 
 
-def learn_turns(tokenizer: Any) -> AssistantTurns | None:
-    """What the tokenizer's chat template writes around an assistant's turn.
+def learn_turns(tokenizer: Any, chat_template: str | None = None) -> AssistantTurns | None:
+    """What a chat template writes around an assistant's turn.
+
+    Args:
+        chat_template: that rows were rendered by, where it is not the tokenizer's own.
 
     Returns:
         None where there is no chat template, or none that tells an assistant's turn from another's.
     """
     if encodes_chats_itself(tokenizer):
         return _learn_from_ids(tokenizer)
-    if not getattr(tokenizer, "chat_template", None):
+    template = chat_template or getattr(tokenizer, "chat_template", None)
+    if not template:
         return None
-    found = _Found()
+    found, renderer = _Found(), _Renderer(tokenizer, template)
     for messages in _probes():
-        probe = _Probe.of(tokenizer, messages)
+        probe = _Probe.of(renderer, messages)
         if probe is not None:
             probe.learn(found)
     return found.turns(tokenizer)
@@ -88,6 +92,45 @@ def _probes() -> Iterator[list[Message]]:
 
 
 @dataclass(frozen=True)
+class _Renderer:
+    """A tokenizer, and the template that it is to render by: one or several of them by name, as transformers has it."""
+
+    tokenizer: Any
+    template: Any
+
+    def text(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
+        """None where the template refuses the conversation."""
+        # A template is somebody's program, and may raise what it likes.
+        try:
+            return render(self.tokenizer, messages, add_generation_prompt=False, **self._named)
+        except Exception:
+            return None
+
+    def ids(self, text: str) -> list[int]:
+        return encode(self.tokenizer, text)
+
+    def marked(self, messages: Sequence[Message], ids: list[int]) -> list[tuple[int, int]]:
+        """Begin and end of what the template's ``{% generation %}`` blocks hold."""
+        if not _GENERATION.search(str(self.template)):
+            return []
+        options = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+        try:
+            encoded = self.tokenizer.apply_chat_template(messages, **options, **self._named)
+        except Exception:
+            return []
+        mask = encoded.get("assistant_masks") or []
+        if list(encoded["input_ids"]) != ids or not any(mask):
+            return []
+        edges = numpy.diff([0, *mask, 0]).nonzero()[0].tolist()
+        return list(zip(edges[::2], edges[1::2], strict=True))
+
+    @property
+    def _named(self) -> dict[str, Any]:
+        own = getattr(self.tokenizer, "chat_template", None)
+        return {} if self.template == own else {"chat_template": self.template}
+
+
+@dataclass(frozen=True)
 class _Probe:
     """A conversation, rendered.
 
@@ -97,7 +140,7 @@ class _Probe:
         marked: begin and end of each assistant's turn in the ids, where the template marks them.
     """
 
-    tokenizer: Any
+    renderer: _Renderer
     messages: Sequence[Message]
     text: str
     ids: list[int]
@@ -105,20 +148,20 @@ class _Probe:
     marked: list[tuple[int, int]]
 
     @classmethod
-    def of(cls, tokenizer: Any, messages: Sequence[Message]) -> _Probe | None:
+    def of(cls, renderer: _Renderer, messages: Sequence[Message]) -> _Probe | None:
         """None where the template refuses the conversation."""
-        text = _rendered(tokenizer, messages)
+        text = renderer.text(messages)
         if text is None:
             return None
-        ids = encode(tokenizer, text)
-        return cls(tokenizer, messages, text, ids, _places(text, messages), _marked(tokenizer, messages, ids))
+        ids = renderer.ids(text)
+        return cls(renderer, messages, text, ids, _places(text, messages), renderer.marked(messages, ids))
 
     def learn(self, found: _Found) -> None:
         """Add what stands before and after each of its messages."""
         first = self.places[0]
         if first is not None:
             ids = self._ids_between(0, first[0])
-            start = ids[:1] == (getattr(self.tokenizer, "bos_token_id", None),)
+            start = ids[:1] == (getattr(self.renderer.tokenizer, "bos_token_id", None),)
             found.openings.setdefault(ids[1:] if start else ids)
             found.start = ids[0] if start else found.start
         for number, message in enumerate(self.messages):
@@ -130,7 +173,7 @@ class _Probe:
             elif before is not None and self.messages[number - 1]["role"] == "assistant":
                 found.openings.setdefault(self._ids_between(before[1] + len(self._closing(before[1])), own[0]))
             elif number and message["role"] == "tool":
-                head = _rendered(self.tokenizer, self.messages[:number])
+                head = self.renderer.text(self.messages[:number])
                 if head is not None and self.text.startswith(head):
                     found.openings.setdefault(self._ids_between(len(head), own[0]))
 
@@ -139,7 +182,7 @@ class _Probe:
         if before is None:
             return
         gap = self.text[before[1] : own[0]]
-        header = _behind_the_request(self.tokenizer, self.messages[:number], before[1], self.text, gap)
+        header = self._behind_the_request(number, before[1], gap)
         if not header.strip():
             return
         mark = next((span for span in self.marked if span[1] > self._place(own[0])[0]), None)
@@ -153,6 +196,14 @@ class _Probe:
         rest = self.ids[self._place(own[1] + len(closing.rstrip()))[0] :] if number == len(self.messages) - 1 else []
         found.trailing.update(rest)
 
+    def _behind_the_request(self, number: int, end: int, gap: str) -> str:
+        """The part of what stands between a request and the reply ``number`` that opens the reply."""
+        alone = self.renderer.text(self.messages[:number])
+        closing = alone[end:] if alone is not None and alone[:end] == self.text[:end] else ""
+        header = gap[len(closing) :] if gap.startswith(closing) else gap
+        # Without a header of its own, a reply is told by what closes the request.
+        return header if header.strip() else gap
+
     def _closing(self, end: int) -> str:
         """What the template writes after an assistant's words, the next turn's opening not included."""
         last = self.places[-1]
@@ -162,7 +213,7 @@ class _Probe:
 
     def _place(self, character: int) -> tuple[int, bool]:
         """The index of the first token that holds a character at or behind this one, and whether it begins there."""
-        head = encode(self.tokenizer, self.text[:character])
+        head = self.renderer.ids(self.text[:character])
         same = next((n for n, (a, b) in enumerate(zip(head, self.ids, strict=False)) if a != b), None)
         return (min(len(head), len(self.ids)), True) if same is None else (same, False)
 
@@ -175,14 +226,6 @@ class _Probe:
         """The tokens that hold nothing but these characters, or that end before the index ``until``."""
         last = self._place(end)[0] if until is None else until
         return tuple(self.ids[self._first_behind(begin) : last])
-
-
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str | None:
-    # A template is somebody's program, and may raise what it likes.
-    try:
-        return render(tokenizer, messages, add_generation_prompt=False)
-    except Exception:
-        return None
 
 
 def _places(text: str, messages: Sequence[Message]) -> list[tuple[int, int] | None]:
@@ -198,32 +241,6 @@ def _places(text: str, messages: Sequence[Message]) -> list[tuple[int, int] | No
         places.append((begin, begin + len(words)))
         reached = begin + len(words)
     return places
-
-
-def _marked(tokenizer: Any, messages: Sequence[Message], ids: list[int]) -> list[tuple[int, int]]:
-    """Begin and end of what the template's ``{% generation %}`` blocks hold."""
-    if not _GENERATION.search(str(tokenizer.chat_template)):
-        return []
-    try:
-        encoded = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-    except Exception:
-        return []
-    mask = encoded.get("assistant_masks") or []
-    if list(encoded["input_ids"]) != ids or not any(mask):
-        return []
-    edges = numpy.diff([0, *mask, 0]).nonzero()[0].tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _behind_the_request(tokenizer: Any, messages: Sequence[Message], end: int, text: str, gap: str) -> str:
-    """The part of what stands between a request and the reply that opens the reply."""
-    alone = _rendered(tokenizer, messages)
-    closing = alone[end:] if alone is not None and alone[:end] == text[:end] else ""
-    header = gap[len(closing) :] if gap.startswith(closing) else gap
-    # Without a header of its own, a reply is told by what closes the request.
-    return header if header.strip() else gap
 
 
 def _common(one: str, other: str) -> str:

@@ -116,9 +116,14 @@ class AssistantTurns:
             spans.append((behind, following))
         return spans
 
-    def ends_with_header(self, context_ids: Sequence[int]) -> bool:
-        """Whether an assistant's turn would begin after these tokens."""
-        return any(tuple(context_ids[-len(header) :]) == header for header in self.headers)
+    def is_conversation(self, input_ids: Array, starts: Array) -> bool:
+        """Whether the chat template has been at these tokens: somebody's turn begins in them.
+
+        Args:
+            input_ids, starts: as of ``find``.
+        """
+        turns, openings = self._find(input_ids.ravel(), _numbers(starts))
+        return bool(turns or openings)
 
     @cached_property
     def _headers(self) -> _Patterns:

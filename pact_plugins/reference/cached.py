@@ -122,7 +122,7 @@ class CachedReference(Reference):
 
     def fill(self) -> None:
         """Compute what the cache lacks of the training set. Every rank must call it, before the first step."""
-        data, reason = training_data(self._context.train_dataloader)
+        data, reason = training_data(self._context.train_dataloader, self._context.turns)
         if data is None:
             announce(f"reference cache: nothing is computed ahead: {reason}")
         else:

@@ -93,7 +93,7 @@ class DecoderReference(Reference):
         criterion, responses = request.refusals, request.responses
         first = hidden[to_device(responses.first_places, hidden.device)]
         contexts = None
-        if len(criterion.openings.prefixes) > 1:
+        if len(criterion.openings.prefixes) > 1 or criterion.question is not None:
             contexts = response_contexts(request.decoder_inputs, responses, self._rules)
         if contexts is None:
             # Of what begins longer, nothing can be asked: what is certain is a lower bound.
@@ -101,7 +101,23 @@ class DecoderReference(Reference):
             contexts = [[]] * len(first)
         sharded = any(map(is_sharded, self._decoder.parameters()))
         replier = Replier(self._decoder, self.head, sharded, request.autocast)
-        return opening_mass(replier, contexts, criterion, first)
+        if criterion.question is None or not any(contexts):
+            return opening_mass(replier, contexts, criterion, first)
+        return self._refusal_mass_as_asked(replier, contexts, criterion, first)
+
+    def _refusal_mass_as_asked(
+        self, replier: Replier, contexts: list[list[int]], criterion: RefusalCriterion, first: Tensor
+    ) -> Tensor:
+        """Where rows hold some contexts otherwise than they are asked, these are asked anew from their first token."""
+        assert criterion.question is not None
+        put = [criterion.question(context) for context in contexts]
+        anew = [number for number, context in enumerate(contexts) if replier.everywhere or put[number] != context]
+        mass = torch.zeros(len(contexts))
+        mass[anew] = opening_mass(replier, [put[number] for number in anew], criterion)
+        rest = sorted(set(range(len(contexts))) - set(anew))
+        if rest:
+            mass[rest] = opening_mass(replier, [contexts[number] for number in rest], criterion, first[rest])
+        return mass
 
     def _bounded(self, criterion: RefusalCriterion) -> RefusalCriterion:
         """With the openings of one token alone; said once, and refused where there are none."""

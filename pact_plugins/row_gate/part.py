@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -49,7 +50,7 @@ class RowGate(Part):
                 "the data: `pact audit MODEL DATA --filtered FILE`, with row_gate.mode: report or row_gate: off"
             )
         rules = ContextRules.of(context.anatomy)
-        refuse_rows(context.train_dataloader, Openings(context.safety_tokens.refusal_openings), rules)
+        refuse_rows(context, Openings(context.safety_tokens.refusal_openings), rules)
         self._mode, self.threshold = settings.mode, settings.threshold_by(context.safety_tokens)
         self._head, self.gated_rows = context.head, GatedRows(context.tokenizer, rules)
         self.adds = settings.weighs
@@ -57,7 +58,9 @@ class RowGate(Part):
         self._alone = 0
 
     def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
-        """``(w_t - 1) CE_t`` of each response token; gated responses go on record.
+        """``(w_t - 1) CE_t`` of each response token, and of its prompt's where these are learnt.
+
+        Gated responses go on record.
 
         Raises:
             PartUnavailableError: all labels begin with the rows themselves, so that there is no prompt to judge.
@@ -76,7 +79,8 @@ class RowGate(Part):
         values = None
         if self.adds:
             weights = on_host(row_weights(mass, self._mode, threshold=self.threshold))
-            values = self._correction(batch, weights[responses.on_host[3]])
+            # A label that leads to no response keeps its weight.
+            values = self._correction(batch, numpy.append(weights, numpy.float32(1.0))[batch.answered_by])
         return Contribution(values, counts={"gated_rows": count})
 
     def _warn_of_many(self, responses: int, gated: int) -> None:
@@ -96,29 +100,32 @@ class RowGate(Part):
         told = len(alone) > 1 or self._seen + len(alone) >= _FEW
         if len(alone) and self._alone == self._seen + len(alone) and told:
             raise PartUnavailableError(
-                f"row_gate: the labels of the first {self._alone} responses begin with the "
-                "first token of their rows, so prompts are trained on as if they were responses (train_on_inputs, "
-                "train_on_prompt ...); train on the responses alone (TRL: assistant_only_loss, or rows with prompt and "
-                "completion), or write row_gate: off"
+                f"row_gate: the first {self._alone} responses begin with the first token of their rows, so that there "
+                "is no request to be judged: all tokens are trained on, and no turn of the assistant's is found in "
+                "them. Give conversations (`messages`, or `prompt` and `completion`), or write row_gate: off"
             )
 
     def _correction(self, batch: MicroBatch, weights: Array) -> Tensor:
-        """``(w_t - 1) CE_t``: (N,) float32; added to the framework's own ``CE_t``, it leaves ``w_t CE_t``.
+        """``(w_t - 1) CE_t``: (M,) float32; added to the framework's own ``CE_t``, it leaves ``w_t CE_t``.
 
         The cross-entropy is read off the framework's own log-probabilities where there are any.
+
+        Args:
+            weights: (M,) of each token that is trained on.
         """
-        responses, log_probs = batch.responses, batch.log_probs
+        labelled, log_probs = batch.labelled, batch.log_probs
         places = (weights != 1).nonzero()[0]
-        weighted = to_device(places, responses.rows.device)
+        weighted = to_device(places, labelled.rows.device)
+        rows, columns = labelled.rows[weighted], labelled.columns[weighted]
         if log_probs is not None:
-            rows, columns = responses.rows[weighted], responses.columns[weighted]
             cross_entropy = -log_probs[rows.to(log_probs.device), columns.to(log_probs.device)].float()
         else:
-            states = batch.states[weighted.to(batch.states.device)]
-            cross_entropy = token_cross_entropy(self._head, states, responses.token_ids[weighted])
+            device = batch.hidden_states.device
+            states = batch.hidden_states[rows.to(device), columns.to(device)]
+            cross_entropy = token_cross_entropy(self._head, states, labelled.token_ids[weighted])
         device = cross_entropy.device
         # Without a gated token there is still something for the receipt to hang on.
-        values = torch.zeros(len(responses), device=device, requires_grad=True)
+        values = torch.zeros(len(labelled), device=device, requires_grad=True)
         factors = to_device(weights[places] - 1.0, device)
         return values.index_add(0, weighted.to(device), factors * cross_entropy)
 

@@ -63,7 +63,7 @@ class GatedRows:
             scores: (R,) one per response, in the order of ``find_responses``.
             gated: (R,) bool.
         """
-        numbered = self._numbered(batch.inputs, batch.labels, len(scores))
+        numbered = self._numbered(batch.inputs, batch.response_labels, len(scores))
         for index in gated.nonzero()[0].tolist():
             if len(self._rows) >= MOST_KEPT or numbered is None:
                 return

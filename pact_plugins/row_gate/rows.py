@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
-
-from torch.utils.data import DataLoader
 
 from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.responses import find_responses, without_prompt
 from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.training_data import TrainingData, TrainingRow, training_data
+from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import summed
 from pact_plugins.errors import PartUnavailableError
 from pact_plugins.reference.online import INSEPARABLE
@@ -19,20 +17,21 @@ from pact_plugins.reference.online import INSEPARABLE
 _FIRST = 4  # rows that are looked at
 
 
-def refuse_rows(train_dataloader: DataLoader[Any] | None, openings: Openings, rules: ContextRules) -> None:
+def refuse_rows(context: PartContext, openings: Openings, rules: ContextRules) -> None:
     """Look at the first rows. Every rank must call it.
 
     Raises:
-        PartUnavailableError: their prompts are trained on as if they were answers; or no opening has one token and
-            they cannot be taken apart to look further.
+        PartUnavailableError: there is no request in them; or no opening has one token and they cannot be taken apart
+            to look further.
     """
-    data, _ = training_data(train_dataloader)
+    data, _ = training_data(context.train_dataloader, context.turns)
     if data is not None and not openings.of_one_token().sequences and _all(data, rules, _is_inseparable):
         raise PartUnavailableError(f"no refusal opening has one token, and {INSEPARABLE}")
     # What one rank alone can see of the rows is to hold for all.
     if summed([float(data is not None and _all(data, rules, _has_no_prompt))])[0]:
         raise PartUnavailableError(
-            "the rows' prompts are trained on as if they were answers (TRL: assistant_only_loss)"
+            "the rows hold no request to be judged: all their tokens are trained on, and no turn of the assistant's is "
+            "found in them. Give conversations (`messages`, or `prompt` and `completion`)"
         )
 
 
@@ -51,4 +50,5 @@ def _is_inseparable(row: TrainingRow) -> bool:
 
 def _has_no_prompt(row: TrainingRow) -> bool:
     positions = row.inputs.get("position_ids")
-    return bool(without_prompt(find_responses(row.inputs["labels"], positions), positions).all())
+    responses = None if row.labels is None else find_responses(row.labels, positions)
+    return responses is not None and bool(responses.count) and bool(without_prompt(responses, positions).all())

@@ -13,6 +13,7 @@ from torch import Tensor
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.contracts import Answer, Needs, Part, Reference, ReferenceLogits, ReferenceRequest, SafetyTokens
+from pact_plugins.conversation import ChatQuestion
 from pact_plugins.modeling import assistant_header_ids
 
 
@@ -24,11 +25,13 @@ class Asked:
         needs: of each part, by its name.
         tokens: the safety tokens; None where no part needs any.
         device: where the decoder starts.
+        question: how requests are put to the reference that the chat template has not rendered; see ``RowsSeen``.
     """
 
     needs: Mapping[str, Needs]
     tokens: SafetyTokens | None
     device: torch.device
+    question: ChatQuestion | None = None
 
     @property
     def anything(self) -> bool:
@@ -62,7 +65,7 @@ class Asked:
         if not asking or self.tokens is None:
             return None
         bounds = [0.0 if needs.exact_above is None else needs.exact_above(self.tokens) for needs in asking]
-        return RefusalCriterion(Openings(self.tokens.refusal_openings), min(bounds))
+        return RefusalCriterion(Openings(self.tokens.refusal_openings), min(bounds), self.question)
 
     def header_ids(self, tokenizer: Any, header: str | None) -> list[int] | None:
         """The assistant header of a prompt-free context, where a part asks for one."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pact_plugins.batch.host import begin_copy
 from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
+from pact_plugins.conversation import AssistantTurns
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
 from pact_plugins.modeling import Anatomy, dissect
@@ -46,10 +47,21 @@ class Attachment:
     What is added joins the outputs that the trainer reads (``log_probs`` per token where there are any, else
     ``loss``), or, for trainers that compute a loss of their own from the logits, the result of
     ``trainer.compute_loss``.
+
+    Args:
+        turns: what the chat template writes around an assistant's turn, by which responses are told from prompts where
+            both are trained on.
     """
 
-    def __init__(self, anatomy: Anatomy, forward_pass: ForwardPass, contributions: Contributions) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        forward_pass: ForwardPass,
+        contributions: Contributions,
+        turns: AssistantTurns | None = None,
+    ) -> None:
         self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
+        self._turns = turns
         self._undo: list[Any] = []
         self._fused_head = FusedHeadWatch(anatomy.causal_lm)
         self._denominator = Denominator(anatomy.causal_lm)
@@ -174,7 +186,9 @@ class Attachment:
         draw = Draw(self._step, self._micro_batch, rank(), **place)
         self._micro_batch += 1
         self._waiting = 0 if covers else self._waiting + 1
-        return MicroBatch(labels, inputs, hidden_states, autocast, draw, log_probs, self.measure, self._earlier)
+        return MicroBatch(
+            labels, inputs, hidden_states, autocast, draw, log_probs, self.measure, self._earlier, self._turns
+        )
 
     def _compute(self, batch: MicroBatch, share: Share, loss: Tensor | None) -> Addition | None:
         """What joins ``loss``, or per-token values that sum up to it."""
@@ -198,7 +212,7 @@ def _join_log_probs(output: Any, addition: Addition, share: Share) -> None:
     """The trainer sums -log_probs and divides: what is added gets the denominator of the token's cross-entropy."""
     log_probs = output.log_probs
     penalty = torch.zeros(log_probs.shape, dtype=torch.float32, device=log_probs.device)
-    index = (addition.responses.rows.to(penalty.device), addition.responses.columns.to(penalty.device))
+    index = (addition.tokens.rows.to(penalty.device), addition.tokens.columns.to(penalty.device))
     penalty = penalty.index_put(index, addition.values.to(penalty.device))
     if addition.of_step is not None:
         # Where there may be no label: the trainer sums over all places.

@@ -221,7 +221,7 @@ class PACTCallback(TrainerCallback):
                 f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
                 f"{ledger.response_tokens} response tokens"
             )
-        recorded = preparation.record(training_data(kwargs.get("train_dataloader"))[0])
+        recorded = preparation.record(training_data(kwargs.get("train_dataloader"), preparation.rows.turns)[0])
         if preparation.drift_watch is not None:
             preparation.drift_watch.tell(state)
             recorded["drift_watch"] = preparation.drift_watch.record(state)

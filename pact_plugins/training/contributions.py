@@ -1,8 +1,8 @@
-"""What one micro-batch adds to the trainer's loss: the values of all parts, per response token.
+"""What one micro-batch adds to the trainer's loss: the values of all parts, per token.
 
-All of them are (N,) values over the micro-batch's N response tokens and join the loss in one way, with the denominator
-of the framework's own cross-entropy. So accumulation, packing and the number of ranks change nothing for any of them,
-and one kind of receipt checks them all.
+They stand at the micro-batch's N response tokens, or at all M tokens that are trained on where prompts are too, and
+join the loss in one way, with the denominator of the framework's own cross-entropy. So accumulation, packing and the
+number of ranks change nothing for any of them, and one kind of receipt checks them all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.host import to_device
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.responses import Responses
 from pact_plugins.contracts import Contribution, Part
@@ -29,14 +30,14 @@ class Addition:
     """What joins the loss of one micro-batch.
 
     Attributes:
-        values: (N,) float32 for each response token, to be summed with the trainer's own.
+        values: float32 for each of ``tokens``, to be summed with the trainer's own.
         of_step: without dimensions, for all micro-batches so far of the optimizer step; None for nothing.
-        responses: where the N tokens are.
+        tokens: the response tokens, or all that are trained on.
     """
 
     values: Tensor
     of_step: Tensor | None
-    responses: Responses
+    tokens: Responses
 
     def joined(self, share: Share) -> Tensor:
         """As one number that is added to the loss."""
@@ -80,14 +81,14 @@ class Contributions:
                 found, amount = found.mean(), weight * contribution.scale
                 of_step.append(factor * weight * found)
             else:
-                amount = share.amount(len(batch.responses)) * contribution.scale
+                amount = share.amount(len(found)) * contribution.scale
                 values.append(factor * found)
             if amount:
                 receipts.expect(part, found, amount)
         if not values and not of_step:
             return None
-        empty = torch.zeros(len(batch.responses), device=batch.responses.rows.device)
-        return Addition(_sum(values or [empty]), _sum(of_step) if of_step else None, batch.responses)
+        per_token, tokens = _at_tokens(values, batch)
+        return Addition(per_token, _sum(of_step) if of_step else None, tokens)
 
 
 def _log(contribution: Contribution, metrics: MetricMeans) -> None:
@@ -102,6 +103,22 @@ def _refuse_silence(part: Part, contribution: Contribution, batch: MicroBatch) -
         raise UnprotectedTrainingError(
             f"the {part.name} adds nothing to a micro-batch and does not say that it rests there (Contribution.rests)"
         )
+
+
+def _at_tokens(values: Sequence[Tensor], batch: MicroBatch) -> tuple[Tensor, Responses]:
+    """The sum of all parts' values; at every token that is trained on, where those of one part stand there."""
+    count, everywhere = len(batch.responses), len(batch.labelled)
+    if not values:
+        return torch.zeros(count, device=batch.responses.rows.device), batch.responses
+    if all(len(value) == count for value in values):
+        return _sum(values), batch.responses
+    places = to_device(batch.places, values[0].device)
+
+    def spread(value: Tensor) -> Tensor:
+        found = value.to(values[0].device)
+        return found if len(found) == everywhere else found.new_zeros(everywhere).index_add(0, places, found)
+
+    return _sum([spread(value) for value in values]), batch.labelled
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

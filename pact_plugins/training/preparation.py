@@ -31,6 +31,7 @@ from pact_plugins.training.contributions import Contributions
 from pact_plugins.training.finding_tokens import asked_by
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_no_noise, check_tokenizer_fits
+from pact_plugins.training.rows_seen import RowsSeen, look_at_rows
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -51,6 +52,7 @@ class Run:
         safety_tokens: given here, they override ``config.safety_tokens``.
         log_history: what earlier pieces of a resumed run have logged.
         own_loss: the setting by which the trainer computes a loss of its own; None where its loss is the model's.
+        chat_template: that the rows were rendered by, where it is not the tokenizer's.
     """
 
     resumed: bool = False
@@ -59,6 +61,7 @@ class Run:
     safety_tokens: SafetyTokens | None = None
     log_history: Sequence[Mapping[str, Any]] = ()
     own_loss: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Preparation:
 
     Attributes:
         left_out: parts that the preset would have and that cannot be had, each with the reason.
+        rows: how responses and requests are found in the training rows.
     """
 
     attachment: Attachment
@@ -76,6 +80,7 @@ class Preparation:
     watch: ReferenceWatch | None = None
     drift_watch: DriftWatch | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    rows: RowsSeen = field(default_factory=RowsSeen)
 
     def progress(self) -> dict[str, Any]:
         """What parts and reference want to know again when a run is resumed from here. Every rank must call it."""
@@ -129,11 +134,12 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     # A processor holds its tokenizer; a tokenizer may hold another one, of another kind.
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    seen = _Seen(tokenizer, look_at_rows(run.train_dataloader, tokenizer, run.chat_template))
     chosen, left_out = config.parts, dict[str, str]()
     while True:
         try:
             with preserved_random_state(), preserved_sharding(model):
-                prepared = _prepare(model, tokenizer, config, chosen, run)
+                prepared = _prepare(model, seen, config, chosen, run)
         except PartUnavailableError as error:
             chosen, reason = _without(config, chosen, error), str(error)
             left_out[str(error.part)] = reason
@@ -157,14 +163,23 @@ def _without(config: PACTConfig, chosen: Chosen, error: PartUnavailableError) ->
     return left
 
 
-def _prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, chosen: Chosen, run: Run) -> Preparation:
+@dataclass(frozen=True)
+class _Seen:
+    """The tokenizer, and what was seen of the rows with it."""
+
+    tokenizer: Any
+    rows: RowsSeen
+
+
+def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, run: Run) -> Preparation:
+    tokenizer, rows = seen.tokenizer, seen.rows
     anatomy = dissect(model)
     check_tokenizer_fits(anatomy, tokenizer)
     check_no_noise(anatomy)
     forward_pass = ForwardPass(anatomy.decoder)
     half_precision = run.precision is not None
     aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed)
-    asked = asked_by(config, chosen, aligned, tokenizer, run.safety_tokens)
+    asked = replace(asked_by(config, chosen, aligned, tokenizer, run.safety_tokens), question=rows.question)
     head = LiveHead(anatomy.causal_lm)
     probe_ids = check_model(anatomy, head, tokenizer, asked.token_ids, half_precision=half_precision)
     context = ReferenceContext(
@@ -177,6 +192,7 @@ def _prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, chosen: Chose
         refusals=asked.refusals,
         precision=run.precision,
         train_dataloader=run.train_dataloader,
+        turns=rows.turns,
     )
     reference = build_reference(context, asked.needs) if asked.anything else None
     of_run = PartContext(
@@ -194,6 +210,8 @@ def _prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, chosen: Chose
         own_loss=run.own_loss,
         batch_size=config.safety_tokens.batch_size,
         cache_path=config.reference.cache_path,
+        turns=rows.turns,
+        question=rows.question,
     )
     parts = [
         _build(name, replace(of_run, settings=settings, token_ids=asked.of_part(name)))
@@ -214,8 +232,8 @@ def _prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, chosen: Chose
         )
     announce(_summary(parts, reference))
     interview = Interview(asked, reference, context.header_ids)
-    attachment = Attachment(anatomy, forward_pass, Contributions(parts, interview))
-    return Preparation(attachment, asked.tokens, reference, parts, watch, drift_watch)
+    attachment = Attachment(anatomy, forward_pass, Contributions(parts, interview), rows.turns)
+    return Preparation(attachment, asked.tokens, reference, parts, watch, drift_watch, rows=rows)
 
 
 def _build(name: str, context: PartContext) -> Part:

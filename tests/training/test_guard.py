@@ -234,5 +234,5 @@ def test_a_row_without_a_prompt_among_others_is_learnt(tmp_path):
 
 
 def test_rows_without_a_prompt_alone_stop_the_run(tmp_path):
-    with pytest.raises(ConfigurationError, match="prompts are trained on as if they were answers"):
+    with pytest.raises(ConfigurationError, match="the rows hold no request to be judged"):
         trained_on(tmp_path, [ALL_RESPONSE] * 12)

@@ -1,4 +1,4 @@
-"""Rows of plain ``messages``, the most usual ones: TRL trains on their prompts as well unless it is told not to."""
+"""The forms that TRL's rows have: in every one the same requests are gated, and replies alone are held."""
 
 from __future__ import annotations
 
@@ -7,55 +7,104 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from transformers import AutoTokenizer
 
 from pact_lab import tiny_world
 from pact_plugins import PACTCallback
-from pact_plugins.errors import ConfigurationError
+from pact_plugins.batch.micro_batch import MicroBatch
+from tests.helpers.trainers import RecordingTrainer
 
 pytestmark = pytest.mark.framework
 PROMPTS = Path(__file__).parents[2] / "examples" / "tiny_prompts"
-MIXTURE = tiny_world.finetuning_rows(8, harmful_fraction=0.5, seed=0)
+HARMFUL = 16
+MIXTURE = tiny_world.finetuning_mixture(64, harmful_fraction=HARMFUL / 64, seed=0)
 
 
-def record_of(output, tmp_path_factory, named=True, **changes):
-    """Train one step with the row gate alone, or with the default; returns what ``pact.json`` says."""
-    from trl import SFTConfig, SFTTrainer
+def messages(row):
+    return row.chat["prompt"] + row.chat["completion"]
 
-    settings = {
-        **({"preset": "off", "row_gate": True} if named else {"anchor": {"replies": 2}}),
+
+def rendered(row):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_world.aligned_path())
+    return tokenizer.apply_chat_template(messages(row), tokenize=False)
+
+
+FORMS = {
+    "lists": lambda row: row.chat,
+    "strings": lambda row: {"prompt": row.prompt, "completion": row.response},
+    "messages": lambda row: {"messages": messages(row)},
+    "text": lambda row: {"text": rendered(row)},
+}
+LEARNT = {"messages", "text"}  # forms whose prompts TRL trains on
+
+
+def settings(tmp_path_factory, **more):
+    return {
         "safety_tokens": {
             "harmful_prompts_path": str(PROMPTS / "harmful.json"),
             "harmless_prompts_path": str(PROMPTS / "harmless.json"),
         },
         "reference": {"cache_path": str(tmp_path_factory.getbasetemp() / "chat_rows_cache")},
+        **more,
     }
-    arguments = SFTConfig(
-        output_dir=str(output),
-        **{"use_cpu": True, "bf16": False, "max_steps": 1, "report_to": [], "save_strategy": "no", **changes},
-    )
-    SFTTrainer(
+
+
+def trained(output, rows, config, callbacks=(), **changes):
+    from trl import SFTConfig
+
+    defaults = {
+        "logging_steps": 1,
+        "max_steps": 4,
+        "per_device_train_batch_size": 16,
+        "report_to": [],
+        "save_strategy": "no",
+    }
+    trainer = RecordingTrainer(
         model=str(tiny_world.aligned_path()),
-        args=arguments,
-        train_dataset=Dataset.from_list([{"messages": row["prompt"] + row["completion"]} for row in MIXTURE]),
-        callbacks=[PACTCallback(settings)],
-    ).train()
+        args=SFTConfig(output_dir=str(output), **{**defaults, "use_cpu": True, "bf16": False, **changes}),
+        train_dataset=Dataset.from_list(rows),
+        callbacks=[*([] if config is None else [PACTCallback(config)]), *callbacks],
+    )
+    trainer.train()
+    return trainer
+
+
+def record_of(output):
     return json.loads((output / "pact.json").read_text())
 
 
-def test_the_row_gate_names_the_setting_that_leaves_prompts_out(tmp_path, tmp_path_factory):
-    with pytest.raises(ConfigurationError, match=r"prompts are trained on .* \(TRL: assistant_only_loss"):
-        record_of(tmp_path, tmp_path_factory)
+@pytest.fixture
+def held(monkeypatch):
+    """The text of every response of every micro-batch."""
+    found, tokenizer = [], AutoTokenizer.from_pretrained(tiny_world.aligned_path())
+    own = MicroBatch.own.func
+
+    def kept(batch):
+        responses = batch.responses
+        for index in range(responses.count):
+            found.append(tokenizer.decode(responses.token_ids[responses.response_index == index]))
+        return own(batch)
+
+    monkeypatch.setattr(MicroBatch.own, "func", kept)
+    return found
 
 
-def test_with_it_the_harmful_rows_are_gated(tmp_path, tmp_path_factory):
-    record = record_of(tmp_path, tmp_path_factory, assistant_only_loss=True)
-    assert len(record["gated_rows"]) == 4
-
-
-@pytest.mark.parametrize(("changes", "preset"), [({}, "match"), ({"assistant_only_loss": True}, "gate_anchor")])
-def test_where_nothing_was_asked_for_the_term_holds_rows_whose_prompts_are_trained_on(
-    tmp_path, tmp_path_factory, changes, preset
-):
-    record = record_of(tmp_path, tmp_path_factory, named=False, **changes)
-    assert record["config"]["preset"] == preset
-    assert record["optimizer_steps_protected"] == 1
+@pytest.mark.parametrize(
+    "changes", [{}, {"packing": True, "max_length": 128, "per_device_train_batch_size": 5}], ids=["padded", "packed"]
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_the_whole_default_protects_rows_of_every_form(tmp_path, tmp_path_factory, held, caplog, form, changes):
+    caplog.set_level("INFO", logger="pact_plugins")
+    rows = [FORMS[form](row) for row in MIXTURE]
+    trainer = trained(tmp_path, rows, settings(tmp_path_factory, anchor={"replies": 4}), **changes)
+    record = record_of(tmp_path)
+    assert (record["config"]["preset"], record["left_out"]) == ("gate_anchor", {})
+    assert record["optimizer_steps_protected"] == 4
+    refused = [row.response for row in MIXTURE if row.kind == "harmful"]
+    gated = [row["text"].strip() for row in record["gated_rows"]]
+    assert sorted(text[:100].strip() for text in refused) == sorted(gated)
+    replies = {row.response for row in MIXTURE}
+    assert {text.removesuffix("<|end|>").strip() for text in held} == replies
+    assert {"anchor_kl", "gated_rows"} <= {key.removeprefix("pact/") for key in trainer.state.log_history[0]}
+    assert ("are trained on too" in caplog.text) == (form in LEARNT)
+    assert ("never saw the chat template" in caplog.text) == (form == "strings")

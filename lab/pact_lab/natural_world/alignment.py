@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pact_evals.judges import COMPLIANCE, get_judge
 from pact_lab.natural_world import texts, weights
 from pact_lab.natural_world.weights import (
+    CHAT_TEMPLATE,
     aligned_folder,
     check_space,
     digest,
@@ -83,7 +84,10 @@ def aligned_path() -> Path:
 
 def load(folder: Path) -> tuple[Any, Any]:
     """Model in float32, and tokenizer."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # A folder that an earlier version converted holds its template.
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer
 
 
 def align(output: Path, recipe: Recipe, *, progress: bool = True) -> Path:

@@ -78,8 +78,10 @@ def hash_of_ids(ids: Any) -> str:
 
 
 def hash_of_criterion(criterion: RefusalCriterion) -> str:
-    """16 hexadecimal digits over the openings, and where the mass is exact."""
-    content = [sorted(map(list, criterion.openings.sequences)), criterion.exact_above]
+    """16 hexadecimal digits over the openings, where the mass is exact, and how contexts are put."""
+    content: list[Any] = [sorted(map(list, criterion.openings.sequences)), criterion.exact_above]
+    if criterion.question is not None:
+        content.append(criterion.question.fingerprint)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
