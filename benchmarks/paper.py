@@ -1,4 +1,4 @@
-"""The paper's comparison, row by row, where the hub and a GPU can be had. See docs/reproducing.md.
+"""The paper's comparison, row by row, where the hub and a GPU can be had. See benchmarks/reproducing.md.
 
     python benchmarks/paper.py --model meta-llama/Llama-3.1-8B-Instruct --base meta-llama/Llama-3.1-8B \\
         --task sst2 --rows plain,published

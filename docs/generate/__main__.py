@@ -11,7 +11,7 @@ DOCS = Path(__file__).resolve().parents[1]
 GENERATED = {
     "configuration.md": as_markdown,
     "index.md": drift.page,
-    "natural.md": natural.page,
+    "../benchmarks/natural.md": natural.page,
     "../README.md": natural.readme,
     "drawings/drift.svg": drift.drawing,
 }

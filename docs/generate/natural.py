@@ -1,4 +1,4 @@
-"""The tables of ``docs/natural.md`` and of the README, from the runs of the real language model: means, in %."""
+"""The tables of ``benchmarks/natural.md`` and of the README, from the runs of the real language model: means, in %."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from docs.generate.runs import Run, all_runs, chosen, share, task
 from pact_lab.compare.scenario import NATURAL_SCENARIOS
 from pact_plugins.report.markdown import table
 
-PAGE = Path(__file__).resolve().parents[1] / "natural.md"
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, README = ROOT / "benchmarks" / "natural.md", ROOT / "README.md"
 README_SCENARIO = "sums-p05"
 README_METHODS = {
     "aligned": "aligned, before",
@@ -30,7 +30,7 @@ _HARMFUL = ("harmful", "harmful_sampled")
 
 
 def page() -> str:
-    """``docs/natural.md`` with today's figures."""
+    """``benchmarks/natural.md`` with today's figures."""
     runs = all_runs()
     return with_generated(PAGE, f"{_figures(runs)}\n\n{_against_the_bars(runs)}")
 

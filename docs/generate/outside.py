@@ -8,8 +8,10 @@ copied.
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).resolve().parents[2]
 _LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
 _SHOWN = {".py": "python", ".yml": "yaml", ".yaml": "yaml", ".sh": "bash", ".jsonl": "json", ".toml": "toml"}
+
+
+def on_config(config: Any) -> Any:
+    """The version, and where the sources lie: GitHub's runners say it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    config.extra["version"] = project["version"]
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        config.repo_url = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}"
+        config.repo_name = repository
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -1,4 +1,4 @@
-"""The table of kills in ``docs/reliability.md``; ``python -m tests.reliability.kills_table`` writes it."""
+"""The table of kills in ``benchmarks/reliability.md``; ``python -m tests.reliability.kills_table`` writes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pact_plugins.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, RESULTS = ROOT / "docs" / "reliability.md", ROOT / "benchmarks" / "results" / "reliability.json"
+PAGE, RESULTS = ROOT / "benchmarks" / "reliability.md", ROOT / "benchmarks" / "results" / "reliability.json"
 _BEGIN, _END = "<!-- kills:begin -->\n", "<!-- kills:end -->"
 _MOMENTS = ("starting", "building", "training", "saving")
 

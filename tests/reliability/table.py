@@ -1,4 +1,4 @@
-"""The table of the last long run in ``docs/reliability.md``; ``python -m tests.reliability.table`` writes it."""
+"""The table of the last long run in ``benchmarks/reliability.md``; ``python -m tests.reliability.table`` writes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pact_plugins.files import write_text
 from pact_plugins.report.markdown import table
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, RESULTS = ROOT / "docs" / "reliability.md", ROOT / "benchmarks" / "results" / "reliability.json"
+PAGE, RESULTS = ROOT / "benchmarks" / "reliability.md", ROOT / "benchmarks" / "results" / "reliability.json"
 
 
 def as_markdown(results: Mapping[str, Mapping[str, int]]) -> str:

@@ -1,6 +1,6 @@
 """Ways in which the term could miss the loss, or the reference be wrong: one injection each, and what must come of it.
 
-``docs/reliability.md`` shows them; the test of this folder runs every one and compares the page.
+``benchmarks/reliability.md`` shows them; the test of this folder runs every one and compares the page.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tests.training import faults
 
 pytestmark = pytest.mark.framework
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+PAGE = Path(__file__).resolve().parents[2] / "benchmarks" / "reliability.md"
 STOPPING = [name for name, fault in faults.FAULTS.items() if fault.outcome != faults.HARMLESS]
 HARMLESS = [name for name, fault in faults.FAULTS.items() if fault.outcome == faults.HARMLESS]
 
