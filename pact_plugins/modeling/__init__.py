@@ -15,6 +15,7 @@ from pact_plugins.modeling.execution import (
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
 from pact_plugins.modeling.loading import whole_on_every_rank
+from pact_plugins.modeling.starting_weights import base_has_moved
 
 __all__ = [
     "Anatomy",
@@ -23,6 +24,7 @@ __all__ = [
     "LiveHead",
     "OutputHead",
     "assistant_header_ids",
+    "base_has_moved",
     "callable_by_itself",
     "checkpointed_modules",
     "checkpointing_if_large",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import base_has_moved
 
 # Initialisations that rewrite the base weights, so that the model without its adapter is not the aligned one.
 _REWRITING_INITIALISATIONS = ("pissa", "olora", "corda", "loftq", "lora_ga", "orthogonal_residual")
@@ -28,6 +29,17 @@ def refuse_unfaithful_adapter(peft_model: Any) -> None:
             )
     if any(getattr(module, "merged", False) for module in peft_model.modules()):
         raise ConfigurationError("an adapter is merged into the base weights; set reference.path to the aligned model")
+    refuse_moved_base(peft_model)
+
+
+def refuse_moved_base(peft_model: Any) -> None:
+    """Raise ConfigurationError where an earlier training of this process has moved the weights below the adapter."""
+    if base_has_moved(peft_model.get_base_model()):
+        raise ConfigurationError(
+            "an earlier training of this process has moved this model's base weights, in full or by a merged adapter, "
+            "so that they are not the aligned model's any more; load the aligned model again, or set reference.path to "
+            "it"
+        )
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from pact_plugins.modeling import (
     is_sharded,
 )
 from pact_plugins.modeling.rotary import remembers_batches, rotary_state, set_rotary_state
-from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
+from pact_plugins.reference.adapters import adapters_off, refuse_moved_base, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.faithfulness import left_when_off, named
 
@@ -56,17 +56,17 @@ class DecoderReference(Reference):
     def __init__(
         self, decoder: nn.Module, head: OutputHead, rules: ContextRules, trained: nn.Module | None = None
     ) -> None:
-        self._decoder, self.head, self._rules = decoder, head, rules
+        self.decoder, self.head, self._rules = decoder, head, rules
         self._followed = trained if remembers_batches(trained) else None
         self._has_told_of_bounds = False
 
     @property
     def weights_dtype(self) -> torch.dtype:
-        return next(self._decoder.parameters()).dtype
+        return next(self.decoder.parameters()).dtype
 
     @contextmanager
     def _active(self) -> Iterator[None]:
-        with torch.no_grad(), evaluation_mode(self._decoder):
+        with torch.no_grad(), evaluation_mode(self.decoder):
             yield
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
@@ -75,10 +75,10 @@ class DecoderReference(Reference):
         if "past_key_values" in inputs:
             inputs["past_key_values"] = None
         if self._followed is not None:
-            set_rotary_state(self._decoder, rotary_state(self._followed))
+            set_rotary_state(self.decoder, rotary_state(self._followed))
         with self._active():
             with request.autocast():
-                hidden = request.responses.select(self._decoder(**inputs)[0])
+                hidden = request.responses.select(self.decoder(**inputs)[0])
             full = self.head.logits(hidden, request.token_ids)
             normaliser = None
             if request.measured is not None:
@@ -99,8 +99,8 @@ class DecoderReference(Reference):
             # Of what begins longer, nothing can be asked: what is certain is a lower bound.
             criterion = self._bounded(criterion)
             contexts = [[]] * len(first)
-        sharded = any(map(is_sharded, self._decoder.parameters()))
-        replier = Replier(self._decoder, self.head, sharded, request.autocast)
+        sharded = any(map(is_sharded, self.decoder.parameters()))
+        replier = Replier(self.decoder, self.head, sharded, request.autocast)
         if criterion.question is None or not any(contexts):
             return opening_mass(replier, contexts, criterion, first)
         return self._refusal_mass_as_asked(replier, contexts, criterion, first)
@@ -140,13 +140,13 @@ class DecoderReference(Reference):
             return None
         batch = prompt_free_batch(request.responses, request.header_ids)
         # Where parameters are sharded, every rank must make as many forward passes as the others.
-        sharded = any(map(is_sharded, self._decoder.parameters()))
+        sharded = any(map(is_sharded, self.decoder.parameters()))
         tokens, states = [], []
         device = request.responses.rows.device
         for indices, part in similar_lengths(batch, one_pass=sharded):
             input_ids, mask = to_device(part.input_ids, device), to_device(part.attention_mask, device)
             with request.autocast():
-                hidden = self._decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)[0]
+                hidden = self.decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)[0]
             tokens.append(indices)
             states.append(hidden[to_device(part.rows, hidden.device), to_device(part.columns, hidden.device)])
         in_order = torch.cat(states)
@@ -196,6 +196,8 @@ class FrozenCopyReference(DecoderReference):
         path = aligned_model_path(context.anatomy, context.settings, resumed=context.resumed)
         if path is None:
             _refuse_partitioned(context.anatomy)
+            if context.anatomy.peft_model is not None:
+                refuse_moved_base(context.anatomy.peft_model)
             decoder = copy.deepcopy(context.anatomy.decoder)
             head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
         else:

@@ -17,7 +17,7 @@ from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
 from pact_plugins.conversation import AssistantTurns
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy, dissect
+from pact_plugins.modeling import Anatomy, base_has_moved, dissect
 from pact_plugins.training.contributions import Addition, Contributions
 from pact_plugins.training.denominator import Denominator, Share
 from pact_plugins.training.forward_pass import ForwardPass
@@ -38,7 +38,9 @@ def was_trained_in_full(model: nn.Module) -> bool:
         AttachmentError: it cannot be taken apart.
     """
     anatomy = dissect(model)
-    return anatomy.peft_model is None and anatomy.causal_lm in _MOVED
+    # Also where there is an adapter: what it starts from is remembered.
+    has_moved = base_has_moved(anatomy.causal_lm) or anatomy.causal_lm in _MOVED
+    return anatomy.peft_model is None and has_moved
 
 
 class Attachment:

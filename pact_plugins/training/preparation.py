@@ -116,6 +116,10 @@ class Preparation:
             part.save(folder)
 
 
+# Parts that hold nothing of the model's own pass to the reference.
+_ASKING_ONLY = {"row_gate", "drift_watch"}
+
+
 def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run()) -> Preparation:
     """Check the model, find the safety tokens, build the reference and the parts of the loss.
 
@@ -175,7 +179,8 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
     tokenizer, rows = seen.tokenizer, seen.rows
     anatomy = dissect(model)
     check_tokenizer_fits(anatomy, tokenizer)
-    check_no_noise(anatomy)
+    if not chosen.keys() <= _ASKING_ONLY:
+        check_no_noise(anatomy)
     forward_pass = ForwardPass(anatomy.decoder)
     half_precision = run.precision is not None
     aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed)

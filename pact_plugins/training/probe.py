@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pact_plugins.errors import AttachmentError, ConfigurationError
-from pact_plugins.modeling import Anatomy, OutputHead, evaluation_mode, prompt_ids
+from pact_plugins.modeling import (
+    Anatomy,
+    OutputHead,
+    checkpointed_modules,
+    checkpointing_if_large,
+    evaluation_mode,
+    preserved_random_state,
+    prompt_ids,
+)
+from pact_plugins.modeling.rotary import preserved_rotary_state
 from pact_plugins.modeling.vocabulary import added_token_ids, encodes_chats_itself
 from pact_plugins.reference.adapters import adapters_off
 
 _TEXT = "The quick brown fox jumps over the lazy dog."
 _TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_PRECISION_TOLERANCE = 4e-2
+# Of states that are computed twice; GPU kernels need not add in the same order.
+_NOISE, _NOISE_TOKENS = 2e-4, 24
+_NOISY = ("drop", "jitter", "noise")
 
 
 def check_tokenizer_fits(anatomy: Anatomy, tokenizer: Any) -> None:
@@ -39,18 +52,53 @@ def check_tokenizer_fits(anatomy: Anatomy, tokenizer: Any) -> None:
 
 
 def check_no_noise(anatomy: Anatomy) -> None:
-    """Make sure that NEFTune is off: its noise reaches the model's states and not the reference's.
+    """Make sure that training computes the same states twice: noise reaches the model's and not the reference's.
 
-    At an alpha of 5 the term of a tiny model without any drift was 1.06: it would hold the model to undoing the noise.
+    With NEFTune's at an alpha of 5 the term of a tiny model without any drift was 1.06, with GPT-2's own dropout .51:
+    it would hold the model to undoing the noise. An adapter's dropout is none: it is zero where the adapter is.
 
     Raises:
-        ConfigurationError: it is on.
+        ConfigurationError: it does not.
     """
     if hasattr(anatomy.causal_lm.get_input_embeddings(), "neftune_noise_alpha"):
         raise ConfigurationError(
             "neftune_noise_alpha puts noise on the model's embeddings and not on the reference's, so that the term "
             "would work against the noise instead of the drift; leave the key out"
         )
+    # RWKV rescales its weights in place on every change between training and evaluation.
+    if hasattr(anatomy.decoder, "layers_are_rescaled"):
+        return
+    first, second = (_states_in_training(anatomy, seed) for seed in (0, 1))
+    if not _close(first, second, _NOISE):
+        settings = anatomy.causal_lm.config.get_text_config().to_dict().items()
+        named = [f"{key}: {value}" for key, value in settings if value and any(part in key for part in _NOISY)]
+        raise ConfigurationError(
+            f"the model's own {' and '.join(named) or 'noise'} is in every pass of the training and not in the "
+            "reference's, so that what is held to the reference would work against the noise instead of the drift. "
+            "Set it to 0 in the model's config.json, in from_pretrained(...), or, in Axolotl, in "
+            "overrides_of_model_config; an adapter's own dropout (lora_dropout) may stay"
+        )
+
+
+@torch.no_grad()
+def _states_in_training(anatomy: Anatomy, seed: int) -> Tensor:
+    """(1, L, hidden) float32 of an arbitrary row, adapters off, in training mode; nothing is left changed."""
+    device = next(anatomy.decoder.parameters()).device
+    input_ids = torch.arange(_NOISE_TOKENS, device=device)[None] % anatomy.vocabulary_size
+    modes = {module: module.training for module in anatomy.decoder.modules()}
+    off = nullcontext() if anatomy.peft_model is None else adapters_off(anatomy.peft_model)
+    checkpointed = checkpointed_modules(anatomy.decoder)
+    with preserved_random_state(), preserved_rotary_state(anatomy.decoder), off:
+        torch.manual_seed(seed)
+        try:
+            for module in modes:
+                module.training = True
+            with checkpointing_if_large(checkpointed, 0, beside=0):
+                mask = torch.ones_like(input_ids)
+                return anatomy.decoder(input_ids=input_ids, attention_mask=mask, use_cache=False)[0].float()
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
 
 
 def check_model(

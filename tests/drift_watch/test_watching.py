@@ -68,7 +68,7 @@ def test_the_weights_are_those_of_a_run_without_it(tmp_path, adapter):
     """Bit for bit, with dropout: its passes take no random number, and leave no mode, hook or gradient behind."""
 
     def train(name, callback):
-        modes, model = Modes(), tiny_llama(attention_dropout=0.1)
+        modes, model = Modes(), tiny_llama()
         trainer = sft_trainer(tmp_path / name, model=model, adapter=adapter, callbacks=[callback, modes], max_steps=4)
         trainer.train()
         return trainer, modes.modes, random_state()

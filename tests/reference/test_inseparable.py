@@ -59,7 +59,7 @@ def test_openings_of_one_token_count_and_a_line_says_what_does_not(reference, pa
         mass(reference, packed, (21,), (27, 64))
     assert caplog.text.count("of 2 refusal openings only the 1 of one token can be looked for") == 1
     assert "neat_packing" in caplog.text
-    states = reference._decoder(**packed[0]).last_hidden_state[0, [5, 15]]
+    states = reference.decoder(**packed[0]).last_hidden_state[0, [5, 15]]
     expected = reference.head.logits(states, None).softmax(-1)[:, 21]
     torch.testing.assert_close(both, expected.detach())
 

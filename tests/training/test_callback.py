@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError
+from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import (
     ADAPTERS,
@@ -63,7 +64,7 @@ def test_kl_coef_zero_is_the_trainers_own_run_bit_for_bit(tmp_path, kind):
 
 
 def test_the_reference_consumes_no_random_number_and_sees_no_dropout(tmp_path):
-    """With dropout everywhere, an active term leaves the cross-entropy and the random-number state as they were."""
+    """With dropout in the adapter, an active term leaves the cross-entropy and the random-number state as they were."""
     results = {}
     for name, callbacks in {
         "plain": [],
@@ -71,7 +72,6 @@ def test_the_reference_consumes_no_random_number_and_sees_no_dropout(tmp_path):
     }.items():
         trainer = sft_trainer(
             tmp_path,
-            model=dropout_llama(),
             adapter=lora(lora_dropout=0.3),
             callbacks=callbacks,
             learning_rate=0.0,
@@ -95,11 +95,17 @@ def test_zero_drift_under_lora_dropout_is_exactly_zero(tmp_path, kind):
     )
 
 
-def test_dropout_in_the_reference_would_show(tmp_path):
-    """The trained model's own dropout does make the term positive at zero drift."""
-    trainer = sft_trainer(tmp_path, model=dropout_llama(), callbacks=[pact()])
-    trainer.train()
-    assert trainer.state.log_history[0]["pact/kl"] > 0
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_noise_that_only_training_has_is_refused(tmp_path, kind):
+    """A model's own dropout makes the term positive at zero drift."""
+    trainer = sft_trainer(tmp_path, model=dropout_llama(), adapter=ADAPTERS[kind](), callbacks=[pact()])
+    with pytest.raises(ConfigurationError, match=r"attention_dropout: 0\.2 is in every pass of the training"):
+        trainer.train()
+    assert not trainer.model.training or trainer.state.global_step == 0
+    row_gate = {"preset": "off", "row_gate": {"mode": "report"}}
+    sft_trainer(
+        tmp_path, model=dropout_llama(), callbacks=[pact(row_gate, safety_tokens=tokens_with_openers())]
+    ).train()
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)

@@ -14,7 +14,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.training.trainers import precision_of
 from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import save_model, tiny_llama
-from tests.helpers.trainers import sft_trainer
+from tests.helpers.trainers import Watch, lora, pact, sft_trainer
 
 pytestmark = pytest.mark.framework
 
@@ -90,3 +90,25 @@ def test_precision_is_the_trainers_or_what_accelerate_was_launched_with(
     trainer = sft_trainer(tmp_path, **settings)
     monkeypatch.setitem(AcceleratorState._shared_state, "_mixed_precision", launched)
     assert precision_of(trainer.args) == expected
+
+
+@pytest.mark.parametrize("left", ["full", "merged"])
+@pytest.mark.parametrize("reference", ["auto", "frozen_copy"])
+def test_an_adapter_on_a_model_that_was_moved_is_not_held_to_it(tmp_path, left, reference):
+    model = tiny_llama()
+    sft_trainer(tmp_path, model=model, adapter=None if left == "full" else lora(), callbacks=[pact()]).train()
+    if left == "merged":
+        trainer = sft_trainer(tmp_path, model=tiny_llama(), adapter=lora(), callbacks=[pact(), Watch(move=True)])
+        trainer.train()
+        model = trainer.model.merge_and_unload()
+    again = sft_trainer(tmp_path, model=model, adapter=lora(), callbacks=[pact({"reference": {"kind": reference}})])
+    with pytest.raises(ConfigurationError, match="an earlier training of this process has moved"):
+        again.train()
+
+
+def test_another_adapter_on_weights_that_did_not_move_is_held_to_them(tmp_path):
+    first = sft_trainer(tmp_path, adapter=lora(), callbacks=[pact(), Watch(move=True)])
+    first.train()
+    again = sft_trainer(tmp_path, model=first.model.unload(), adapter=lora(), callbacks=[pact()])
+    again.train()
+    assert again.state.log_history[0]["pact/kl"] == 0
