@@ -337,7 +337,7 @@ import json, sys
 from tests.helpers.trainers import Watch, pact, sft_trainer
 
 watch = Watch(move=True)
-callback = pact({"objective": "squared_distance", "objective_options": {"scale": 2.0}})
+callback = pact({"term": {"objective": "squared_distance", "options": {"scale": 2.0}}})
 sft_trainer(sys.argv[1], callbacks=[callback, watch]).train()
 print(json.dumps(watch.losses[0]))
 """

@@ -30,6 +30,7 @@ class PACTPlugin(BasePlugin):
         messages.speak_through(logging.getLogger("axolotl.pact"))
         say_errors_in_one_line()
         settings.check(cfg)
+        _redact_our_paths()
 
     def get_input_args(self) -> str:
         """Where Axolotl finds the schema of the ``pact:`` block."""
@@ -46,6 +47,13 @@ class PACTPlugin(BasePlugin):
             return []
         warn_of_half_written_checkpoint(trainer.args.output_dir)
         return [PACTCallback(config, trainer=trainer if _computes_its_own_loss(trainer) else None)]
+
+
+def _redact_our_paths() -> None:
+    """Axolotl's telemetry sends the configuration, without keys that look like paths; ours do not all."""
+    from axolotl.telemetry import manager
+
+    manager.FIELDS_TO_REDACT.update(settings.PATHS)
 
 
 def _computes_its_own_loss(trainer: Any) -> bool:

@@ -15,6 +15,8 @@ from pact_plugins.reference.online import FrozenCopyReference
 BLOCK = "pact"
 SHORT_NAME = "pact"
 PLUGIN = "pact_axolotl.PACTPlugin"
+# Keys of blocks that may hold a path and do not say so.
+PATHS = ("file", "prompts")
 
 
 def plugin_names(cfg: Mapping[str, Any]) -> list[str]:

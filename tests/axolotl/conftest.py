@@ -53,7 +53,7 @@ def safety_tokens(workplace: Path) -> Path:
 @pytest.fixture(scope="session")
 def pact(safety_tokens: Path) -> dict[str, Any]:
     """The part of a YAML that asks for PACT."""
-    return {"plugins": [runs.PLUGIN], "pact": {"preset": "match", "safety_tokens": str(safety_tokens)}}
+    return {"plugins": [runs.PLUGIN], "pact": {"preset": "match", "safety_tokens": {"file": str(safety_tokens)}}}
 
 
 @pytest.fixture(scope="session")

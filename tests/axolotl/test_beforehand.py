@@ -55,7 +55,10 @@ def test_what_is_right_passes(tmp_path: Path, plugins: Any, monkeypatch: pytest.
     [
         ({"plugins": "pact", "pact": {"term": {"wieght": 1}}}, "pact.term.wieght: unknown key"),
         ({"plugins": "pact", "rl": "dpo"}, "rl: dpo does not go with PACT"),
-        ({"plugins": "pact", "pact": {"safety_tokens": "gone.safetensors"}}, "pact.safety_tokens: no such file: gone"),
+        (
+            {"plugins": "pact", "pact": {"safety_tokens": {"file": "gone.x"}}},
+            "pact.safety_tokens.file: no such file: gone.x",
+        ),
         (
             {"plugins": "pact", "pact": {"drift_watch": {"prompts_path": "gone"}}},
             "pact.drift_watch.prompts_path: no such",

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pact_lab.tiny_world import aligned_path
+from pact_plugins.settings import merged
 from tests.axolotl import runs
 from tests.axolotl.runs import PLUGIN
 from tests.helpers import matrix
@@ -42,7 +43,7 @@ def test_tiny_examples_train(name: str, tmp_path: Path) -> None:
         "output_dir": "out",
         "max_steps": 2,
     }
-    settings["pact"] = {**settings["pact"], "cache_path": "cache"}
+    settings["pact"] = merged(settings["pact"], {"reference": {"cache_path": "cache"}})
     (folder / "config.yml").write_text(yaml.safe_dump(settings))
     run = runs.in_fork(folder, runs.train).succeeded()
     assert run.record["config"]["preset"] == "gate_anchor"

@@ -44,6 +44,8 @@ def test_one_epoch_under_guard(trained: Callable[..., Run], guard: dict[str, Any
 
 
 def test_a_loss_without_a_handle_is_refused_by_name(trained: Callable[..., Run], guard: dict[str, Any]) -> None:
-    run = trained("guard_eaft", {**guard, "use_eaft": True, "max_steps": 1})
+    run = trained(
+        "guard_eaft", {**guard, "pact": {**guard["pact"], "row_gate": True}, "use_eaft": True, "max_steps": 1}
+    )
     assert run.returncode != 0
     assert "use_eaft computes a loss of its own" in run.log

@@ -39,7 +39,7 @@ def load(tmp_path: Path, settings: dict[str, Any], *, activated: bool = False) -
     [
         ({"pact": {"term": {"wieght": 1}}}, "pact.term.wieght: unknown key; did you mean 'weight'?"),
         ({"pact": {"preset": "match", "term": {"weight": -1}}}, "pact.term.weight: must be greater than 0"),
-        ({"pact": {"gate": {"alfa": 1}}}, "pact.gate.alfa: unknown key; did you mean 'alpha'?"),
+        ({"pact": {"term": {"mixture": {"alfa": 1}}}}, "pact.term.mixture.alfa: unknown key; did you mean 'alpha'?"),
         ({"pact": "match"}, "pact: expected a mapping of settings, found 'match'"),
         ({"pact": False}, "pact: false has no meaning"),
         (
@@ -70,7 +70,7 @@ def test_an_error_names_the_key(tmp_path: Path, settings: dict[str, Any], messag
         {"pact": True},
         {"pact": None},
         {"peft_init_lora_weights": "pissa_niter_4", "pact": REFERENCE},
-        {"lora_model_dir": "./old", "pact": {"reference": "frozen_copy"}},
+        {"lora_model_dir": "./old", "pact": {"reference": {"kind": "frozen_copy"}}},
         {"rl": None, "context_parallel_size": 1},
     ],
 )
@@ -163,11 +163,18 @@ def test_one_process_many_configurations(tmp_path: Path) -> None:
 def test_telemetry_would_redact_our_paths() -> None:
     from axolotl.telemetry.manager import TelemetryManager
 
+    from pact_axolotl.axolotl_plugin import _redact_our_paths
     from pact_plugins.config import PACTConfig
 
-    paths = [name for name in PACTConfig.model_fields if name.endswith("_path")]
-    assert "path" in paths
+    _redact_our_paths()
     manager = object.__new__(TelemetryManager)
     manager.whitelist = {"organizations": []}
-    redacted = manager._redact_paths({"pact": dict.fromkeys(paths, "/secret/place")})
-    assert "secret" not in str(redacted)
+    texts = {
+        block: {
+            key: "/secret/place" for key, field in model.model_fields.items() if field.annotation in (str, str | None)
+        }
+        for block, model in PACTConfig.blocks().items()
+    }
+    redacted = manager._redact_paths({"pact": texts})["pact"]
+    kept = {f"{block}.{key}" for block, keys in redacted.items() for key, value in keys.items() if "secret" in value}
+    assert kept == {"term.objective", "safety_tokens.scorer", "reference.kind", "reference.assistant_header"}

@@ -17,6 +17,7 @@ from pact_plugins.drift_watch import DriftWatchSettings
 from pact_plugins.drift_watch.prompts import watched_prompts
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import prompt_ids
+from pact_plugins.settings import merged
 from tests.helpers.guarded import REFUSAL_OPENERS, tokens_with_openers
 from tests.helpers.tiny import save_model, tiny_llama, tiny_tokenizer
 from tests.helpers.trainers import ADAPTERS, arguments, hooks_on, lora, pact, random_state, sft_trainer, weights_of
@@ -97,7 +98,7 @@ class Reporter(TrainerCallback):
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("watched")
     settings = watch_settings(folder, every=3, greedy=True, stop_if_drift=0.5, keep_best=True)
-    return {**settings, "cache_path": str(folder / "cache")}
+    return merged(settings, {"reference": {"cache_path": str(folder / "cache")}})
 
 
 def tiny_world_trainer(folder, config, *callbacks, **settings):

@@ -12,9 +12,9 @@ ONCE = ["training/receipts.py"]
 ANCHOR = {"preset": "match", "anchor": {"prompts": "bundled", "replies": 4, "max_new_tokens": 4}}
 CONFIGURATIONS = {
     "online": {},
-    "cache": {"reference": "cache"},
+    "cache": {"reference": {"kind": "cache"}},
     "anchor": ANCHOR,
-    "cache and anchor": {"reference": "cache", **ANCHOR},
+    "cache and anchor": {"reference": {"kind": "cache"}, **ANCHOR},
 }
 # Where parameters are sharded, all ranks take part in a pass for a row that the cache lacks, in each of two
 # micro-batches, and in the anchor's over the whole vocabulary with the last of them: they agree on how many there are.

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from pact_plugins import PACTCallback
+from pact_plugins.settings import merged
 from tests.helpers.tiny import tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch
 
@@ -87,7 +88,7 @@ def trainer_of(
     if config is not None:
         trainer.add_callback(
             PACTCallback(
-                {**TERM, **config},
+                merged(TERM, config),
                 safety_tokens=safety_tokens or tiny_safety_tokens(),
                 trainer=trainer if outside else None,
             )

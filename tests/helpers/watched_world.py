@@ -19,7 +19,7 @@ def watch_settings(folder: Path, **drift_watch: Any) -> dict[str, Any]:
     (folder / "watched.json").write_text(json.dumps(rows))
     return {
         "preset": "off",
-        "safety_tokens": {"file": guard_settings(folder)["safety_tokens"]},
+        "safety_tokens": guard_settings(folder)["safety_tokens"],
         "drift_watch": {"prompts_path": str(folder / "watched.json"), **drift_watch},
     }
 

@@ -70,7 +70,7 @@ def settings(world: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "model_name_or_path": str(tiny_world.aligned_path()),
         "stage": "pact",
-        "pact": {"preset": "match", "safety_tokens": str(world / "tokens.safetensors")},
+        "pact": {"preset": "match", "safety_tokens": {"file": str(world / "tokens.safetensors")}},
         "do_train": True,
         "finetuning_type": "lora",
         "lora_rank": 4,

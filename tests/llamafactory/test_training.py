@@ -25,7 +25,7 @@ def _labels(run: runs.Run) -> int:
 
 def test_without_a_coefficient_it_is_plain_sft_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
     random = {"lora_dropout": 0.1, "neftune_noise_alpha": 5.0, "max_steps": 3}
-    off = runs.train(settings, **random, pact={**settings["pact"], "term": False}, output_dir=str(tmp_path / "off"))
+    off = runs.train(settings, **random, pact={**settings["pact"], "preset": "off"}, output_dir=str(tmp_path / "off"))
     plain = runs.train(settings, **random, stage="sft", pact=None, output_dir=str(tmp_path / "plain"))
     assert off.logged("loss") == plain.logged("loss")
     ours, theirs = (load_file(run.folder / "adapter_model.safetensors") for run in (off, plain))

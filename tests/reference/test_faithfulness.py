@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.modeling import dissect
 from pact_plugins.reference.faithfulness import left_when_off
+from pact_plugins.settings import merged
 from tests.helpers import naive
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer
@@ -82,19 +83,19 @@ def test_what_an_adapter_replaces_is_not_left(kind):
 @pytest.mark.parametrize("kind", LEFT)
 def test_the_switch_alone_is_refused(tmp_path, kind):
     make, _, part = LEFT[kind]
-    trainer = sft_trainer(tmp_path, model=make(), callbacks=[pact({"reference": "adapter_off"})])
+    trainer = sft_trainer(tmp_path, model=make(), callbacks=[pact({"reference": {"kind": "adapter_off"}})])
     with pytest.raises(ConfigurationError, match=rf"adapter_off would hold training to a model that moves: .*{part}"):
         trainer.train()
 
 
 @pytest.mark.framework
-@pytest.mark.parametrize("config", [{}, {"reference": "cache"}], ids=["auto", "cache"])
+@pytest.mark.parametrize("config", [{}, {"reference": {"kind": "cache"}}], ids=["auto", "cache"])
 @pytest.mark.parametrize("kind", LEFT)
 def test_the_term_is_held_to_the_aligned_model(tmp_path, kind, config):
     """With weights that have moved, the gradient is that of plain autograd against a copy of the aligned model."""
     make, make_reference, _ = LEFT[kind]
     watch = Watch(move=True)
-    callback = pact({**config, "cache_path": str(tmp_path / "cache")})
+    callback = pact(merged(config, {"reference": {"cache_path": str(tmp_path / "cache")}}))
     trainer = sft_trainer(tmp_path, model=make(), callbacks=[callback, watch])
     trainer.train()
     tokens = tiny_safety_tokens()
@@ -137,9 +138,9 @@ class Changes(TrainerCallback):
 
 
 @pytest.mark.framework
-@pytest.mark.parametrize("config", [{}, {"reference": "cache"}], ids=["auto", "cache"])
+@pytest.mark.parametrize("config", [{}, {"reference": {"kind": "cache"}}], ids=["auto", "cache"])
 def test_a_base_weight_changed_in_mid_run_stops_it(tmp_path, config):
-    settings = {**config, "reference": {"check_every": 3, "cache_path": str(tmp_path / "cache")}}
+    settings = merged(config, {"reference": {"check_every": 3, "cache_path": str(tmp_path / "cache")}})
     trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[pact(settings), Changes()], max_steps=6)
     with pytest.raises(UnprotectedTrainingError, match="no longer the aligned model at step 3"):
         trainer.train()

@@ -162,7 +162,7 @@ def test_many_configurations():
 @pytest.mark.parametrize("key", ["prefix_tokens", "boost", "alpha"])
 def test_yes_is_no_number_in_the_gate_either(key):
     with pytest.raises(ConfigurationError, match=rf"pact\.gate: {key}: expected a number, found True"):
-        PACTConfig.from_mapping({"gate": {key: True}})
+        PACTConfig.from_mapping({"term": {"mixture": {key: True}}})
 
 
 def test_what_holds_itself_is_refused():
@@ -175,4 +175,4 @@ def test_what_holds_itself_is_refused():
         deep = [deep]
     for hostile in (deep, -(10**5000), endless):
         with pytest.raises(ConfigurationError, match="top_k"):
-            PACTConfig.from_mapping({"top_k": hostile})
+            PACTConfig.from_mapping({"safety_tokens": {"top_k": hostile}})

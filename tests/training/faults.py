@@ -273,7 +273,7 @@ FAULTS = {
         "the same under `reference: adapter_off`",
         "would hold training to a model that moves",
         settings={"adapter": lora(bias="all"), "make_model": "biased"},
-        config={"reference": "adapter_off"},
+        config={"reference": {"kind": "adapter_off"}},
     ),
     "evaluation": Fault("evaluation in between", HARMLESS, settings=EVALUATED),
     "checkpointing": Fault("gradient checkpointing", HARMLESS, settings={"gradient_checkpointing": True}),

@@ -7,6 +7,7 @@ import torch
 from transformers import LlamaForCausalLM, TrainerCallback
 from trl import SFTTrainer
 
+from pact_plugins.settings import merged
 from tests.helpers import guarded, naive
 from tests.helpers.launches import counted_launches
 from tests.helpers.tiny import tiny_llama
@@ -108,7 +109,7 @@ WAYS = {
 def assert_weight(folder, way, weight, *, kind="full", **more):
     """What the anchor adds to the step's gradient is so many times its divergence."""
     model_class, settings, _ = WAYS[way]
-    config = {**ANCHOR, "anchor": {"replies": 4, "share": 16}}
+    config = merged(ANCHOR, {"anchor": {"replies": 4, "share": 16}})
     settings = {**settings, **more, "adapter": ADAPTERS[kind]()}
     outside = "label_smoothing_factor" in settings
     plain, _ = a_step(folder, model=make(model_class), **settings)
@@ -167,6 +168,6 @@ def launches(folder, config, **settings):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_it_launches_one_pass_more_and_not_one_for_each_micro_batch(tmp_path, checkpointing):
-    anchored = {**ANCHOR, "anchor": {"replies": 8, "share": 1}, "reference": {"check_every": 0}}
+    anchored = merged(ANCHOR, {"anchor": {"replies": 8, "share": 1}, "reference": {"check_every": 0}})
     before, after = (launches(tmp_path, config, gradient_checkpointing=checkpointing) for config in (None, anchored))
     assert 1 + 0.7 / MICRO_BATCHES < after / before < 1 + 1.6 / MICRO_BATCHES

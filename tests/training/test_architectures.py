@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from pact_plugins.errors import AttachmentError, ConfigurationError
+from pact_plugins.settings import merged
 from tests.helpers import naive
 from tests.helpers.tiny import llama_config, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, pact
@@ -173,7 +174,7 @@ def trained(
         train_dataset=dataset(),
         data_collator=collated,
         processing_class=tiny_tokenizer(),
-        callbacks=[pact({"term": {"weight": KL_COEF}, **pact_settings}), watch],
+        callbacks=[pact(merged({"term": {"weight": KL_COEF}}, pact_settings)), watch],
     )
     trainer.train()
     return trainer, watch, micro_batches
@@ -245,7 +246,7 @@ def test_weights_that_are_rescaled_for_evaluation_are_copied(tmp_path: Any, monk
     monkeypatch.setitem(MODELS, "rwkv", of("RwkvForCausalLM", context_length=64))
     adapter = LoraConfig(r=4, target_modules=["key", "value"], task_type="CAUSAL_LM")
     with pytest.raises(ConfigurationError, match="rescales its weights in place"):
-        trained("rwkv", tmp_path, adapter, reference="adapter_off")
+        trained("rwkv", tmp_path, adapter, reference={"kind": "adapter_off"})
     trainer, watch, micro_batches = trained("rwkv", tmp_path, adapter)
     assert trainer.state.global_step == 1
     model, reference = naive.rebuilt(made("rwkv"), adapter, watch.weights[0]), made("rwkv")

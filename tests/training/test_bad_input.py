@@ -44,7 +44,7 @@ def refused(trainer, error, message):
     [
         ({"term": {"wieght": 1}}, "term.wieght: unknown key; did you mean 'weight'"),
         ({"preset": "match", "term": {"weight": -1}}, "term.weight"),
-        ({"objective": "unknown"}, "unknown objective 'unknown'; available: match"),
+        ({"term": {"objective": "unknown"}}, "unknown objective 'unknown'; available: match"),
     ],
 )
 def test_settings_are_checked_when_the_callback_is_made(config, message):
@@ -53,7 +53,7 @@ def test_settings_are_checked_when_the_callback_is_made(config, message):
 
 
 def test_missing_token_file(tmp_path):
-    callback = PACTCallback({"safety_tokens": str(tmp_path / "nowhere.safetensors")})
+    callback = PACTCallback({"safety_tokens": {"file": str(tmp_path / "nowhere.safetensors")}})
     refused(sft_trainer(tmp_path, callbacks=[callback]), SafetyTokensError, "no such file: .*nowhere")
 
 
@@ -62,7 +62,7 @@ def test_tokens_of_another_tokenizer(tmp_path):
         tokenizer_object=Tokenizer(models.WordLevel({f"t{n}": n for n in range(360)}, unk_token="t0"))
     )
     path = SafetyTokens.random(other, 368, count=10, seed=0).save(tmp_path / "tokens.safetensors")
-    for callback in (PACTCallback({"safety_tokens": str(path)}), pact(safety_tokens=SafetyTokens.load(path))):
+    for callback in (PACTCallback({"safety_tokens": {"file": str(path)}}), pact(safety_tokens=SafetyTokens.load(path))):
         trainer = sft_trainer(tmp_path / "run", callbacks=[callback])
         refused(trainer, SafetyTokensError, "belongs to another tokenizer")
 
@@ -83,7 +83,7 @@ def test_tokens_without_a_positive_weight(tmp_path, objective):
 
 
 def test_adapter_off_without_an_adapter(tmp_path):
-    trainer = sft_trainer(tmp_path, callbacks=[pact({"reference": "adapter_off"})])
+    trainer = sft_trainer(tmp_path, callbacks=[pact({"reference": {"kind": "adapter_off"}})])
     refused(trainer, ConfigurationError, "adapter_off needs a PEFT adapter.*frozen_copy")
 
 
@@ -91,7 +91,7 @@ def test_adapter_off_without_an_adapter(tmp_path):
 def test_an_adapter_that_already_holds_weights(tmp_path, reference):
     model = get_peft_model(tiny_llama(), lora())
     move_weights(model)
-    trainer = sft_trainer(tmp_path, model=model, callbacks=[pact({"reference": reference})])
+    trainer = sft_trainer(tmp_path, model=model, callbacks=[pact({"reference": {"kind": reference}})])
     refused(trainer, ConfigurationError, "needs a fresh adapter.*reference.path")
 
 

@@ -257,7 +257,7 @@ def test_metrics_reach_log_history_reporters_and_trainer_state(tmp_path):
 
 
 def test_metrics_without_safety_tokens_or_gate(tmp_path):
-    trainer = sft_trainer(tmp_path, callbacks=[PACTCallback({"objective": "full_kl"})])
+    trainer = sft_trainer(tmp_path, callbacks=[PACTCallback({"preset": "match", "term": {"objective": "full_kl"}})])
     trainer.train()
     assert {key for key in trainer.state.log_history[0] if key.startswith("pact/")} == {"pact/kl", "pact/loss"}
 

@@ -7,6 +7,7 @@ from torch._dynamo.utils import counters
 from transformers import TrainerCallback
 
 from pact_plugins.anchor import anchor as room
+from pact_plugins.settings import merged
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.helpers.trainers import lora, pact, sft_trainer
 
@@ -31,7 +32,7 @@ def train(output, config, *, compiled=True):
     graphs = Graphs()
     callbacks = [graphs]
     if config is not None:
-        config = {**config, "cache_path": str(output / "cache")}
+        config = merged(config, {"reference": {"cache_path": str(output / "cache")}})
         callbacks.append(pact(config, safety_tokens=tiny_safety_tokens()))
     trainer = sft_trainer(output, adapter=lora(), callbacks=callbacks, max_steps=4, **settings)
     trainer.train()

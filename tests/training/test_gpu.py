@@ -13,6 +13,7 @@ from transformers.models.llama import modeling_llama
 
 from pact_plugins import PACTConfig
 from pact_plugins.safety_tokens.recipe import calibrate
+from pact_plugins.settings import merged
 from tests.engines.worker import nf4
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import ADAPTERS, Watch, lora, pact, sft_trainer
@@ -41,7 +42,7 @@ def train(output, *, dtype=torch.float32, kind="lora", config=None, watch=None, 
         output,
         model=tiny_llama().to(dtype),
         adapter=ADAPTERS[kind](),
-        callbacks=[pact({"cache_path": str(output / "cache"), **(config or {})}), watch],
+        callbacks=[pact(merged({"reference": {"cache_path": str(output / "cache")}}, config or {})), watch],
         use_cpu=False,
         optim="sgd",
         **{"max_steps": 3, **settings},
@@ -55,7 +56,7 @@ def train(output, *, dtype=torch.float32, kind="lora", config=None, watch=None, 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_term_begins_at_zero_and_grows(tmp_path, precision, kind, reference):
     settings, dtype = PRECISIONS[precision]
-    trainer, watch = train(tmp_path, dtype=dtype, kind=kind, config={"reference": reference}, **settings)
+    trainer, watch = train(tmp_path, dtype=dtype, kind=kind, config={"reference": {"kind": reference}}, **settings)
     assert trainer.model.device.type == "cuda"
     terms = [entry["pact/kl"] for entry in watch.losses if "pact/kl" in entry]
     assert abs(terms[0]) <= ROUNDING[reference]
@@ -74,7 +75,7 @@ def test_gradients_are_those_of_the_cpu(tmp_path, kind, objective):
         trainer = sft_trainer(
             tmp_path / device,
             adapter=ADAPTERS[kind](),
-            callbacks=[pact({"objective": objective}), watch],
+            callbacks=[pact({"term": {"objective": objective}}), watch],
             use_cpu=device == "cpu",
             optim="sgd",
         )

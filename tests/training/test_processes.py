@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pact_plugins.settings import merged
 from tests.helpers.scenario import run
 from tests.helpers.trainers import python_path
 
@@ -21,13 +22,13 @@ OLDEST = ROOT / ".venvs" / "trl-oldest" / "bin" / "python"
 
 
 # Every micro-batch sees every anchor, so that the number of processes does not change which ones.
-GUARD = {"preset": "match", "row_gate": {"mode": "hard"}, "anchor": {"prompts": "bundled", "replies": 4, "share": 16}}
+GUARD = {"row_gate": {"mode": "hard"}, "anchor": {"prompts": "bundled", "replies": 4, "share": 16}}
 PROCESSES = {
     "published, full": {"objective": "published", "weight": 1.0},
     "match, lora": {"objective": "match", "adapter": True},
-    "guard, lora": {"adapter": True, "guard": {**GUARD, "anchor": {"max_new_tokens": 5}}},
+    "guard, lora": {"adapter": True, "guard": merged(GUARD, {"anchor": {"max_new_tokens": 5}})},
     "guard, full, reentrant": {
-        "guard": {**GUARD, "anchor": {"max_new_tokens": 5}},
+        "guard": merged(GUARD, {"anchor": {"max_new_tokens": 5}}),
         "gradient_checkpointing": True,
         "gradient_checkpointing_kwargs": {"use_reentrant": True},
     },

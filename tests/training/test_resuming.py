@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from pact_plugins.settings import merged
 from tests.helpers.guarded import tokens_with_openers
 from tests.helpers.tiny import save_model, tiny_llama
 from tests.helpers.trainers import ADAPTERS, hooks_on, lora, pact, sft_trainer, weights_of
@@ -39,7 +40,7 @@ def assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, config, model_pa
 @pytest.mark.parametrize(("kind", "reference"), [("lora", "adapter_off"), ("full", "frozen_copy")])
 def test_resuming_keeps_the_aligned_model_as_reference(tmp_path, kind, reference):
     path = save_model(tmp_path / "aligned", tiny_llama())
-    assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, {"reference": reference}, path)
+    assert_resumed_run_equals_uninterrupted_one(tmp_path, kind, {"reference": {"kind": reference}}, path)
 
 
 def test_resuming_keeps_automatic_safety_tokens(tmp_path, refusals_path):
@@ -103,7 +104,7 @@ def test_the_reference_is_asked_again_with_every_checkpoint(tmp_path):
                     model.get_base_model().model.layers[0].self_attn.o_proj.weight.add_(0.5)
 
     settings = {"max_steps": 8, "save_strategy": "steps", "save_steps": 2}
-    callbacks = [pact({"reference": "adapter_off"}), Change()]
+    callbacks = [pact({"reference": {"kind": "adapter_off"}}), Change()]
     trainer = sft_trainer(tmp_path, adapter=ADAPTERS["lora"](), callbacks=callbacks, **settings)
     with pytest.raises(UnprotectedTrainingError, match="no longer the aligned model at step 4"):
         trainer.train()
@@ -116,7 +117,9 @@ def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_pieces(tmp_
 
     def train(folder, steps, **resuming):
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        callback = pact({**config, "cache_path": str(folder / "cache")}, safety_tokens=tokens_with_openers())
+        callback = pact(
+            merged(config, {"reference": {"cache_path": str(folder / "cache")}}), safety_tokens=tokens_with_openers()
+        )
         settings = {"max_steps": steps, "save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "constant"}
         trainer = sft_trainer(
             folder, model=model, adapter=lora(), callbacks=[callback], per_device_train_batch_size=1, **settings

@@ -74,7 +74,7 @@ def test_long_rows_are_held_as_in_their_batch(tmp_path, kind, adapter, reference
     def reference_model():
         return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
 
-    settings = {"reference": reference, "cache_path": str(tmp_path / "cache")}
+    settings = {"reference": {"kind": reference, "cache_path": str(tmp_path / "cache")}}
     found, weights = added(tmp_path, make, ROWS, settings, per_device_train_batch_size=2)
     batches = [(pair, float(sum(LENGTHS))) for pair in PAIRS]
     assert_same(found, expected(make, weights, batches, together=True, make_reference=reference_model))

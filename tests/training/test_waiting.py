@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from pact_plugins.settings import merged
 from tests.helpers.guarded import tokens_with_long_openings
 from tests.helpers.trainers import lora, pact, sft_trainer
 from tests.helpers.waiting import counted_reads
@@ -35,7 +36,7 @@ def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
         sft_trainer(
             tmp_path,
             adapter=adapter,
-            callbacks=[pact({**SMALL, **config}, safety_tokens=tokens_with_long_openings()), steps],
+            callbacks=[pact(merged(SMALL, config), safety_tokens=tokens_with_long_openings()), steps],
             max_steps=3,
             gradient_accumulation_steps=2,
             per_device_train_batch_size=2,
@@ -48,8 +49,8 @@ def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
 @pytest.mark.parametrize(
     ("config", "adapter"),
     [
-        pytest.param({"reference": "cache"}, lora(), id="cache"),
-        pytest.param({"reference": "cache", "preset": "published"}, lora(), id="published from the cache"),
+        pytest.param({"reference": {"kind": "cache"}}, lora(), id="cache"),
+        pytest.param({"reference": {"kind": "cache"}, "preset": "published"}, lora(), id="published from the cache"),
     ],
 )
 def test_one_read_an_optimizer_step(tmp_path, monkeypatch, config, adapter):
@@ -61,8 +62,8 @@ def test_one_read_an_optimizer_step(tmp_path, monkeypatch, config, adapter):
     [
         pytest.param({}, lora(), {"reference/online.py"}, id="lora"),
         pytest.param({}, None, {"reference/online.py"}, id="full"),
-        pytest.param({"preset": "off", "anchor": {"prompts": "bundled"}}, None, {"anchor/anchor.py"}, id="anchor"),
-        pytest.param({"reference": "cache", "preset": "guard"}, lora(), {"anchor/anchor.py"}, id="guard"),
+        pytest.param({"preset": "off", "anchor": {"prompts": "bundled"}}, None, {"anchor/part.py"}, id="anchor"),
+        pytest.param({"reference": {"kind": "cache"}, "preset": "guard"}, lora(), {"anchor/part.py"}, id="guard"),
     ],
 )
 def test_a_pass_of_ours_adds_what_transformers_reads_in_it(tmp_path, monkeypatch, config, adapter, passes):
