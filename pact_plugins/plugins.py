@@ -36,7 +36,6 @@ DEFAULT_PLUGINS = (
     "pact_plugins.term.plugin",
     "pact_plugins.row_gate.plugin",
     "pact_plugins.anchor.plugin",
-    "pact_plugins.default_plugins.objectives",
     "pact_plugins.default_plugins.token_scorers",
     "pact_plugins.default_plugins.references",
     "pact_plugins.default_plugins.commands",

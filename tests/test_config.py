@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from pact_plugins import PACTConfig, plugins
+from pact_plugins.contracts import MixtureSettings
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.moved_keys import MOVED
-from pact_plugins.objective import MixtureSettings
 from pact_plugins.settings import merged
 
 SWITCHED = ("term", "row_gate", "anchor", "drift_watch")

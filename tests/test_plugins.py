@@ -79,8 +79,7 @@ def test_the_page_documents_exactly_the_hooks_and_their_arguments():
 def test_hook_register_objectives(install):
     import torch
 
-    from pact_plugins.contracts import ObjectiveInputs
-    from pact_plugins.objective import MixtureSettings
+    from pact_plugins.contracts import MixtureSettings, ObjectiveInputs
 
     install(documented_example("register_objectives"))
     config = PACTConfig(preset="match", term={"objective": "squared_distance", "options": {"scale": 3.0}})

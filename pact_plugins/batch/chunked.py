@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pact_plugins.batch.divergence import match
 from pact_plugins.distributed import largest
 from pact_plugins.modeling import OutputHead
-from pact_plugins.objective.divergence import match
 
 CHUNK = 128
 """Positions that are projected on the vocabulary at once: 65 MB of float32 per tensor at a vocabulary of 128k."""

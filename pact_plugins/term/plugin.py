@@ -1,4 +1,4 @@
-"""The term, registered as any package's part is; torch is imported when it is built."""
+"""The term and its objectives, registered as any package's are; torch is imported when they are asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pact_plugins.hookspecs import hookimpl
 from pact_plugins.term.settings import TermSettings, needs
 
 if TYPE_CHECKING:
-    from pact_plugins.contracts import Part, PartContext
+    from pact_plugins.contracts import Objective, Part, PartContext
 
 
 @hookimpl(tryfirst=True)
@@ -22,3 +22,11 @@ def _build(context: PartContext) -> Part:
     from pact_plugins.term.part import Term
 
     return Term(context)
+
+
+@hookimpl(tryfirst=True)
+def register_objectives(register: Callable[[Objective], None]) -> None:
+    from pact_plugins.term.objectives import BUILT_IN_OBJECTIVES
+
+    for objective in BUILT_IN_OBJECTIVES:
+        register(objective)

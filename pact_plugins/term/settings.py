@@ -8,8 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from pact_plugins import plugins
-from pact_plugins.contracts import Needs, Objective
-from pact_plugins.objective.settings import MixtureSettings
+from pact_plugins.contracts import MixtureSettings, Needs, Objective
 from pact_plugins.settings import Block, registered
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pact_plugins.objective import MixtureSettings
+from pact_plugins.contracts import MixtureSettings
 
 
 @dataclass(frozen=True)

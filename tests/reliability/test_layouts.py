@@ -17,9 +17,8 @@ from pact_plugins import SafetyTokens, plugins
 from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import ContextRules
-from pact_plugins.contracts import Answer
+from pact_plugins.contracts import Answer, MixtureSettings
 from pact_plugins.modeling import AutocastState, LiveHead
-from pact_plugins.objective import MixtureSettings
 from pact_plugins.reference.online import DecoderReference
 from pact_plugins.term.part import Term
 from pact_plugins.term.settings import TermSettings, needs

@@ -6,7 +6,7 @@ import torch
 
 from pact_lab.baselines.options import read_options, target_log_probs
 from pact_plugins.contracts import Objective, ObjectiveInputs, ObjectiveOutput
-from pact_plugins.objective.divergence import full_kl
+from pact_plugins.term.divergence import full_kl
 
 # Weight of the KL in the authors' released scripts.
 DEFAULTS = {"kl_weight": 0.05}

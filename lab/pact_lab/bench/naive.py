@@ -15,8 +15,9 @@ from trl import SFTTrainer
 
 from pact_plugins.batch.prompt_free import prompt_free_batch
 from pact_plugins.batch.responses import find_responses
-from pact_plugins.objective import MixtureSettings, published
+from pact_plugins.contracts import MixtureSettings
 from pact_plugins.safety_tokens import SafetyTokens
+from pact_plugins.term.divergence import published
 
 
 class LogitsTrainer(SFTTrainer):

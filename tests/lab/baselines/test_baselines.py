@@ -7,9 +7,8 @@ import torch
 
 from pact_lab.baselines import ASFT, BASELINE_OBJECTIVES, CONSTRAINED_SFT, LOGIT_MATCHING
 from pact_plugins import PACTConfig
-from pact_plugins.contracts import ObjectiveInputs
+from pact_plugins.contracts import MixtureSettings, ObjectiveInputs
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.objective import MixtureSettings
 
 N, V = 12, 9
 

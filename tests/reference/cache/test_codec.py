@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pact_plugins.batch.divergence import match
 from pact_plugins.errors import PACTError
-from pact_plugins.objective import divergence
 from pact_plugins.reference.cache import decode, encode
 
 
@@ -20,7 +20,7 @@ def test_divergence_and_gradient_keep_three_digits(spread):
         results = []
         for target in (reference, decode(*encode(reference))):
             logits = trained.clone().requires_grad_()
-            term = divergence.match(logits, target, temperature=2.0).sum()
+            term = match(logits, target, temperature=2.0).sum()
             term.backward()
             results.append((term.detach(), logits.grad))
         (exact, exact_gradient), (kept, kept_gradient) = results

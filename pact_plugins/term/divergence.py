@@ -1,4 +1,4 @@
-"""The per-token divergences, as pure functions on logits over the safety tokens.
+"""The objectives' divergences, as pure functions on logits over a few tokens, testable without a model.
 
 Every function computes in float32 whatever the dtype of its inputs, returns one value per response token, and lets
 gradient reach ``train_logits`` only.
@@ -6,64 +6,45 @@ gradient reach ``train_logits`` only.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from pact_plugins.objective.mixture import MixtureSettings, mixture_share
-
-
-class _TargetDivergence(torch.autograd.Function):
-    """``T^2 * sum_S q (log q - log softmax(z / T))`` with its closed-form gradient ``T (softmax(z / T) - q)``.
-
-    The closed form is exactly zero where the two distributions are equal; differentiating through ``log_softmax``
-    leaves rounding noise there, which AdamW would turn into full-sized updates of weights that should not move.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, train_logits: Tensor, target_log_probs: Tensor, temperature: float) -> Tensor:
-        log_probs = torch.log_softmax(train_logits / temperature, dim=-1)
-        target = target_log_probs.exp()
-        # A target probability of zero contributes nothing; 0 * inf would be nan.
-        terms = torch.where(target > 0, target * (target_log_probs - log_probs), 0.0)
-        ctx.save_for_backward(log_probs.exp_().sub_(target).mul_(temperature))
-        return terms.sum(dim=-1).mul_(temperature**2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return grad_outputs[0].unsqueeze(-1) * gradient, None, None
+from pact_plugins.batch.divergence import divergence_from, match
+from pact_plugins.contracts import MixtureSettings
+from pact_plugins.term.mixture import mixture_share
 
 
-def divergence_from(train_logits: Tensor, target_log_probs: Tensor, *, temperature: float) -> Tensor:
-    """``T^2 KL(q || softmax(train_logits / T))``: (N,) float32.
+def log_odds(
+    train_logits: Tensor,
+    reference_logits: Tensor,
+    opens_refusal: Tensor,
+    opens_help: Tensor,
+    positions: Tensor,
+    *,
+    temperature: float,
+) -> Tensor:
+    """``T^2 KL(sigmoid(d_r / T) || sigmoid(d / T))`` of the log-odds ``d`` that a reply opens as a refusal.
+
+    ``d = logsumexp(z over openings of refusals) - logsumexp(z over openings of help)``: one number, so that all other
+    directions of the hidden state stay free for the task. It means something where a reply begins: 0 elsewhere.
 
     Args:
-        train_logits: (N, |S|), any floating dtype.
-        target_log_probs: (N, |S|) normalised log-probabilities ``log q``; treated as constant.
-        temperature: ``T``.
-    """
-    return _TargetDivergence.apply(train_logits.float(), target_log_probs.detach().float(), temperature)
-
-
-def match(train_logits: Tensor, reference_logits: Tensor, *, temperature: float) -> Tensor:
-    """``T^2 KL(softmax(r / T) || softmax(z / T))`` over the safety tokens.
-
-    The abstract's sentence of arXiv 2603.07445 as an equation: confidence on safety tokens is held to that of the
-    aligned reference. Exactly zero, with zero gradient, where the two agree.
-
-    Args:
-        train_logits: (N, |S|) logits ``z`` of the model being trained.
-        reference_logits: (N, |S|) logits ``r`` of the reference in the same context.
+        train_logits, reference_logits: (N, K) ``z`` and ``r``.
+        opens_refusal, opens_help: (K,) bool.
+        positions: (N,) response positions, counted from 0.
 
     Returns:
         (N,) float32.
     """
-    target = torch.log_softmax(reference_logits.detach().float() / temperature, dim=-1)
-    return divergence_from(train_logits, target, temperature=temperature)
+
+    def two_sided(logits: Tensor) -> Tensor:
+        sides = [
+            logits.float().masked_fill(~side, -torch.inf).logsumexp(dim=-1) for side in (opens_refusal, opens_help)
+        ]
+        return torch.stack(sides, dim=-1)
+
+    divergence = match(two_sided(train_logits), two_sided(reference_logits), temperature=temperature)
+    return divergence * (positions == 0)
 
 
 def full_kl(train_logits: Tensor, reference_logits: Tensor, *, temperature: float) -> Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pact_plugins.objective import MixtureSettings, indecision, mixture_share, position_decay
+from pact_plugins.contracts import MixtureSettings
+from pact_plugins.term.mixture import indecision, mixture_share, position_decay
 
 
 def test_indecision_counts_the_smallest_sufficient_set():

@@ -7,7 +7,8 @@ import torch
 
 from pact_plugins.batch.prompt_free import prompt_free_batch
 from pact_plugins.batch.responses import find_responses
-from pact_plugins.objective import MixtureSettings, published
+from pact_plugins.contracts import MixtureSettings
+from pact_plugins.term.divergence import published
 from tests.helpers.goldens import golden_names, read_golden
 
 

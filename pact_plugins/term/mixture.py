@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pact_plugins.objective.settings import MixtureSettings
+from pact_plugins.contracts import MixtureSettings
 
 
 def indecision(logits: Tensor, *, top_p: float, temperature: float) -> Tensor:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from pact_plugins.contracts import Objective, ObjectiveInputs, ObjectiveOutput
-from pact_plugins.objective import MixtureSettings, full_kl, match, mixture_share, published, published_positive
+from pact_plugins.batch.divergence import match
+from pact_plugins.contracts import MixtureSettings, Objective, ObjectiveInputs, ObjectiveOutput, SafetyTokens
+from pact_plugins.errors import PartUnavailableError
+from pact_plugins.term.divergence import full_kl, log_odds, published, published_positive
+from pact_plugins.term.mixture import mixture_share
 
 
 def _mixes(mixture: MixtureSettings) -> bool:
@@ -16,6 +20,28 @@ def _mixes(mixture: MixtureSettings) -> bool:
 
 def _match(inputs: ObjectiveInputs) -> ObjectiveOutput:
     return ObjectiveOutput(match(inputs.train_logits, inputs.reference_logits, temperature=inputs.temperature))
+
+
+def _opening_tokens(tokens: SafetyTokens) -> Tensor:
+    """(K,) int64, ascending: those that open refusals, and those that open compliant answers."""
+    for kind, openers in (("a refusal", tokens.refusal_openers), ("a compliant answer", tokens.compliance_openers)):
+        if not openers:
+            raise PartUnavailableError(f"objective: log_odds needs tokens that open {kind}, and calibration found none")
+    return torch.tensor(sorted({*tokens.refusal_openers, *tokens.compliance_openers}))
+
+
+def _log_odds(inputs: ObjectiveInputs) -> ObjectiveOutput:
+    assert inputs.tokens is not None
+    sides = inputs.tokens.opens_refusal, inputs.tokens.opens_help
+    return ObjectiveOutput(
+        log_odds(
+            inputs.train_logits,
+            inputs.reference_logits,
+            *(side.to(inputs.train_logits.device) for side in sides),
+            inputs.positions,
+            temperature=inputs.temperature,
+        )
+    )
 
 
 def _full_kl(inputs: ObjectiveInputs) -> ObjectiveOutput:
@@ -50,5 +76,6 @@ BUILT_IN_OBJECTIVES = (
     Objective(
         "published_positive", _mixed(published_positive), needs_prompt_free=_mixes, needs_weights=True, reads=_PUBLISHED
     ),
+    Objective("log_odds", _log_odds, default_weight=2.0, reads=("temperature",), tokens=_opening_tokens),
     Objective("full_kl", _full_kl, full_vocabulary=True, reads=("temperature",)),
 )

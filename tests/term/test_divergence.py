@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pact_plugins.contracts import ObjectiveInputs
-from pact_plugins.default_plugins.built_in_objectives import BUILT_IN_OBJECTIVES
-from pact_plugins.objective import MixtureSettings, full_kl, match, mixture_share, published, published_positive
+from pact_plugins.batch.divergence import match
+from pact_plugins.contracts import MixtureSettings, ObjectiveInputs
+from pact_plugins.term.divergence import full_kl, published, published_positive
+from pact_plugins.term.mixture import mixture_share
+from pact_plugins.term.objectives import BUILT_IN_OBJECTIVES
 
 N, S = 17, 11
 
