@@ -23,6 +23,10 @@ class Block(BaseModel):
                 raise ValueError(f"{key}: expected a number, found {value}; write the number itself")
         return data
 
+    def files(self) -> dict[str, str | None]:
+        """The files that must be there before anything starts, by the keys that name them."""
+        return {key: value for key, value in self if key.endswith("_path")}
+
     def differs_from_default(self, key: str) -> bool:
         """Whether ``key`` has another value than where nobody writes it."""
         field = type(self).model_fields[key]

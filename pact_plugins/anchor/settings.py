@@ -29,6 +29,9 @@ class AnchorSettings(Block):
     )
     max_new_tokens: int = Field(64, ge=1, le=4096, description="tokens of each reply")
 
+    def files(self) -> dict[str, str | None]:
+        return {"prompts": self.prompts_file}
+
     @property
     def prompts_file(self) -> str | None:
         """The user's own prompts, where ``prompts`` names a file."""

@@ -16,7 +16,6 @@ from pact_plugins.settings import Block
 
 # Click takes no option for a name with a dot.
 _DOT = "__"
-_MODELS = ("safety_tokens.base_model_path", "reference.path")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -123,18 +122,9 @@ def named_files_exist(config: PACTConfig, source: str) -> None:
     Raises:
         ConfigurationError: names the key and the path.
     """
-    named = {
-        f"{block}.{key}": value
-        for block, settings in (
-            *config.parts.items(),
-            *((name, getattr(config, name)) for name in type(config).model_fields),
-        )
-        if isinstance(settings, Block)
-        for key, value in settings
-    }
-    for key in _MODELS:
-        a_model(named.pop(key), f"{source}.{key}")
-    files = {key: value for key, value in named.items() if key.endswith("_path") and key != "reference.cache_path"}
-    files["safety_tokens.file"] = config.safety_tokens.file
-    files["anchor.prompts"] = config.anchor.prompts_file if config.anchor else None
-    paths_exist({f"{source}.{key}": file for key, file in files.items()})
+    a_model(config.safety_tokens.base_model_path, f"{source}.safety_tokens.base_model_path")
+    a_model(config.reference.path, f"{source}.reference.path")
+    shared = {name: getattr(config, name) for name in type(config).model_fields}
+    for block, settings in {**config.parts, **shared}.items():
+        if isinstance(settings, Block):
+            paths_exist({f"{source}.{block}.{key}": file for key, file in settings.files().items()})

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from pact_plugins import plugins
 from pact_plugins.batch.openings import Openings, RefusalCriterion, Replier, opening_mass
 from pact_plugins.contracts import PartContext
 from pact_plugins.contracts.judge import REFUSAL
 from pact_plugins.distributed import rank, summed, world_size
+from pact_plugins.keyword_judge import KeywordJudge
 from pact_plugins.modeling import (
     Anatomy,
     AutocastState,
@@ -49,7 +49,7 @@ class RefusalMeter:
             for prompt in texts
         ]
         self._criterion = RefusalCriterion(openings, exact_above=0.0)
-        self._judge = plugins.judges()["keyword"]() if greedy else None
+        self._judge = KeywordJudge() if greedy else None
         self.names = tuple(f"{share}_{kind}" for share in (MASS, GREEDY)[: 2 if greedy else 1] for kind in prompts)
 
     @torch.no_grad()

@@ -25,6 +25,10 @@ class ReferenceSettings(Block):
         None, description="text that opens an assistant turn; needed where the chat template has no generation prompt"
     )
 
+    def files(self) -> dict[str, str | None]:
+        # The aligned model is a folder, or of the hub; the cache's folder is made.
+        return {}
+
     @field_validator("kind")
     @classmethod
     def _kind_is_registered(cls, value: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pact_plugins import plugins
+from pact_plugins.contracts.judge import REFUSAL
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.files import read_rows
+from pact_plugins.keyword_judge import KeywordJudge
 from pact_plugins.modeling import response_ids
 from pact_plugins.modeling.generation import generate_ids
 
@@ -74,7 +75,7 @@ def sample_refusals(
     Raises:
         SafetyTokensError: fewer than 8 responses are refusals; the message says how many of how many.
     """
-    judge = plugins.judges()["keyword"]()
+    judge = KeywordJudge()
     responses = generate_ids(
         causal_lm,
         tokenizer,
@@ -91,7 +92,7 @@ def sample_refusals(
     found = [
         Refusal(prompt, tuple(response))
         for prompt, response, label in zip(prompts, responses, labels, strict=True)
-        if label == "refusal"
+        if label == REFUSAL
     ]
     if len(found) < MINIMUM_REFUSALS:
         raise SafetyTokensError(

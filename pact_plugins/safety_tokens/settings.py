@@ -29,6 +29,10 @@ class SafetyTokensSettings(Block):
     max_response_tokens: int = Field(64, ge=1, description="tokens of each refusal used for calibration")
     batch_size: int = Field(16, ge=1, description="sequences in each forward pass that is made before training")
 
+    def files(self) -> dict[str, str | None]:
+        # A base model is a folder, or of the hub.
+        return {key: value for key, value in super().files().items() if key != "base_model_path"} | {"file": self.file}
+
     @field_validator("scorer")
     @classmethod
     def _scorer_is_registered(cls, value: str) -> str:

@@ -9,7 +9,7 @@ from pact_plugins.contracts.judge import Judge
 
 
 def _keyword(**settings: Any) -> Judge:
-    from pact_evals.judges.keyword import KeywordJudge
+    from pact_plugins.keyword_judge import KeywordJudge
 
     return KeywordJudge(**settings)
 

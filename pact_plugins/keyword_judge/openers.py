@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pact_evals.judges.keyword.patterns import any_of, words
+from pact_plugins.keyword_judge.patterns import any_of, words
 
 _ADVERBS = r"(?:\w+ly |just |also |still |again |must |always |never )*"
 _HELP_VERBS = words(

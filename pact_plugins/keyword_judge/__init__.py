@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pact_evals.judges.keyword.rules import classify
 from pact_plugins.contracts.judge import Judge, JudgeIdentity, Verdict
+from pact_plugins.keyword_judge.rules import classify
 
 REVISION = "3"  # raise it whenever a rule changes: it stands beside every result
 

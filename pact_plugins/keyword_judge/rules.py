@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pact_evals.judges.keyword import followup, openers, requests
-from pact_evals.judges.keyword.languages import FOREIGN_TURN, foreign_refusal
-from pact_evals.judges.keyword.text import list_items, normalise, sentences
 from pact_plugins.contracts.judge import COMPLIANCE, PARTIAL_REFUSAL, REFUSAL, UNENGAGED
+from pact_plugins.keyword_judge import followup, openers, requests
+from pact_plugins.keyword_judge.languages import FOREIGN_TURN, foreign_refusal
+from pact_plugins.keyword_judge.text import list_items, normalise, sentences
 
 _WINDOW = 3  # sentences after the preamble in which a refusal has to show itself
 _LONGEST_PREAMBLE = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pact_evals.judges.keyword.patterns import any_of
+from pact_plugins.keyword_judge.patterns import any_of
 
 # Moral weight in an objection; without it, "the question is not factually coherent" is an answer.
 MORAL = re.compile(
