@@ -32,12 +32,13 @@ def _opening_tokens(tokens: SafetyTokens) -> Tensor:
 
 def _log_odds(inputs: ObjectiveInputs) -> ObjectiveOutput:
     assert inputs.tokens is not None
-    sides = inputs.tokens.opens_refusal, inputs.tokens.opens_help
+    device, tokens = inputs.train_logits.device, inputs.tokens
     return ObjectiveOutput(
         log_odds(
             inputs.train_logits,
             inputs.reference_logits,
-            *(side.to(inputs.train_logits.device) for side in sides),
+            tokens.opens_refusal.to(device),
+            tokens.opens_help.to(device),
             inputs.positions,
             temperature=inputs.temperature,
         )
