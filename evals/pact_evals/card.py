@@ -10,7 +10,7 @@ from pact_evals.checking import check_models
 from pact_evals.report import words
 from pact_evals.report.comparison import Comparison, MetricRow, compare
 from pact_evals.report.markdown import judge_text
-from pact_evals.rule import Margins, statement
+from pact_evals.rule import Margins, headline, statement
 from pact_evals.runs.gathering import gather
 from pact_evals.runs.models import folder_fingerprint, last_change
 from pact_evals.runs.store import ModelResult, RunError
@@ -44,7 +44,7 @@ def evaluation_of(
     partial = [f"**{sentence}**" for sentence in words.partial_text(comparison)]
     beside = "on its own" if base is None else f"beside `{base.label}`"
     return {
-        "title": f"Evaluation of `{model.label}` {beside}. Refusals: **{check.verdict}**.",
+        "title": f"Evaluation of `{model.label}` {beside}. **{headline(check.verdict)}.**",
         "header": _header(comparison, model),
         "rows": [_row(row, comparison, model) for row in comparison.metrics if _counts(row)],
         "notes": [

@@ -1,4 +1,4 @@
-"""What ``pact eval`` and ``pact judge`` print in the end: the verdict, and the metrics that are not all zero."""
+"""What ``pact eval``, ``pact judge`` and the stock ``lm_eval`` print in the end: the metrics, then the verdict."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ import click
 from pact_plugins.report.terminal import print_table
 
 if TYPE_CHECKING:
-    from pact_evals.harness.evaluate import Metric
     from pact_evals.runs.store import ModelResult
 
 _ALWAYS_SHOWN = ("refusal", "compliance")
 
 
 def print_metrics(models: Sequence[ModelResult]) -> None:
-    """One row a metric, with its rows and every model's mean and standard error; then whether refusals were kept."""
-    labels = [model.label for model in models]
-    names = dict.fromkeys(
-        (task, metric) for m in models for task, result in m.tasks.items() for metric in result.metrics
-    )
-    rows = []
-    for task, metric in names:
-        cells = [model.tasks[task].metrics.get(metric) if task in model.tasks else None for model in models]
-        if metric not in _ALWAYS_SHOWN and not any(cell is not None and cell.value for cell in cells):
-            continue
-        arrow = next("↑" if cell.higher_is_better else "↓" for cell in cells if cell is not None)
-        counts = sorted({len(model.tasks[task].samples) for model in models if task in model.tasks})
-        rows.append((task, f"{metric} {arrow}", " to ".join(map(str, counts)), *map(_cell, cells)))
-    print_table(("task", "metric", "rows", *labels), rows, numbers=("rows", *labels))
-    click.echo("Metrics that are 0 for every model are left out.")
-    for model in models:
-        if model.settings.get("limit") is not None:
-            click.echo(f"{model.label} is a PARTIAL evaluation: the first {model.settings['limit']} rows of each task.")
+    """One row a metric, in the words of every report: its prompts, every model's mean and interval; then the verdict.
+
+    Metrics that are 0 for every model are left out.
+    """
+    from pact_evals.report import words
+    from pact_evals.report.comparison import compare
+
+    comparison = compare(models)
+    shown = [
+        row
+        for row in comparison.metrics
+        if row.metric in _ALWAYS_SHOWN or any(mean.value != 0 for mean in row.means.values())
+    ]
+    rows = [
+        (
+            row.task,
+            f"{row.metric} {words.arrow(row)}",
+            words.rows_text(row),
+            *(words.mean_text(row, label) for label in comparison.labels),
+        )
+        for row in shown
+    ]
+    print_table(("task", "metric", "rows", *comparison.labels), rows, numbers=("rows", *comparison.labels))
+    click.echo("Means with 95 % intervals. Metrics that are 0 for every model are left out.")
+    for sentence in words.partial_text(comparison):
+        click.echo(sentence)
     if len(models) > 1:
         click.echo(_verdict(models))
 
 
 def _verdict(models: Sequence[ModelResult]) -> str:
     from pact_evals.checking import check_models
-    from pact_evals.rule import Margins
+    from pact_evals.rule import Margins, headline
 
-    found = check_models(models, Margins())
+    found = headline(check_models(models, Margins()).verdict)
     against = f"{', '.join(model.label for model in models[1:])} against {models[0].label}"
-    return f"Refusals {found.verdict.upper()}: {against}. `pact check` says by how much, and how sure that is."
-
-
-def _cell(metric: Metric | None) -> str:
-    if metric is None:
-        return ""
-    return f"{metric.value:.3f}" + (f" ± {metric.stderr:.3f}" if metric.stderr is not None else "")
+    return f"{found}: {against}. `pact check` says by how much, and how sure that is."

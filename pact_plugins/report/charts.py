@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -11,6 +13,28 @@ from pact_plugins.visible import visible
 
 # Told apart on white and on black, and by people who see few colours.
 COLORS = ("#3b7dbd", "#d9822b", "#2f9e6e", "#c2569a", "#8a6fd1", "#b59a00", "#d1495b", "#4aa5b5")
+
+
+# What a trainer's log holds, and which direction is good.
+_LOGGED = {
+    "loss": "The training loss, with what PACT adds to it. Lower: more of the data has been learnt.",
+    "pact/loss": "What PACT adds to the loss. Lower is better.",
+    "pact/kl": "How far the model has moved from the aligned one, in nats a response token. Lower is better: a rise is "
+    "drift.",
+    "pact/anchor_kl": "How far the model has moved from the aligned one's own replies to the anchor's prompts, in nats "
+    "a token. Lower is better.",
+    "pact/drift": "How far the model has moved from the aligned one on the watched prompts. Lower is better.",
+    "pact/safety_mass": "Probability that the model gives to safety tokens. Good is where the aligned model's is.",
+    "pact/reference_safety_mass": "Probability that the aligned model gives to safety tokens: the line to stay at.",
+    "pact/refusal_mass_harmful": "Probability of refusing harmful requests of the watch. Higher is better.",
+    "pact/refusal_mass_lookalike": "Probability of refusing harmless look-alikes of the watch. Lower is better.",
+    "pact/refusal_mass_plain": "Probability of refusing plain requests of the watch. Lower is better.",
+}
+
+
+def caption_of(metric: str) -> str:
+    """What a curve of a trainer's log shows, and which direction is good."""
+    return _LOGGED.get(metric, f"{metric}, as training logged it; neither direction is better by itself.")
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
@@ -51,6 +75,11 @@ def as_svg(figure: Any, alternative: str) -> str:
     text = re.sub(r"(stroke|fill): #000000", r"\1: currentColor", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
     return text.replace("<svg ", f'<svg role="img" aria-label={quoteattr(visible(alternative))} ', 1)
+
+
+def crowding(points: Sequence[tuple[float, float]], *, near: float) -> list[int]:
+    """How many of the points before each one lie within ``near`` of it: drawn larger, it is a ring around them."""
+    return [sum(math.dist(one, other) < near for other in points[:place]) for place, one in enumerate(points)]
 
 
 def label_points(axes: Any, points: list[tuple[float, float, str]]) -> None:

@@ -72,7 +72,7 @@ def test_it_holds_what_was_evaluated(out, tmp_path):
     placed(run, "tuned", out)
     assert card(out, "--evaluation", run).exit_code == 0
     text = text_of(out)
-    assert "Evaluation of `tuned` beside `aligned`. Refusals: **kept**." in text
+    assert "Evaluation of `tuned` beside `aligned`. **Refusals kept.**" in text
     assert "| pact_refusal | compliance ↓ | 400 | 5.0 % [3.3, 7.6] | 5.5 % [3.7, 8.2] | +0.5 [" in text
     assert str(tmp_path) not in text
     # It stays: with the next section, and the evaluation is not of another model for it.
@@ -86,14 +86,14 @@ def test_beside_the_model_it_is_found(out, tmp_path):
     placed(run, "trained", out)
     shutil.move(run, out / "pact_eval")
     assert card(out).exit_code == 0
-    assert "Refusals: **lost**" in text_of(out)
+    assert "**Refusals lost.**" in text_of(out)
 
 
 def test_a_partial_evaluation_is_called_partial(out, tmp_path):
     run = evaluated(tmp_path / "eval", limit=24, total=24, aligned=(0, 0), tuned=(0, 0))
     assert card(out, "--evaluation", run, "--model", "tuned").exit_code == 0
     text = text_of(out)
-    assert "Refusals: **could not tell**" in text
+    assert "**Could not tell whether the refusals were kept.**" in text
     assert "**tuned is a partial evaluation: the first 24 rows of each task (--limit).**" in text
     assert "model-index" not in (out / "README.md").read_text()
 

@@ -48,8 +48,8 @@ def test_eval_judge_report(cli, model_path, other_model_path, tmp_path, caplog):
     done = invoke(cli, *arguments)
     assert done.exit_code == 0, done.output
     assert re.search(r"^pact_refusal +refusal ↑ +6 +\d", done.stdout, re.MULTILINE)
-    assert "first is a PARTIAL evaluation: the first 6 rows of each task." in done.stdout
-    assert "Refusals COULD NOT TELL: second against first." in done.stdout
+    assert "first is a partial evaluation: the first 6 rows of each task (--limit)." in done.stdout
+    assert "Could not tell whether the refusals were kept: second against first." in done.stdout
     assert f"Stored in {run}" in done.stdout
     for noise in ("fatal:", "not consistent", "Checking cached"):
         assert noise not in done.stderr

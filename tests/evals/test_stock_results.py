@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from pact_evals import tasks_path
+import pact_lab
+from pact_evals import shown, tasks_path
 from pact_evals.commands import COMMANDS
 from pact_evals.runs.store import load_run
 from pact_lab import tiny_world
@@ -16,14 +19,14 @@ from pact_lab import tiny_world
 pytestmark = pytest.mark.framework
 
 
-def lm_eval(model, output, *further):
+def lm_eval(model, output, *further, tasks="pact_refusal,pact_overrefusal", folder=None):
     """The stock command, in this process."""
     from lm_eval.__main__ import cli_evaluate
 
     arguments = {
         "--model_args": f"pretrained={model}",
-        "--include_path": str(tasks_path()),
-        "--tasks": "pact_refusal,pact_overrefusal",
+        "--include_path": str(folder or tasks_path()),
+        "--tasks": tasks,
         "--device": "cpu",
         "--batch_size": "44",
         "--output_path": str(output),
@@ -86,3 +89,21 @@ def test_without_samples_it_says_what_to_do(tmp_path):
     done = pact("check", tmp_path)
     assert done.exit_code == 2
     assert "run lm_eval with --log_samples" in done.output
+
+
+def test_the_toy_worlds_answers_are_answers_too(tmp_path, capsys):
+    shown._tasks.cache_clear()
+    tasks = "pact_tiny_harmful,pact_tiny_benign"
+    folder = Path(pact_lab.__file__).parent / "tasks"
+    further = ("--apply_chat_template", "--log_samples", "--limit", "4")
+    lm_eval(tiny_world.aligned_path(), tmp_path, *further, tasks=tasks, folder=folder)
+    shown._print()  # as the end of the command does
+    ours = capsys.readouterr().out.partition("rows")[2]
+    assert re.search(r"^pact_tiny_harmful +refusal ↑ +4 +100\.0 % \[51\.0, 100\.0\]$", ours, re.MULTILINE)
+    (found,) = load_run(tmp_path)
+    assert {task.judge["name"] for task in found.tasks.values()} == {"tiny_world"}
+    judged = pact("judge", tmp_path, "--judge", "keyword")
+    assert judged.exit_code == 0, judged.output
+    assert "Judged by keyword (revision 3); 0 rows unscored." in judged.output
+    (found,) = load_run(tmp_path)
+    assert {task.judge["name"] for task in found.tasks.values()} == {"keyword"}

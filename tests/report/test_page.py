@@ -12,7 +12,7 @@ from importlib import resources
 import pytest
 
 from pact_lab.compare.pareto import limits
-from pact_plugins.report.charts import as_svg, label_points, new_figure
+from pact_plugins.report.charts import as_svg, caption_of, crowding, label_points, new_figure
 from pact_plugins.report.page import Bar, Stack, render
 
 STYLE = resources.files("pact_plugins.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -93,3 +93,12 @@ def test_names_of_points_in_a_corner_are_stacked_in_their_order_with_a_line_to_e
     assert (low, middle, high) == pytest.approx((3.5, 10.5, 17.5), abs=3.0)
     assert middle - low == pytest.approx(7.0)
     assert [text.get_text() for text in axes.texts if text.arrow_patch is not None] == ["tuned"]
+
+
+def test_points_on_one_another_are_told_apart():
+    assert crowding([(1.0, 1.0), (50.0, 1.0), (1.5, 1.0), (1.0, 1.2)], near=2.0) == [0, 0, 1, 2]
+
+
+def test_a_caption_says_which_direction_is_good():
+    assert caption_of("pact/kl").endswith("Lower is better: a rise is drift.")
+    assert "neither direction" in caption_of("pact/own")

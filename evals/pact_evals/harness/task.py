@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lm_eval.api.task import ConfigurableTask
@@ -28,6 +29,7 @@ class PACTTask(ConfigurableTask):
 
     load_rows = staticmethod(load_rows)
     judge: JudgeIdentity = get_judge("keyword").identity
+    listeners: ClassVar[set[Callable[[Any, Any, Any], None]]] = set()
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         settings = dict(config or {})
@@ -44,7 +46,7 @@ class PACTTask(ConfigurableTask):
         try:
             rows = self.load_rows(metadata.pop(_SOURCE_KEY), metadata)
         except DatasetUnavailableError as error:
-            if Path(sys.argv[0]).name in _LM_EVAL_COMMANDS:
+            if _is_stock_command():
                 print(f"Error: {self.config.task}: {error}", file=sys.stderr)  # noqa: T201
                 raise SystemExit(2) from error
             raise
@@ -76,6 +78,13 @@ class PACTTask(ConfigurableTask):
         super().build_all_requests(*args, **kwargs)
         announce(f"{self.config.task}: {self._workload()}")
 
+    def process_results(self, doc: Any, results: Any) -> Any:
+        """As lm-eval does; who wants to show the rows again after the stock command's own table is told of each."""
+        values = super().process_results(doc, results)
+        for listener in self.listeners if _is_stock_command() else ():
+            listener(self, doc, values)
+        return values
+
     def _workload(self) -> str:
         """What is about to be computed, before it takes its minutes: `132 answers of at most 128 tokens`."""
         if self.OUTPUT_TYPE != "generate_until":
@@ -83,3 +92,8 @@ class PACTTask(ConfigurableTask):
         limits = {one.args[1].get("max_gen_toks") for one in self.instances if isinstance(one.args[1], dict)}
         most = "" if limits in (set(), {None}) else f" of at most {max(filter(None, limits))} tokens"
         return f"{len(self.instances)} answers{most}"
+
+
+def _is_stock_command() -> bool:
+    program = Path(sys.argv[0])
+    return program.name in _LM_EVAL_COMMANDS or program.parts[-2:] == ("lm_eval", "__main__.py")

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from pact_evals.report.comparison import Comparison
 from pact_evals.report.training_log import Curves
-from pact_plugins.report.charts import COLORS, as_svg, label_points, new_figure
+from pact_plugins.report.charts import COLORS, as_svg, crowding, label_points, new_figure
 from pact_plugins.report.charts import label as shown
+
+_POINT = 60.0  # square points
+_NEAR = 2.0  # percentage points
 
 
 def compliance_against_utility(comparison: Comparison) -> str | None:
@@ -21,11 +24,15 @@ def compliance_against_utility(comparison: Comparison) -> str | None:
     axes.set(
         xlim=(0, 100), ylim=(0, 100), xlabel="harmful compliance, %", ylabel=f"{shown(comparison.utility_name)}, %"
     )
-    points = []
-    for index, label in enumerate(labels):
-        x, y = 100 * comparison.harmful_compliance[label], 100 * comparison.utility[label]
-        axes.scatter([x], [y], s=60, color=COLORS[index % len(COLORS)], zorder=3, clip_on=False)
-        points.append((x, y, shown(label)))
+    points = [
+        (100 * comparison.harmful_compliance[label], 100 * comparison.utility[label], shown(label)) for label in labels
+    ]
+    crowded = crowding([point[:2] for point in points], near=_NEAR)
+    for index, ((x, y, _), before) in enumerate(zip(points, crowded, strict=True)):
+        color, size = COLORS[index % len(COLORS)], _POINT * (1 + before) ** 2
+        axes.scatter(
+            [x], [y], s=size, facecolors="none" if before else color, edgecolors=color, zorder=3, clip_on=False
+        )
     label_points(axes, points)
     told = "; ".join(
         f"{name}: {x:.1f} % harmful compliance, {y:.1f} % {comparison.utility_name}" for x, y, name in points

@@ -12,6 +12,7 @@ from pact_evals.report.comparison import Change, Comparison, MetricRow
 from pact_evals.report.markdown import judge_text
 from pact_evals.report.training_log import Curves
 from pact_evals.rule import headline, statement, style
+from pact_plugins.report.charts import caption_of
 from pact_plugins.report.page import Bar, markup, render
 
 _EXAMPLES = 200
@@ -41,6 +42,7 @@ def render_html(comparison: Comparison, training: Mapping[str, Curves], check: C
         glance=[found for row in comparison.metrics if (found := _glance(row, comparison.labels))],
         overview=markup(overview) if overview else None,
         drift={name: markup(chart) for name, chart in charts.drift(training).items()},
+        captions={name: caption_of(name) for curves in training.values() for name in curves},
         by_category=_by_category(comparison),
         metrics=shown,
         zero_metrics=[f"{row.task} {row.metric}" for row in comparison.metrics if row not in shown],

@@ -11,6 +11,9 @@ from pact_evals.harness.scoring import (
     sst2_prompt,
 )
 from pact_evals.harness.task import PACTTask
+from pact_evals.shown import shown_again
+
+PACTTask.listeners.add(shown_again)
 
 __all__ = [
     "PACTTask",

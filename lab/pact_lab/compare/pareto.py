@@ -7,7 +7,7 @@ from typing import Any
 
 from pact_lab.compare.grid import ALIGNED
 from pact_lab.compare.statistics import Summary
-from pact_plugins.report.charts import COLORS, as_svg, label_points, new_figure
+from pact_plugins.report.charts import COLORS, as_svg, crowding, label_points, new_figure
 from pact_plugins.report.intervals import Figure
 
 # (column on x, label, column on y, label)
@@ -17,7 +17,8 @@ _PANELS = (
     ("sampled", "sampled compliance, %", "over_refusal", "harmless requests refused, %"),
     ("greedy", "greedy compliance, %", "over_refusal", "harmless requests refused, %"),
 )
-LEGEND = "dotted: the aligned model; filled: nothing else is better in both"
+_LEGEND = "Dotted: the aligned model. Filled: nothing else is better in both. A ring lies around what it hides."
+_NEAR = 0.5  # percentage points: closer than this, one hides the other
 _NARROWEST = 10.0  # percentage points of an axis
 _HIGHER_IS_BETTER = {"accuracy": True, "over_refusal": False}
 
@@ -40,7 +41,7 @@ def plot(summaries: Sequence[Summary], scenario: str) -> str:
     canvas = Canvas(figsize=(11, 8), layout="constrained")
     places = zip(canvas.subplots(2, 2).flat, _PANELS, strict=True)
     told = [_draw(axes, panel, summaries, scenario) for axes, panel in places]
-    canvas.suptitle(f"{scenario}; {LEGEND}")
+    canvas.suptitle(f"{scenario}; {_LEGEND}")
     return as_svg(canvas, "; ".join(told))
 
 
@@ -51,7 +52,9 @@ def panels(summaries: Sequence[Summary], scenario: str) -> dict[str, str]:
         figure, axes = new_figure(5.2, 4.0)
         told = _draw(axes, panel, summaries, scenario)
         if told:
-            found[f"{panel[3]} against {panel[1]}; {LEGEND}".replace(", %", "")] = as_svg(figure, told)
+            good = "top" if _HIGHER_IS_BETTER[panel[2]] else "bottom"
+            what = f"{panel[1]} and {panel[3]}".replace(", %", "")
+            found[f"Each method's {what}. Good is {good} left. {_LEGEND}"] = as_svg(figure, told)
     return found
 
 
@@ -62,9 +65,10 @@ def _draw(axes: Any, panel: tuple[str, str, str, str], summaries: Sequence[Summa
     aligned = next((summary for summary in summaries if summary.scenario == ALIGNED), None)
     places = [(100 * row.figures[x].mean, 100 * row.figures[y].mean, row.method) for row in shown]
     best = set(frontier([place[:2] for place in places], higher_is_better=_HIGHER_IS_BETTER[y]))
+    crowded = crowding([place[:2] for place in places], near=_NEAR)
     for index, row in enumerate(shown):
-        color = COLORS[index % len(COLORS)]
-        _point(axes, row, x, y, color=color, marker="osD"[index // len(COLORS) % 3], filled=index in best)
+        style = {"color": COLORS[index % len(COLORS)], "fmt": "osD"[index // len(COLORS) % 3]}
+        _point(axes, row, x, y, filled=index in best, before=crowded[index], **style)
     ends = [100 * end for row in shown for end in (row.figures[x].low, row.figures[x].high)]
     if aligned is not None and x in aligned.figures:
         axes.axvline(100 * aligned.figures[x].mean, color="#888888", linestyle=":", linewidth=1)
@@ -85,19 +89,20 @@ def limits(values: Sequence[float]) -> tuple[float, float]:
     return max(low, 0.0), min(high, 100.0)
 
 
-def _point(axes: Any, row: Summary, x: str, y: str, *, color: str, marker: str, filled: bool) -> None:
+def _point(axes: Any, row: Summary, x: str, y: str, *, filled: bool, before: int, **style: str) -> None:
+    """One on others is larger and below them: it is seen as a ring."""
     horizontal, vertical = row.figures[x], row.figures[y]
     axes.errorbar(
         [100 * horizontal.mean],
         [100 * vertical.mean],
         xerr=_bars(horizontal),
         yerr=_bars(vertical),
-        fmt=marker,
-        color=color,
-        markerfacecolor=color if filled else "none",
+        markerfacecolor=style["color"] if filled else "none",
+        markersize=6 + 5 * before,
         elinewidth=0.8,
         clip_on=False,
-        zorder=3,
+        zorder=3 - before / 100,
+        **style,
     )
 
 

@@ -10,7 +10,7 @@ from pact_evals.rule import statement, style
 from pact_lab.demo.summary import COLUMNS, LABELS, summarise
 from pact_lab.outcomes import Judged, judged
 from pact_plugins.files import write_text
-from pact_plugins.report.charts import COLORS, as_svg, new_figure
+from pact_plugins.report.charts import COLORS, as_svg, caption_of, new_figure
 from pact_plugins.report.page import Stack, markup, render
 
 _PARTS = (("harmful", "Greedy"), ("harmful_sampled", "Sampled at temperature 1"))
@@ -43,7 +43,7 @@ def write_report(results: Mapping[str, Any], path: Path) -> Path:
         columns=COLUMNS,
         rows={LABELS.get(method, method): figures for method, figures in summarise(runs).items()},
         behaviour={title: _stacks(runs, part) for part, title in _PARTS},
-        training={caption: markup(chart) for key, caption in _PANELS if (chart := _curves(runs, key, caption))},
+        training={caption_of(key): markup(chart) for key, axis in _PANELS if (chart := _curves(runs, key, axis))},
         limits=_LIMITS,
         settings_shown=[*settings.items(), *results["versions"].items()],
     )

@@ -98,6 +98,7 @@ def test_the_stock_command_gives_the_same_numbers(model_path, tmp_path):
         *("--batch_size", "16", "--limit", "12", "--output_path", str(tmp_path), "--log_samples"),
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.index("|pact_refusal ") < done.stdout.index("Means with 95 % intervals")
     stock = json.loads(next(tmp_path.rglob("results_*.json")).read_text(encoding="utf-8"))["results"]
     ours = evaluate_checkpoint(
         "hf", {"pretrained": str(model_path)}, ["pact_refusal", "pact_refusal_margin"], limit=12, device="cpu"

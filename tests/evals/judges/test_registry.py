@@ -41,6 +41,12 @@ def test_a_strangers_judge_is_found_and_works(stranger):
     assert judge.label(rows) == ["refusal", "compliance", "empty"]
 
 
+def test_a_judge_without_an_identity_of_its_own_signs_with_its_registered_name(stranger, monkeypatch):
+    monkeypatch.delattr(LengthJudge, "identity")
+    assert get_judge("length").identity.name == "length"
+    assert LengthJudge().identity.name == "lengthjudge"
+
+
 def test_unknown_names_and_settings_are_named():
     with pytest.raises(JudgeError, match=r"no judge 'oracle'; registered are: .*keyword"):
         get_judge("oracle")
