@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import os
 import shutil
@@ -66,6 +67,8 @@ def _beside(name: str) -> str:
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``target`` that becomes ``target`` when the block ends without an error.
 
+    Afterwards its content and its name are on the disk: a power cut finds the old file or the new one, whole.
+
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full; ``target`` is what it was.
     """
@@ -80,7 +83,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             # mkstemp makes files private; give what the user's umask would have given.
             temporary.chmod(0o666 & ~_umask())
+            _to_disk(temporary)
             temporary.replace(final)
+            _to_disk(final.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -90,7 +95,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder that becomes ``target``, a new or empty one, when the block ends without an error.
 
-    An empty folder that is there stays the same one and is given the entries: a shell may be standing in it.
+    An empty folder that is there stays the same one and is given the entries: a shell may be standing in it. Files and
+    names are on the disk afterwards.
 
     Raises:
         OutputError: something cannot be written; ``target`` is what it was.
@@ -105,12 +111,30 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         with _named_in_errors(final):
             yield temporary
             temporary.chmod(0o777 & ~_umask())
+            for path in [*temporary.rglob("*"), temporary]:
+                _to_disk(path)
             if there:
                 _move_entries(temporary, final)
             else:
                 temporary.rename(final)
+            _to_disk(home)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folder, and writes names by itself
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network and FUSE file systems know no fsync of a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager

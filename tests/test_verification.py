@@ -57,20 +57,20 @@ def run(tmp_path, resumed):
     return shutil.copytree(resumed, tmp_path / "out")
 
 
-def test_a_run_in_pieces_is_one_run(resumed, model_path, tmp_path):
+def test_a_run_in_segments_is_one_run(resumed, model_path, tmp_path):
     whole = trainer(tmp_path / "whole", model_path)
     whole.train()
     wholes, pieces = (json.loads((folder / "pact.json").read_text()) for folder in (tmp_path / "whole", resumed))
     for key in ("optimizer_steps_protected", "gradient_receipts", "response_tokens"):
         assert pieces[key] == wholes[key]
     assert wholes["optimizer_steps_protected"] == 6
-    assert [(piece["first_step"], piece["last_step"]) for piece in pieces["pieces"]] == [(1, 2), (3, 4), (5, 6)]
-    assert [(piece["first_step"], piece["last_step"]) for piece in wholes["pieces"]] == [(1, 6)]
+    assert [(one["first_step"], one["last_step"]) for one in pieces["segments"]] == [(1, 2), (3, 4), (5, 6)]
+    assert [(one["first_step"], one["last_step"]) for one in wholes["segments"]] == [(1, 6)]
     found = verify(resumed)
     assert (found.problems, found.protected_steps, found.trained_steps) == ([], 6, 6)
 
 
-def test_a_piece_without_the_callback_is_found(run, model_path):
+def test_a_segment_without_the_callback_is_found(run, model_path):
     shutil.rmtree(run / "checkpoint-6")
     trainer(run, model_path, protected=False).train(resume_from_checkpoint=str(run / "checkpoint-4"))
     (run / "pact.json").unlink()
@@ -105,14 +105,14 @@ def edited(run, name, edit):
 @pytest.mark.parametrize(
     ("name", "edit", "problem"),
     [
-        ("pact.json", lambda record: record.pop("pieces"), "pieces: no list of pieces"),
-        ("pact.json", lambda record: record["pieces"].pop(1), "steps 3 to 4 of 6 were trained without PACT"),
+        ("pact.json", lambda record: record.pop("segments"), "segments is None"),
+        ("pact.json", lambda record: record["segments"].pop(1), "steps 3 to 4 of 6 were trained without PACT"),
         (
             "pact.json",
-            lambda record: record["pieces"][0].update(optimizer_steps=1),
+            lambda record: record["segments"][0].update(optimizer_steps=1),
             "only 1 had their gradient checked",
         ),
-        ("pact.json", lambda record: record["pieces"][0].update(safety_tokens="x"), "held to different safety tokens"),
+        ("pact.json", lambda record: record["segments"][0].update(safety_tokens="x"), "held to other safety tokens"),
         ("pact.json", lambda record: record["safety_tokens"].update(fingerprint="x"), "holds other safety tokens"),
         (
             "checkpoint-6/trainer_state.json",
@@ -137,7 +137,7 @@ def test_a_damaged_record_and_other_tokens(run):
 
 def test_the_command(resumed, tmp_path):
     whole = CliRunner().invoke(command, [str(resumed)])
-    assert (whole.exit_code, whole.output) == (0, "protected throughout: 6 of 6 optimizer steps, in 3 pieces\n")
+    assert (whole.exit_code, whole.output) == (0, "protected throughout: 6 of 6 optimizer steps, in 3 segments\n")
     machine = CliRunner().invoke(command, [str(resumed), "--json"])
     assert json.loads(machine.output)["protected"] is True
     nothing = CliRunner().invoke(command, [str(tmp_path)])
@@ -159,7 +159,7 @@ def test_a_kill_right_after_the_checkpoint_was_written_loses_nothing(tmp_path, m
     trainer(tmp_path, model_path).train(resume_from_checkpoint=True)
     found = verify(tmp_path)
     assert (found.problems, found.protected_steps) == ([], 6)
-    assert [(piece.first_step, piece.last_step) for piece in found.pieces] == [(1, 2), (3, 6)]
+    assert [(one.first_step, one.last_step) for one in found.segments] == [(1, 2), (3, 6)]
 
 
 @pytest.mark.parametrize("left", [None, '{"global_step": 4'], ids=["missing", "truncated"])

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from pact_plugins.anchor.anchors import AnchorSet
-from pact_plugins.anchor.part import Anchor, HeldReplies
+from pact_plugins.anchor.part import ANCHORS_FILE, Anchor, HeldReplies
 from pact_plugins.anchor.prompts import anchor_prompts
 from pact_plugins.anchor.sampling import sampled_anchors
 from pact_plugins.anchor.settings import GATED, AnchorSettings
@@ -39,22 +39,34 @@ def build_anchor(context: PartContext) -> Anchor:
     settings: AnchorSettings = context.settings
     context.aligned.check_adapter_is_no_part()
     _leave_reentrant_checkpointing(context.anatomy)
-    data = _data_to_gate(context) if settings.prompts == GATED else None
+    left = _left_by_the_run(context)
     with context.aligned.running() as running:
         context.aligned.check_vocabulary(running)
-        prompts = anchor_prompts(settings)
-        harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
-        harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
-        if data is not None and context.safety_tokens is not None:
-            tokens = context.safety_tokens
-            openings = Openings(tokens.refusal_openings)
-            criterion = RefusalCriterion(openings, tokens.refusal_threshold, context.question)
-            harmful = _refused(running, data, criterion, settings) or harmful
-        anchors = sampled_anchors(running.causal_lm, context, harmful=harmful, harmless=harmless)[0]
+        anchors = _sampled(context, running) if left is None else left
         states = _reference_states(running, anchors, context)
+    prompts = anchor_prompts(settings)
     held = {*prompts.harmful, *prompts.harmless}
     # Outside: with the adapters off nothing looks trained, not even an output embedding that is.
     return Anchor(context, HeldReplies(anchors, states, _reference_head(context, running), held))
+
+
+def _left_by_the_run(context: PartContext) -> AnchorSet | None:
+    """Those of the run that goes on: sampled again they might be others."""
+    file = None if context.resumed_in is None else context.resumed_in / ANCHORS_FILE
+    return None if file is None or not file.is_file() else AnchorSet.load(file)
+
+
+def _sampled(context: PartContext, running: Anatomy) -> AnchorSet:
+    settings: AnchorSettings = context.settings
+    prompts = anchor_prompts(settings)
+    harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
+    harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
+    tokens = context.safety_tokens
+    if settings.prompts == GATED and tokens is not None:
+        openings = Openings(tokens.refusal_openings)
+        criterion = RefusalCriterion(openings, tokens.refusal_threshold, context.question)
+        harmful = _refused(running, _data_to_gate(context), criterion, settings) or harmful
+    return sampled_anchors(running.causal_lm, context, harmful=harmful, harmless=harmless)[0]
 
 
 def _data_to_gate(context: PartContext) -> TrainingData:

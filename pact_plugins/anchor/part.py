@@ -19,6 +19,7 @@ from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.teacher_forcing import right_padded
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Answer, Contribution, Part, PartContext
+from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large, compiled_as_trained
 
 ANCHORS_FILE = "pact_anchors.safetensors"
@@ -117,6 +118,23 @@ class Anchor(Part):
     def save(self, folder: Path) -> None:
         """Leave the replies, and the same as readable JSON."""
         self.anchors.save(folder / ANCHORS_FILE, tokenizer=self._tokenizer)
+
+    def progress(self) -> Any:
+        """Which replies the run is held to."""
+        return self.anchors.fingerprint
+
+    def restore(self, progress: Any) -> None:
+        """Make sure that they are the same.
+
+        Raises:
+            ConfigurationError: they are others.
+        """
+        if progress != self.anchors.fingerprint:
+            raise ConfigurationError(
+                f"anchor: this run was anchored to other replies ({progress}) than those of now "
+                f"({self.anchors.fingerprint}): {ANCHORS_FILE} was removed from its output folder, or replaced; put it "
+                "back"
+            )
 
     def record(self, data: TrainingData | None) -> Mapping[str, Any]:
         """Which replies."""

@@ -12,32 +12,35 @@ import click
 
 @click.command()
 @click.argument("output_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--run", type=click.Path(path_type=Path), help="Folder with pact.json, where OUTPUT_DIR has weights alone."
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def verify(output_dir: Path, as_json: bool) -> None:
-    """Say whether a run was protected from first step to last.
+def verify(output_dir: Path, run: Path | None, as_json: bool) -> None:
+    """Say whether the weights in a folder are those of a run that was protected from first step to last.
 
-    Reads OUTPUT_DIR's pact.json, the checkpoints and the trainer's log, resumptions included. Exit status 1 where it
-    was not, or where that cannot be told.
+    Reads OUTPUT_DIR's weights, its pact.json, the checkpoints and the trainer's log, resumptions included. Exit status
+    1 where something was not protected, or where that cannot be told.
 
     \b
     Example: pact verify out && echo "protected throughout"
     """
     from pact_plugins.report.lines import echo
-    from pact_plugins.verification import verify as run
+    from pact_plugins.verification import verify as compare
 
     folder = _folder(output_dir)
-    found = run(folder)
+    found = compare(folder, run=None if run is None else _folder(run))
     if as_json:
         click.echo(json.dumps({**asdict(found), "protected": found.is_protected}, indent=1))
     else:
         for problem in found.problems:
             echo(f"- {problem}")
-        for line in _elsewhere(folder):
+        for line in _elsewhere(run or folder):
             echo(line)
-        count = len(found.pieces)
-        pieces = "" if count < 2 else f", in {count} pieces"
+        count = len(found.segments)
+        segments = "" if count < 2 else f", in {count} segments"
         verdict = "protected throughout" if found.is_protected else "NOT PROTECTED THROUGHOUT"
-        click.echo(f"{verdict}: {found.protected_steps} of {found.trained_steps} optimizer steps{pieces}")
+        click.echo(f"{verdict}: {found.protected_steps} of {found.trained_steps} optimizer steps{segments}")
     sys.exit(0 if found.is_protected else 1)
 
 
@@ -62,4 +65,4 @@ def _elsewhere(folder: Path) -> list[str]:
         return []
     near = [folder.resolve().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
     found = [str(path) for path in near if (path / FILE_NAME).is_file()]
-    return [f"  There is one in {', '.join(found[:5])}: give that folder."] if found else []
+    return [f"  There is one in {', '.join(found[:5])}: give that folder, or name it with --run."] if found else []

@@ -109,7 +109,7 @@ class Part(ABC):
         return None
 
     def restore(self, progress: Any) -> None:  # noqa: B027 - there may be nothing to know
-        """Take up what ``progress`` gave in an earlier piece of the run. Every rank calls it, before the first step."""
+        """Take up what ``progress`` gave in an earlier segment. Every rank calls it, before the first step."""
 
     def record(self, data: TrainingData | None) -> Mapping[str, Any]:
         """What ``pact.json`` says of it; ``data`` is the training set where it can be read. Every rank calls it."""
@@ -137,6 +137,7 @@ class PartContext:
         batch_size: sequences in a forward pass that is made before training.
         cache_path: the folder for what later runs can use again; None for the user's cache.
         turns, question: how responses and requests are found in its rows; see ``training_data``, ``RefusalCriterion``.
+        resumed_in: output folder of the run that goes on, where parts find what they have saved; None for a new run.
     """
 
     settings: Any
@@ -155,3 +156,4 @@ class PartContext:
     cache_path: str | None
     turns: AssistantTurns | None = None
     question: ChatQuestion | None = None
+    resumed_in: Path | None = None

@@ -124,7 +124,7 @@ class Reference(ABC):
         return None
 
     def restore(self, progress: Any) -> None:  # noqa: B027 - there may be nothing to know
-        """Take up what ``progress`` gave in an earlier piece of the run. Every rank calls it, before the first step."""
+        """Take up what ``progress`` gave in an earlier segment. Every rank calls it, before the first step."""
 
     def record(self) -> Mapping[str, Any] | None:
         """What ``pact.json`` says of it under its own name; None for nothing. Every rank calls it."""
@@ -156,6 +156,9 @@ class AlignedModelSource(Protocol):
     def running(self) -> AbstractContextManager[Anatomy]:
         """Its parts, to be run inside the block."""
 
+    def loaded(self) -> Anatomy:
+        """What was loaded from ``path``, once; nobody may change it."""
+
     def check_vocabulary(self, anatomy: Anatomy) -> None:
         """Raise ConfigurationError where a loaded model has another vocabulary than the trained one."""
 
@@ -177,6 +180,7 @@ class ReferenceContext:
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, where there is one.
         turns: how responses are found in its rows; see ``training_data``.
+        aligned: the aligned model itself, which is loaded once for all who need it.
     """
 
     anatomy: Anatomy
@@ -189,6 +193,7 @@ class ReferenceContext:
     precision: torch.dtype | None = None
     train_dataloader: Any = None
     turns: AssistantTurns | None = None
+    aligned: AlignedModelSource | None = None
 
 
 ReferenceBuilder = Callable[[ReferenceContext], Reference]

@@ -24,7 +24,7 @@ def drift_between(start: Mapping[str, float], now: Mapping[str, float]) -> float
 
 
 def start_in(log_history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float] | None:
-    """What an earlier piece of the run measured before its first step; None where it measured something else."""
+    """What an earlier segment of the run measured before its first step; None where it measured something else."""
     for entry in log_history:
         found = {name: entry.get(f"{_PREFIX}{name}") for name in names}
         if entry.get("step") == 0 and all(isinstance(value, float) for value in found.values()):
@@ -55,7 +55,7 @@ class DriftWatch:
         self._stopped_at: int | None = None
 
     def begin(self, state: TrainerState) -> None:
-        """Put the start into the trainer's log, and take up the best checkpoint of an earlier piece."""
+        """Put the start into the trainer's log, and take up the best checkpoint of an earlier segment."""
         if start_in(state.log_history, list(self.start)) is None:
             entry: dict[str, Any] = {"epoch": 0.0, "step": 0, **_prefixed(self.start), f"{_PREFIX}{DRIFT}": 0.0}
             state.log_history.insert(0, entry)

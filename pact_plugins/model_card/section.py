@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pact_plugins.config import PACTConfig
-from pact_plugins.errors import ConfigurationError
 from pact_plugins.model_card import evaluation
-from pact_plugins.presets import DEFAULT_PRESET
 from pact_plugins.report.markdown import cell, plain, table
 from pact_plugins.verification import Verification
 
@@ -42,7 +39,7 @@ def finished(record: Mapping[str, Any], found: Verification, evaluated: Mapping[
         evaluated: of ``pact_evaluation.json``.
     """
     parts = [HEADING, _verdict(found), table(("", ""), _facts(record, found), texts=2)]
-    if record.get("drift"):
+    if record["drift"]:
         parts += ["Logged while training:", _drift(record["drift"])]
     if evaluated is not None:
         parts += [*evaluation.texts(evaluated)]
@@ -60,51 +57,32 @@ def _verdict(found: Verification) -> str:
 
 
 def _facts(record: Mapping[str, Any], found: Verification) -> list[tuple[str, str]]:
-    config = dict(record.get("config") or {})
-    tokens = record.get("safety_tokens")
-    versions = {"pact-plugins": record.get("pact_plugins"), **(record.get("versions") or {})}
-    pieces = f", in {len(found.pieces)} pieces" if len(found.pieces) > 1 else ""
+    versions = {"pact-plugins": record["pact_plugins"], **record["versions"]}
+    segments = f", in {len(found.segments)} segments" if len(found.segments) > 1 else ""
     facts = [
-        ("protected steps", f"{found.protected_steps} of {found.trained_steps}{pieces}"),
-        ("preset", f"`{config.get('preset', '')}`"),
-        ("settings that differ from its defaults", _differing(config)),
+        ("protected steps", f"{found.protected_steps} of {found.trained_steps}{segments}"),
+        ("weights", f"digest `{_shown(record['weights'])}`"),
+        ("preset", f"`{_shown(record['config'].get('preset', ''))}`"),
+        ("settings that differ from its defaults", _listed(record["changed_settings"])),
         ("left out of it", _left_out(record)),
-        ("safety tokens", f"{tokens['count']}, fingerprint `{tokens['fingerprint']}`" if tokens else "none needed"),
-        ("reference", f"`{record['reference']}`" if record.get("reference") else "none needed"),
+        ("safety tokens", _tokens(record["safety_tokens"])),
+        ("reference", f"`{_shown(record['reference'])}`" if record["reference"] else "none needed"),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
     ]
     return [(name, cell(value)) for name, value in facts]
 
 
-def _differing(config: Mapping[str, Any]) -> str:
-    defaults = _flat(_defaults(str(config.get("preset", DEFAULT_PRESET)), config))
-    changed = {
-        key: value for key, value in _flat(config).items() if key not in _LEFT_OUT and value != defaults.get(key)
-    }
-    return ", ".join(f"`{key}: {_shown(value)}`" for key, value in changed.items()) or "none"
+def _listed(changed: Mapping[str, Any]) -> str:
+    shown = [f"`{key}: {_shown(value)}`" for key, value in changed.items() if key not in _LEFT_OUT]
+    return ", ".join(shown) or "none"
 
 
 def _left_out(record: Mapping[str, Any]) -> str:
-    return "; ".join(f"{part}: {plain(reason)}" for part, reason in (record.get("left_out") or {}).items()) or "nothing"
+    return "; ".join(f"{part}: {plain(str(reason))}" for part, reason in record["left_out"].items()) or "nothing"
 
 
-def _flat(settings: Mapping[str, Any], block: str = "") -> dict[str, Any]:
-    """Keys of blocks with the blocks' names before them."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= _flat(value, f"{block}{key}.") if isinstance(value, Mapping) and value else {f"{block}{key}": value}
-    return found
-
-
-def _defaults(preset: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of a preset, with every block that is on; nothing where this process does not know the preset or a part."""
-    on = {key: True for key, value in config.items() if isinstance(value, Mapping)}
-    for settings in ({"preset": preset, **on}, {"preset": preset}):
-        try:
-            return PACTConfig.from_mapping(settings).model_dump(mode="json")
-        except ConfigurationError:
-            continue  # of a plugin that is not installed here
-    return {}
+def _tokens(tokens: Mapping[str, Any] | None) -> str:
+    return f"{tokens['count']}, fingerprint `{_shown(tokens['fingerprint'])}`" if tokens else "none needed"
 
 
 def _shown(value: Any) -> str:

@@ -11,42 +11,67 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from pact_plugins.errors import DataError
-from pact_plugins.files import parse_json, write_text
+from pact_plugins.files import write_json, write_text
+from pact_plugins.messages import announce
 from pact_plugins.model_card import evaluation, section
 from pact_plugins.run_record import FILE_NAME as RECORD
-from pact_plugins.run_record import SAFETY_TOKENS_FILE
+from pact_plugins.run_record import SAFETY_TOKENS_FILE, read_run_record
 from pact_plugins.verification import Verification, verify
 from pact_plugins.visible import visible
+from pact_plugins.weight_files import saved_weights
 
 CARD = "README.md"
 TAG = "pact"
 BEGIN, END = "<!-- pact: written by the package, and written again: edit outside of it -->", "<!-- /pact -->"
 
 
-def write_card(folder: Path, run: Path | None = None, evaluated: Mapping[str, Any] | None = None) -> Verification:
+def write_card(
+    folder: Path,
+    run: Path | None = None,
+    evaluated: Mapping[str, Any] | None = None,
+    *,
+    weights: str | None = None,
+) -> Verification:
     """Write the section into the card of a model, with the verdict of ``pact verify``.
 
     Args:
         folder: of the model; a card is made where it has none.
-        run: the output folder of the training, where the model is not in it: what it was merged or exported from. A
-            protected run's ``pact.json`` and safety tokens are copied beside the model.
+        run: the output folder of the training, where the model is not in it: what it was saved, merged or exported
+            from. A protected run's ``pact.json`` and safety tokens are copied beside the model.
         evaluated: what ``evaluation.write`` takes, to be left beside the model; without it, what was left there.
+        weights: digest of the weights in ``folder``, where the caller has just saved them.
 
     Raises:
         DataError: the run left no readable ``pact.json``, or the card is damaged.
     """
     run = run or folder
-    record = _read_record(run)
-    found = verify(run)
+    record = read_run_record(run)
+    made = None
+    found = verify(folder, run=run, weights=weights)
+    if weights is None and found.weights is None and verify(run).is_protected:
+        made = _made_from(folder, run)
+        found = verify(folder, run=run, made=made)
     shown = evaluated or evaluation.read(folder, record)
     put_section(folder, section.finished(record, found, shown), protected=found.is_protected)
     if evaluated is not None:
         evaluation.write(folder, record, evaluated)
     if run.resolve() != folder.resolve() and found.is_protected:
-        for name in (RECORD, SAFETY_TOKENS_FILE):
-            if (run / name).is_file():
-                shutil.copyfile(run / name, folder / name)
+        write_json(folder / RECORD, record if made is None else {**record, "made_from_them": made})
+        if (run / SAFETY_TOKENS_FILE).is_file():
+            shutil.copyfile(run / SAFETY_TOKENS_FILE, folder / SAFETY_TOKENS_FILE)
     return found
+
+
+def _made_from(folder: Path, run: Path) -> str | None:
+    """Digest of a model that was merged or exported from the run's weights; None, and a line, where it was not."""
+    from pact_plugins.model_card.merging import check_made_from
+
+    try:
+        check_made_from(folder, run)
+    except DataError as error:
+        announce(str(error))
+        return None
+    return saved_weights(folder).model
 
 
 def put_section(folder: Path, text: str, *, protected: bool) -> None:
@@ -88,19 +113,3 @@ def _new(name: str) -> ModelCard:
 
 def _list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
-
-
-def _read_record(run: Path) -> dict[str, Any]:
-    file = run / RECORD
-    if not file.is_file():
-        raise DataError(
-            f"{run} holds no {RECORD}: no run under PACT has ended there; for a merged or exported model name the "
-            "training's output folder (--run)"
-        )
-    try:
-        record = parse_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{file} holds no JSON object")
-    return record

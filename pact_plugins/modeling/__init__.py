@@ -1,5 +1,6 @@
 """What the package must know of a causal language model and its tokenizer."""
 
+from pact_plugins.modeling.adapter_parameters import switched_off
 from pact_plugins.modeling.anatomy import Anatomy, dissect, is_sharded
 from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
 from pact_plugins.modeling.compiled import compiled_as_trained, forget_compiled
@@ -12,10 +13,12 @@ from pact_plugins.modeling.execution import (
     preserved_random_state,
     preserved_sharding,
 )
-from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint
+from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
 from pact_plugins.modeling.loading import whole_on_every_rank
+from pact_plugins.modeling.moved import was_moved
 from pact_plugins.modeling.starting_weights import base_has_moved
+from pact_plugins.modeling.weights import weights_digest
 
 __all__ = [
     "Anatomy",
@@ -38,7 +41,11 @@ __all__ = [
     "preserved_sharding",
     "prompt_ids",
     "response_ids",
+    "switched_off",
     "tokenizer_fingerprint",
     "turn_ids",
+    "was_moved",
+    "weights_digest",
+    "weights_fingerprint",
     "whole_on_every_rank",
 ]

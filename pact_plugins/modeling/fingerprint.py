@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pact_plugins.modeling.adapter_parameters import switched_off
 from pact_plugins.modeling.configuration import configuration_fingerprint
 from pact_plugins.modeling.vocabulary import added_token_ids
 
@@ -32,9 +35,8 @@ def model_fingerprint(model: Any) -> str:
     Adapter weights are left out, so that a model with and without a fresh adapter has one name.
     """
     digest = hashlib.sha256()
-    for name, parameter in sorted(_own_parameters(model)):
-        shape = tuple(getattr(parameter, "ds_shape", parameter.shape))
-        digest.update(f"{name}{shape}".encode())
+    for name, parameter in sorted(_own_parameters(model), key=itemgetter(0)):
+        digest.update(f"{name}{_shape(parameter)}".encode())
         if not hasattr(parameter, "ds_id"):
             digest.update(_sample(parameter))
     if hasattr(model, "config"):
@@ -42,13 +44,42 @@ def model_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def weights_fingerprint(causal_lm: Any) -> str:
+    """16 hexadecimal digits over shapes and a sample of the values between a model's embeddings.
+
+    It is the same wherever the weights were loaded from, in which class and by how many ranks they are held, with and
+    without an adapter, and whatever rows the vocabulary has grown by. Every rank must call it.
+    """
+    embeddings = [causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings()]
+    left_out = {id(parameter) for module in embeddings if module is not None for parameter in module.parameters()}
+    samples = []
+    for name, parameter in _own_parameters(causal_lm):
+        if id(parameter) not in left_out:
+            numbers = re.findall(r"(?<=\.)\d+(?=\.)", name)
+            samples.append(f"{numbers}{_shape(parameter)}".encode() + _gathered_sample(parameter))
+    return hashlib.sha256(b"".join(sorted(samples))).hexdigest()[:16]
+
+
+def _shape(parameter: Tensor) -> tuple[int, ...]:
+    return tuple(getattr(parameter, "ds_shape", parameter.shape))
+
+
 def _own_parameters(model: Any) -> list[tuple[str, Tensor]]:
-    adapter_parts = (".lora_", ".modules_to_save.", ".ia3_", ".vera_", ".hada_", ".lokr_", ".oft_", ".boft_", ".hra_")
+    of_adapters = {id(parameter) for parameter in switched_off(model)}
     return [
         (name.replace(".base_layer.", ".").replace(".original_module.", "."), parameter)
         for name, parameter in model.named_parameters()
-        if not any(part in f".{name}" for part in adapter_parts)
+        if id(parameter) not in of_adapters
     ]
+
+
+def _gathered_sample(parameter: Any) -> bytes:
+    if not hasattr(parameter, "ds_id"):
+        return _sample(parameter)
+    from deepspeed import zero
+
+    with zero.GatheredParameters([parameter]):
+        return _sample(parameter)
 
 
 @torch.no_grad()

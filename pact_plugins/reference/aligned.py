@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pact_plugins.contracts.reference import ReferenceSettings
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import Anatomy
+from pact_plugins.modeling import Anatomy, weights_fingerprint
 from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, load_aligned_model
 from pact_plugins.reference.faithfulness import left_when_off
@@ -21,10 +21,13 @@ class AlignedModel:
     Args:
         trained: the model in memory.
         resumed: training continues from weights that have moved already.
+        expected: fingerprint of the model that the run's first segment was held to; None for that segment itself.
     """
 
-    def __init__(self, trained: Anatomy, settings: ReferenceSettings, *, resumed: bool) -> None:
-        self.trained, self._settings, self._resumed = trained, settings, resumed
+    def __init__(
+        self, trained: Anatomy, settings: ReferenceSettings, *, resumed: bool, expected: str | None = None
+    ) -> None:
+        self.trained, self._settings, self._resumed, self._expected = trained, settings, resumed, expected
         self._loaded: Anatomy | None = None
 
     @cached_property
@@ -38,6 +41,40 @@ class AlignedModel:
         moved = self._resumed and (self.trained.peft_model is None or bool(left_when_off(self.trained)))
         return aligned_model_path(self.trained, self._settings, resumed=moved)
 
+    def loaded(self) -> Anatomy:
+        """What lies at ``path``, loaded once for all who need it; nobody may change it.
+
+        Raises:
+            ConfigurationError: it cannot be loaded, or is not what the run began from.
+        """
+        if self._loaded is None:
+            assert self.path is not None
+            self._loaded = load_aligned_model(self.path, self.trained)
+            self._compare(weights_fingerprint(self._loaded.causal_lm))
+        return self._loaded
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Of the aligned weights; None where they need not be loaded. Every rank must call it before the first step.
+
+        Raises:
+            ConfigurationError: the model in memory is not what the run began from.
+        """
+        if self.path is None:
+            return self._compare(weights_fingerprint(self.trained.causal_lm))
+        return None if self._loaded is None else weights_fingerprint(self._loaded.causal_lm)
+
+    def _compare(self, found: str) -> str:
+        if self._expected is not None and found != self._expected:
+            where = "in memory" if self.path is None else f"at {self.path}"
+            raise ConfigurationError(
+                f"the model {where} is not the aligned model that this run began from (its weights' fingerprint is "
+                f"{found}, the checkpoint says {self._expected}): they were replaced since, or the run began from "
+                "weights that were in memory only, such as a merged adapter. Set reference.path to the aligned model "
+                "that it began from"
+            )
+        return found
+
     @contextmanager
     def running(self) -> Iterator[Anatomy]:
         """The aligned model's parts, to be run inside the block.
@@ -46,8 +83,7 @@ class AlignedModel:
             ConfigurationError: it cannot be loaded, or switching the adapter off does not give it back.
         """
         if self.path is not None:
-            self._loaded = self._loaded or load_aligned_model(self.path, self.trained)
-            yield self._loaded
+            yield self.loaded()
         elif self.trained.peft_model is None:
             yield self.trained
         else:

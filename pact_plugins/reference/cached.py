@@ -112,7 +112,9 @@ class CachedReference(Reference):
         anatomy, settings = self._context.anatomy, self._context.settings
         path = aligned_model_path(anatomy, settings, resumed=moved)
         if path is not None:
-            anatomy = load_aligned_model(path, anatomy)
+            shared = self._context.aligned
+            is_same = shared is not None and shared.path == path
+            anatomy = shared.loaded() if shared is not None and is_same else load_aligned_model(path, anatomy)
             check_vocabulary(anatomy, path, self._context)
         decoder, trained = anatomy.decoder, None
         if path is not None:
@@ -281,7 +283,7 @@ class CachedReference(Reference):
         return {"cache_misses": summed([new])[0]}
 
     def progress(self) -> dict[str, int]:
-        """Hits and misses so far, over all ranks and pieces."""
+        """Hits and misses so far, over all ranks and segments."""
         hits, misses = (int(value) for value in summed([self.hits, self.misses]))
         return {"hits": self._earlier["hits"] + hits, "misses": self._earlier["misses"] + misses}
 

@@ -11,30 +11,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import other
 from torch import Tensor, nn
 
-from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode, is_sharded, preserved_random_state
+from pact_plugins.modeling import (
+    Anatomy,
+    LiveHead,
+    evaluation_mode,
+    is_sharded,
+    preserved_random_state,
+    switched_off,
+)
 from pact_plugins.reference.adapters import adapters_off
 
-# PEFT before 0.16 has the first alone.
-_WRAPPERS = tuple(
-    getattr(other, name) for name in ("ModulesToSaveWrapper", "AuxiliaryTrainingWrapper") if hasattr(other, name)
-)
 _PROBE_TOKENS = 12
 _NUDGE = 0.05
 
 
 def left_when_off(anatomy: Anatomy) -> list[str]:
-    """Names of the parameters that train and still act when the adapter is off; empty for a model without an adapter.
+    """Names of the parameters that train and still act when the adapter is off.
 
-    Parameters outside everything that PEFT switches are suspects. Where they can be touched, they are nudged, and those
-    that leave the model without its adapter as it was are acquitted.
+    Empty for a model without an adapter. Parameters outside everything that PEFT switches are suspects. Where they can
+    be touched, they are nudged, and those that leave the model without its adapter as it was are acquitted.
     """
     if anatomy.peft_model is None:
         return []
-    switched = {id(parameter) for parameter in _switched(anatomy.peft_model)}
+    switched = {id(parameter) for parameter in switched_off(anatomy.peft_model)}
     suspects = {
         name: parameter
         for name, parameter in anatomy.model.named_parameters()
@@ -50,23 +51,6 @@ def named(parameters: list[str]) -> str:
     """A few of the names, and how many more there are."""
     shown = ", ".join(parameters[:3])
     return shown if len(parameters) <= 3 else f"{shown} and {len(parameters) - 3} more"
-
-
-def _switched(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters that PEFT takes out of the computation when adapters are disabled."""
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            for name in (*module.adapter_layer_names, *module.other_param_names):
-                part = getattr(module, name, None)
-                if isinstance(part, nn.Module):
-                    yield from part.parameters()
-        elif isinstance(module, _WRAPPERS):
-            yield from _of_wrapper(module)
-
-
-def _of_wrapper(wrapper: nn.Module) -> Iterator[nn.Parameter]:
-    original = {id(parameter) for parameter in getattr(wrapper, "original_module", nn.Module()).parameters()}
-    yield from (parameter for parameter in wrapper.parameters() if id(parameter) not in original)
 
 
 def _moves(anatomy: Anatomy, parameter: nn.Parameter, before: Tensor) -> bool:

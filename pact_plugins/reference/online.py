@@ -201,7 +201,7 @@ class FrozenCopyReference(DecoderReference):
             decoder = copy.deepcopy(context.anatomy.decoder)
             head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
         else:
-            loaded = load_aligned_model(path, context.anatomy)
+            loaded = load_aligned_model(path, context.anatomy) if context.aligned is None else context.aligned.loaded()
             check_vocabulary(loaded, path, context)
             decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
         rules, trained = ContextRules.of(context.anatomy), context.anatomy.decoder

@@ -138,7 +138,7 @@ class RowGate(Part):
         return self.gated_rows.everywhere(None)
 
     def restore(self, progress: Any) -> None:
-        """Go on with the gated responses of earlier pieces."""
+        """Go on with the gated responses of earlier segments."""
         self.gated_rows.restore(progress)
 
     def record(self, data: TrainingData | None) -> Mapping[str, Any]:

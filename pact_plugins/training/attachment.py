@@ -17,7 +17,7 @@ from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
 from pact_plugins.conversation import AssistantTurns
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy, base_has_moved, dissect
+from pact_plugins.modeling import Anatomy, base_has_moved, dissect, switched_off, was_moved
 from pact_plugins.training.contributions import Addition, Contributions
 from pact_plugins.training.denominator import Denominator, Share
 from pact_plugins.training.forward_pass import ForwardPass
@@ -27,7 +27,7 @@ from pact_plugins.training.sharded_head import FusedHeadWatch
 
 # An exception in a training loop leaves the hooks on, and nobody is told: the next attachment clears them.
 _LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
-# Causal language models that an optimizer of this process has moved, whichever trainer it belonged to.
+# Causal language models that a training under PACT of this process has moved.
 _MOVED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
@@ -41,6 +41,17 @@ def was_trained_in_full(model: nn.Module) -> bool:
     # Also where there is an adapter: what it starts from is remembered.
     has_moved = base_has_moved(anatomy.causal_lm) or anatomy.causal_lm in _MOVED
     return anatomy.peft_model is None and has_moved
+
+
+def was_moved_by_others(model: nn.Module) -> bool:
+    """Whether an optimizer of this process that PACT knows nothing of has moved weights that are no adapter's.
+
+    Raises:
+        AttachmentError: it cannot be taken apart.
+    """
+    of_adapters = {id(parameter) for parameter in switched_off(model)}
+    moved = any(was_moved(parameter) and id(parameter) not in of_adapters for parameter in model.parameters())
+    return moved and dissect(model).causal_lm not in _MOVED
 
 
 class Attachment:

@@ -9,24 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.compatibility import check_versions
 from pact_plugins.config import PACTConfig
-from pact_plugins.errors import UnprotectedTrainingError
+from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.messages import announce, is_main_process, warn
 from pact_plugins.model_card.keeping import CardKeeper
 from pact_plugins.run_record import (
     SAFETY_TOKENS_FILE,
-    Piece,
-    earlier_pieces,
+    changed_settings,
     keep,
+    kept_aligned_weights,
     kept_progress,
     warn_of_half_written_checkpoint,
     write_run_record,
 )
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.training.attachment import was_trained_in_full
+from pact_plugins.training.attachment import was_moved_by_others, was_trained_in_full
+from pact_plugins.training.history import History
 from pact_plugins.training.preparation import Preparation, Run, prepare
 from pact_plugins.training.trainers import (
     calling_trainer,
@@ -65,16 +67,21 @@ class PACTCallback(TrainerCallback):
         safety_tokens: SafetyTokens | None = None,
         trainer: Any = None,
     ) -> None:
-        self.config = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
+        self._config = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
         self._given_safety_tokens = safety_tokens
         self._trainer = trainer
         self._preparation: Preparation | None = None
         self._trained: weakref.ref[Any] | None = None
         self._safety_tokens: SafetyTokens | None = None
         self._step_loss_scale = 1.0
-        self._first_step, self._earlier = 1, list[Piece]()
+        self._history: History | None = None
         self._began = False
         self._card = CardKeeper()
+
+    @property
+    def config(self) -> PACTConfig:
+        """The settings that hold; another configuration needs another callback."""
+        return self._config
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A half-written checkpoint is named before the trainer stumbles over it."""
@@ -97,6 +104,12 @@ class PACTCallback(TrainerCallback):
         if self._trainer is None:
             refuse_bypassed_outputs(args)
         model = kwargs["model"]
+        if not state.global_step and self.config.reference.path is None and was_moved_by_others(model):
+            raise ConfigurationError(
+                "an optimizer of this process has moved the model's weights before this training, and nobody knows "
+                "whether they are still the aligned model's: load the aligned model anew, or set reference.path to "
+                "it"
+            )
         # A second call of train(), or a second trainer, starts from weights that have moved, as a resumed run does.
         again = (self._trained is not None and self._trained() is model) or was_trained_in_full(model)
         resumed = state.global_step > 0 or again
@@ -107,10 +120,13 @@ class PACTCallback(TrainerCallback):
             safety_tokens=self._known_safety_tokens(args, resumed=resumed, again=again),
             log_history=state.log_history,
             own_loss=None if self._trainer is None else own_loss_of(self._trainer),
+            resumed_in=Path(args.output_dir or ".") if state.global_step else None,
+            aligned_weights=kept_aligned_weights(state),
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
-        self._first_step, self._earlier = state.global_step + 1, earlier_pieces(state)
         self._preparation = prepare(model, tokenizer, self.config, run)
+        moved = state.global_step > 0 or (again and (self._history is None or self._history.has_stepped))
+        self._history = History(model, state, self._preparation, self.config, has_moved=moved)
         self._preparation.restore(kept_progress(state))
         self._trained, self._safety_tokens = weakref.ref(model), self._preparation.safety_tokens
         if self._preparation.drift_watch is not None:
@@ -133,7 +149,8 @@ class PACTCallback(TrainerCallback):
                 "the callback was added after training had begun, so that nothing was checked or attached; give it to "
                 "the trainer before train()"
             )
-        if self._preparation is not None:
+        if self._preparation is not None and self._history is not None:
+            self._history.watch.begin_step(kwargs.get("optimizer"))
             # DeepSpeed steps inside backward() and may change its scale there: what counts is the one before.
             self._step_loss_scale = loss_scale_of(kwargs.get("optimizer"))
             step = state.global_step + 1
@@ -145,7 +162,7 @@ class PACTCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Every micro-batch must have brought its gradient receipt."""
-        if self._preparation is None:
+        if self._preparation is None or self._history is None:
             return
         self._preparation.attachment.weights_move()
         try:
@@ -158,11 +175,13 @@ class PACTCallback(TrainerCallback):
             # The trainer tells nobody that it stops.
             self._detach()
             raise
+        self._history.watch.checked()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Every few steps refusals are looked at; then, and before a checkpoint, the reference must be what it was."""
-        if self._preparation is None:
+        if self._preparation is None or self._history is None:
             return
+        self._history.watch.stepped()
         drift_watch = self._preparation.drift_watch
         if drift_watch is not None and drift_watch.is_due(state):
             drift_watch.look(args, state, control)
@@ -181,9 +200,16 @@ class PACTCallback(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """What evaluation says may lead to a checkpoint."""
-        if self._preparation is not None and state.global_step >= self._first_step:
-            self._check_reference(state.global_step)
-            self._keep(state, saves=True)
+        if self._preparation is None or self._history is None or not self._history.has_begun(state.global_step):
+            return
+        self._check_reference(state.global_step)
+        self._keep(state, saves=True, digest=args.save_strategy == SaveStrategy.BEST)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A checkpoint that somebody else asked for names its weights too."""
+        if self._preparation is not None and self._history is not None:
+            folder = Path(args.output_dir or ".") / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            self._history.saved(folder, state, self._preparation)
 
     def on_log(
         self,
@@ -210,10 +236,10 @@ class PACTCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Detach, and leave ``pact.json`` in the output folder."""
-        preparation, self._began = self._preparation, False
+        preparation, history, self._began = self._preparation, self._history, False
         self._check_reference(state.global_step)
         self._detach()
-        if preparation is None:
+        if preparation is None or history is None:
             return
         ledger = preparation.attachment.receipts
         if len(ledger):
@@ -221,15 +247,15 @@ class PACTCallback(TrainerCallback):
                 f"{ledger.optimizer_steps} optimizer steps protected, {ledger.receipts} gradient receipts, "
                 f"{ledger.response_tokens} response tokens"
             )
+        segments = history.end(state.global_step, preparation)
         recorded = preparation.record(training_data(kwargs.get("train_dataloader"), preparation.rows.turns)[0])
         if preparation.drift_watch is not None:
             preparation.drift_watch.tell(state)
             recorded["drift_watch"] = preparation.drift_watch.record(state)
         if is_main_process() and args.output_dir:
-            recorded["pieces"] = self._pieces(state, preparation)
-            tokens = preparation.safety_tokens
-            write_run_record(Path(args.output_dir), self.config, tokens, state.log_history, recorded)
-            self._card.end(state)
+            recorded["changed_settings"] = changed_settings(self.config)
+            write_run_record(Path(args.output_dir), segments, preparation.safety_tokens, state.log_history, recorded)
+            self._card.end(history.digest_if_unmoved)
 
     def write_card(self) -> None:
         """Write the section on PACT into the model card of the output folder, if there is one.
@@ -239,28 +265,19 @@ class PACTCallback(TrainerCallback):
         """
         self._card.write()
 
-    def _pieces(self, state: TrainerState, preparation: Preparation | None = None) -> list[Piece]:
-        preparation = preparation or self._preparation
-        if preparation is None or state.global_step < self._first_step:
-            return self._earlier
-        ledger, tokens = preparation.attachment.receipts, preparation.safety_tokens
-        return [
-            *self._earlier,
-            Piece(
-                self._first_step,
-                state.global_step,
-                ledger.optimizer_steps,
-                ledger.receipts,
-                ledger.response_tokens,
-                None if tokens is None else tokens.fingerprint,
-                None if preparation.reference is None else preparation.reference.name,
-            ),
-        ]
+    def _keep(self, state: TrainerState, *, saves: bool, digest: bool = True) -> None:
+        """The checkpoint carries what was protected so far. Every rank must call it, with the same arguments.
 
-    def _keep(self, state: TrainerState, *, saves: bool) -> None:
-        """The checkpoint carries what was protected so far. Every rank must call it, with the same ``saves``."""
-        if self._preparation is not None:
-            keep(state, self._pieces(state), self._preparation.progress() if saves else None)
+        Args:
+            saves: a checkpoint will, or may, be written before the next step.
+            digest: take that of its weights now, so that no kill comes between; else it is taken once they are saved.
+        """
+        if self._preparation is None or self._history is None:
+            return
+        if saves and digest:
+            self._history.before_save(state.global_step)
+        segments = self._history.segments(state.global_step, self._preparation)
+        keep(state, segments, self._preparation.progress() if saves else None)
 
     def _check_reference(self, step: int) -> None:
         if self._preparation is None or self._preparation.watch is None:
@@ -285,3 +302,5 @@ class PACTCallback(TrainerCallback):
         if self._preparation is not None:
             self._preparation.attachment.detach()
             self._preparation = None
+        if self._history is not None:
+            self._history.watch.close()

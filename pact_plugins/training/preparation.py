@@ -50,9 +50,11 @@ class Run:
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, which a cached reference and some parts read ahead.
         safety_tokens: given here, they override ``config.safety_tokens``.
-        log_history: what earlier pieces of a resumed run have logged.
+        log_history: what earlier segments of a resumed run have logged.
         own_loss: the setting by which the trainer computes a loss of its own; None where its loss is the model's.
         chat_template: that the rows were rendered by, where it is not the tokenizer's.
+        resumed_in: output folder of the run that goes on from a checkpoint, None for a new one.
+        aligned_weights: fingerprint of the aligned model that the first segment was held to, where there was one.
     """
 
     resumed: bool = False
@@ -62,6 +64,8 @@ class Run:
     log_history: Sequence[Mapping[str, Any]] = ()
     own_loss: str | None = None
     chat_template: str | None = None
+    resumed_in: Path | None = None
+    aligned_weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Preparation:
     """What training starts with: the attachment (not attached yet) and what it was made of.
 
     Attributes:
+        aligned_weights: fingerprint of the aligned model; None where it need not be loaded.
         left_out: parts that the preset would have and that cannot be had, each with the reason.
         rows: how responses and requests are found in the training rows.
     """
@@ -81,6 +86,7 @@ class Preparation:
     drift_watch: DriftWatch | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     rows: RowsSeen = field(default_factory=RowsSeen)
+    aligned_weights: str | None = None
 
     def progress(self) -> dict[str, Any]:
         """What parts and reference want to know again when a run is resumed from here. Every rank must call it."""
@@ -88,7 +94,7 @@ class Preparation:
         return {name: value for name, value in named.items() if value is not None}
 
     def restore(self, progress: Mapping[str, Any]) -> None:
-        """Give back what ``progress`` said in an earlier piece of the run."""
+        """Give back what ``progress`` said in an earlier segment of the run."""
         for name, one in self._named().items():
             if name in progress:
                 one.restore(progress[name])
@@ -183,7 +189,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         check_no_noise(anatomy)
     forward_pass = ForwardPass(anatomy.decoder)
     half_precision = run.precision is not None
-    aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed)
+    aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed, expected=run.aligned_weights)
     asked = replace(asked_by(config, chosen, aligned, tokenizer, run.safety_tokens), question=rows.question)
     head = LiveHead(anatomy.causal_lm)
     probe_ids = check_model(anatomy, head, tokenizer, asked.token_ids, half_precision=half_precision)
@@ -198,6 +204,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         precision=run.precision,
         train_dataloader=run.train_dataloader,
         turns=rows.turns,
+        aligned=aligned,
     )
     reference = build_reference(context, asked.needs) if asked.anything else None
     of_run = PartContext(
@@ -217,6 +224,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         cache_path=config.reference.cache_path,
         turns=rows.turns,
         question=rows.question,
+        resumed_in=run.resumed_in,
     )
     parts = [
         _build(name, replace(of_run, settings=settings, token_ids=asked.of_part(name)))
@@ -238,7 +246,8 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
     announce(_summary(parts, reference))
     interview = Interview(asked, reference, context.header_ids)
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, interview), rows.turns)
-    return Preparation(attachment, asked.tokens, reference, parts, watch, drift_watch, rows=rows)
+    prepared = Preparation(attachment, asked.tokens, reference, parts, watch, drift_watch, rows=rows)
+    return replace(prepared, aligned_weights=aligned.fingerprint)
 
 
 def _build(name: str, context: PartContext) -> Part:

@@ -64,7 +64,7 @@ def test_a_resumed_run_is_one_run(trained: Callable[..., Run], pact: dict[str, A
     again = {**runs.BASE, **settings, "max_steps": 3, "resume_from_checkpoint": "./out/checkpoint-1"}
     (first.folder / "config.yml").write_text(yaml.safe_dump(again))
     resumed = runs.in_fork(first.folder, runs.train).succeeded()
-    spans = [(piece["first_step"], piece["last_step"]) for piece in resumed.record["pieces"]]
+    spans = [(one["first_step"], one["last_step"]) for one in resumed.record["segments"]]
     assert spans == [(1, 1), (2, 3)]
     assert verify(resumed.output).problems == []
 

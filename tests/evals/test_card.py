@@ -6,14 +6,19 @@ import json
 import shutil
 
 import pytest
+import torch
 from click.testing import CliRunner
 from huggingface_hub import ModelCard
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from pact_evals.card_command import card_command
 from pact_plugins.errors import PACTError
 from pact_plugins.model_card.writing import BEGIN
 from pact_plugins.verification import verify
 from tests.evals.test_checking import run as evaluated
+from tests.helpers import tiny
+from tests.helpers.tiny import tiny_llama
 from tests.helpers.trainers import lora, pact, sft_trainer
 
 pytestmark = pytest.mark.framework
@@ -32,7 +37,9 @@ def text_of(folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("card") / "out"
-    trainer = sft_trainer(folder, adapter=lora(), callbacks=[pact()], max_steps=2, save_strategy="steps", save_steps=1)
+    model = AutoModelForCausalLM.from_pretrained(tiny.save_model(folder.parent / "aligned", tiny_llama()))
+    saving = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    trainer = sft_trainer(folder, model=model, adapter=lora(), callbacks=[pact()], **saving)
     trainer.train()
     trainer.save_model()
     return folder
@@ -131,7 +138,7 @@ def test_what_it_does_not_know_is_named(out, tmp_path):
 
 def test_a_run_with_a_gap_is_not_carded_as_protected(out, tmp_path):
     record = json.loads((out / "pact.json").read_text())
-    record["pieces"][0]["first_step"] = 2
+    record["segments"][0]["first_step"] = 2
     (out / "pact.json").write_text(json.dumps(record))
     done = card(out)
     assert done.exit_code == 1
@@ -145,14 +152,32 @@ def test_a_run_with_a_gap_is_not_carded_as_protected(out, tmp_path):
     assert not (merged / "pact.json").exists()
 
 
-def test_a_merged_model_takes_the_record_along(out, tmp_path):
-    from peft import PeftModel
+def merge(out, merged, dtype):
+    model = PeftModel.from_pretrained(tiny_llama().to(dtype), out).merge_and_unload()
+    model.save_pretrained(merged)
+    return model
 
-    from tests.helpers.tiny import tiny_llama
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_merged_model_takes_the_record_along(out, tmp_path, dtype):
     merged = tmp_path / "merged"
-    PeftModel.from_pretrained(tiny_llama(), out).merge_and_unload().save_pretrained(merged)
+    model = merge(out, merged, dtype)
     assert card(merged, "--run", out).exit_code == 0
     assert "**Protected throughout**: 2 of 2" in text_of(merged)
     assert verify(merged).is_protected
     assert card(merged).exit_code == 0
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[0, 0] += 1
+    model.save_pretrained(merged)
+    assert "are not those that the run ended with" in verify(merged).problems[0]
+    assert card(merged).exit_code == card(merged, "--run", out).exit_code == 1
+    assert "**Not protected throughout**" in text_of(merged)
+
+
+def test_a_model_that_was_not_made_from_the_run_is_not_carded_as_such(out, tmp_path, caplog):
+    other = tmp_path / "other"
+    tiny_llama().save_pretrained(other)
+    with caplog.at_level("INFO", logger="pact_plugins"):
+        assert card(other, "--run", out).exit_code == 1
+    assert "would make of it" in caplog.text
+    assert not (other / "pact.json").exists()

@@ -140,7 +140,7 @@ def test_a_resumed_run_is_held_to_the_model_that_it_began_with(settings: dict[st
     resumed = runs.train(settings, **saving, max_steps=3)
     assert len(resumed.recorder.batches) == 1
     assert resumed.logged("pact/kl")[0] > 1e-6
-    spans = [(piece["first_step"], piece["last_step"]) for piece in resumed.record["pieces"]]
+    spans = [(one["first_step"], one["last_step"]) for one in resumed.record["segments"]]
     assert spans == [(1, 2), (3, 3)]
     assert verify(Path(settings["output_dir"])).problems == []
 

@@ -64,6 +64,7 @@ def test_it_survives_what_trainer_and_peft_do_later(trained, tmp_path):
     assert "# Model Card for again" in card.text
     trained.save_model(str(tmp_path / "elsewhere"))
     assert section(tmp_path / "elsewhere") == before
+    assert verify(out(trained)).is_protected
     assert verify(tmp_path / "elsewhere").is_protected
 
 
@@ -108,7 +109,6 @@ def test_a_run_that_has_not_ended_is_not_called_protected(tmp_path):
     trainer.save_model()
     assert "**Not protected throughout**" in section(tmp_path)
     assert "pact" not in (ModelCard.load(tmp_path / "README.md").data.tags or [])
-    assert not (tmp_path / "pact.json").exists()
     assert not verify(tmp_path).is_protected
 
 
@@ -130,7 +130,8 @@ def test_two_trainings_of_one_trainer_write_one_section(tmp_path):
     for _ in range(2):
         trainer.train()
     trainer.save_model()
-    assert "**Protected throughout**: 1 of 1" in section(tmp_path)
+    assert "**Protected throughout**: 2 of 2" in section(tmp_path)
+    assert verify(tmp_path).problems == []
 
 
 def test_a_damaged_card_stops_nothing(tmp_path, caplog):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pact_evals.checking import check
 from pact_evals.judges import get_judge
@@ -29,10 +30,12 @@ from pact_plugins.conversation.reading import open_source
 from pact_plugins.conversation.reading.conversations import BrokenRow
 from pact_plugins.errors import PACTError
 from pact_plugins.files import parse_json, read_rows
+from pact_plugins.model_card.writing import write_card
 from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
 from pact_plugins.reference.cache.listing import list_stores
-from pact_plugins.run_record import FILE_NAME, STATE_KEY, TRAINER_STATE_FILE, Piece, kept_pieces
+from pact_plugins.run_record import FILE_NAME, STATE_KEY, TRAINER_STATE_FILE, Segment, kept_segments
 from pact_plugins.verification import verify
+from pact_plugins.weight_files import ADAPTER_FILE, saved_weights
 from tests.helpers.evaluated import model, write
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.reliability.counts import record
@@ -259,12 +262,28 @@ def run_folder(folder: Path) -> Path:
     """What a run of ten steps left."""
     checkpoint = folder / "checkpoint-10"
     checkpoint.mkdir(parents=True)
-    values = [asdict(Piece(1, 10, 10, 20, 300, "0123456789abcdef", "adapter_off"))]
+    save_file({"lora_A.weight": torch.ones(2, 3)}, folder / ADAPTER_FILE)
+    weights = saved_weights(folder).adapter
+    counts = {"training": 1, "first_step": 1, "last_step": 10, "optimizer_steps": 10, "gradient_receipts": 20}
+    texts = {"safety_tokens": "0123456789abcdef", "reference": "adapter_off", "aligned_weights": "0" * 16}
+    ends = {"started_from": None, "ended_with": weights, "settings": {"preset": "match", "nested": {"weight": 2.0}}}
+    segment = Segment(**counts, **texts, **ends, response_tokens=300, unchecked_moves=0)
+    values = [asdict(segment)]
     log = [{"loss": 1.0, "pact/kl": 0.1, "step": step} for step in range(1, 11)]
-    state = {"global_step": 10, "log_history": log, "stateful_callbacks": {STATE_KEY: {"pieces": values}}}
+    state = {"global_step": 10, "log_history": log, "stateful_callbacks": {STATE_KEY: {"segments": values}}}
     (checkpoint / TRAINER_STATE_FILE).write_text(json.dumps(state))
-    facts = {"pieces": values, "safety_tokens": None, "last_log": {"pact/kl": 0.1}, "reference": "adapter_off"}
-    (folder / FILE_NAME).write_text(json.dumps(facts))
+    tokens = {"fingerprint": "0123456789abcdef", "count": 12}
+    facts = {"safety_tokens": tokens, "last_log": {"pact/kl": 0.1}, "reference": "adapter_off", "weights": weights}
+    drift = {"pact/kl": {"first": 0.0, "highest": 0.2, "last": 0.1}}
+    shown = {
+        "pact_plugins": "1.0",
+        "versions": {"trl": "1.16.0"},
+        "config": {"preset": "match"},
+        "changed_settings": {"x.y": 1},
+        "left_out": {"anchor": "why"},
+        "drift": drift,
+    }
+    (folder / FILE_NAME).write_text(json.dumps({**facts, **shown, "segments": values}))
     return folder
 
 
@@ -280,7 +299,9 @@ def search_record(folder: Path, count: int, name: str) -> Counter[str]:
         with suppress(ValueError):
             state = parse_json((folder / "checkpoint-10" / TRAINER_STATE_FILE).read_text(errors="replace"))
             callbacks = state.get("stateful_callbacks") if isinstance(state, dict) else None
-            assert all(isinstance(piece, Piece) for piece in kept_pieces(callbacks))
+            assert all(isinstance(segment, Segment) for segment in kept_segments(callbacks))
+        with suppress(PACTError):
+            write_card(folder)
         # A record of fewer steps, or of none, may never count as that of a protected run of ten.
         assert not found.is_protected or found.protected_steps == found.trained_steps == 10
         seen["harmless" if found.is_protected else "refused"] += 1

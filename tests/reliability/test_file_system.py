@@ -26,7 +26,7 @@ from pact_plugins.errors import OutputError, PACTError
 from pact_plugins.files import write_json, write_text
 from pact_plugins.modeling import prompt_ids
 from pact_plugins.reference.cache import ReferenceStore
-from pact_plugins.run_record import FILE_NAME, Piece, write_run_record
+from pact_plugins.run_record import FILE_NAME, write_run_record
 from pact_plugins.safety_tokens import display
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from tests.audit.test_report import report as audit_report
@@ -179,9 +179,8 @@ def test_what_was_calibrated_is_used_where_it_cannot_be_kept(tmp_path, model, to
 
 
 def test_a_record_without_room_does_not_end_the_run(full_disk, caplog):
-    pieces = [Piece(n, n, 1, 1, 1, "0" * 16, "adapter_off") for n in range(1, 200)]
     with caplog.at_level("INFO", logger="pact_plugins"):
-        write_run_record(full_disk, PACTConfig(), None, [], {"pieces": pieces, "reference": "adapter_off"})
+        write_run_record(full_disk, [], None, [], {"gated_rows": list(range(10_000))})
     assert "No space left" in caplog.text
     assert "nobody can tell later that the run was protected" in caplog.text
     assert sorted(files_below(full_disk)) == ["filler"]

@@ -72,7 +72,7 @@ def test_torchrun_ends_the_other_and_names_the_one_that_was_killed(tmp_path, vic
     assert verify(out / "out").problems == []
     found = json.loads((out / "out" / "pact.json").read_text())
     assert found["optimizer_steps_protected"] == steps
-    assert len(found["pieces"]) == 2
+    assert len(found["segments"]) == 2
     record("kills, one rank of two", **{f"under torchrun, rank {victim}: the other stopped and the run was resumed": 1})
 
 

@@ -111,7 +111,7 @@ def test_the_reference_is_asked_again_with_every_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
-def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_pieces(tmp_path):
+def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_segments(tmp_path):
     path = save_model(tmp_path / "aligned", tiny_llama())
     config = {"preset": "match", "row_gate": {"mode": "hard", "threshold": 1e-6}, "reference": {"kind": "cache"}}
 
@@ -130,8 +130,8 @@ def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_pieces(tmp_
         return record["gated_rows"], counts, trainer.state.log_history
 
     whole, whole_counts, _ = train(tmp_path / "whole", 6)
-    first, _, _ = train(tmp_path / "pieces", 3)
-    both, counts, history = train(tmp_path / "pieces", 6, resume_from_checkpoint=True)
+    first, _, _ = train(tmp_path / "segments", 3)
+    both, counts, history = train(tmp_path / "segments", 6, resume_from_checkpoint=True)
     assert 0 < len(first) < len(both)
     assert both == whole
     assert counts == whole_counts
