@@ -131,7 +131,7 @@ class SafetyTokens:
         if not file.is_file():
             raise SafetyTokensError(
                 f"safety_tokens: no such file: {file}. Make one with `pact calibrate MODEL -o {file}`, "
-                "or set safety_tokens: auto"
+                "or leave safety_tokens.file out"
             )
         kind = f"a safety-token file of format {FORMAT!r}"
         tensors, metadata = load_tensor_file(file, _TENSORS, _METADATA, fail=SafetyTokensError, what=kind)

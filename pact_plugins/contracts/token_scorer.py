@@ -15,7 +15,7 @@ class TokenScorer:
     """A named way to score tokens.
 
     Attributes:
-        name: as written in ``token_scorer:``.
+        name: as written in ``safety_tokens.scorer``.
         contribution: maps the log-probabilities of the aligned and of the contrast model, both (..., V) float32, to
             each position's score of every token, (..., V). Scores are averaged over the positions of a refusal, then
             over refusals.

@@ -102,7 +102,7 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
     behave erratically without it.
 
     Args:
-        header: its text, where the chat template cannot tell (``assistant_header`` of the configuration).
+        header: its text, where the chat template cannot tell (``reference.assistant_header``).
 
     Raises:
         ConfigurationError: no header is given and the chat template has no generation prompt.
@@ -116,7 +116,7 @@ def assistant_header_ids(tokenizer: Any, header: str | None = None) -> list[int]
         if not header:
             raise ConfigurationError(
                 "the chat template has no generation prompt, so the text that opens an assistant turn is unknown; "
-                "set assistant_header to it"
+                "set reference.assistant_header to it"
             )
     begin: int | None = getattr(tokenizer, "bos_token_id", None)
     encoded = encode(tokenizer, header)
@@ -129,7 +129,7 @@ def _header_behind_the_prompt(tokenizer: Any, header: str | None) -> list[int]:
     """What such a tokenizer writes behind the user's words ([/INST]); text could not name it."""
     if header is not None:
         raise ConfigurationError(
-            f"assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, whose control "
+            f"reference.assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, whose control "
             "tokens have no text; leave the key out"
         )
     ids, words = _context_ids(tokenizer, _user(_PROBE)), encode(tokenizer, _PROBE)

@@ -56,7 +56,7 @@ def closeness(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
     )
 
 
-def test_kl_coef_zero_is_axolotls_own_run(trained: Callable[..., Run], pact: dict[str, Any]) -> None:
+def test_off_is_axolotls_own_run(trained: Callable[..., Run], pact: dict[str, Any]) -> None:
     settings = {**LORA, "max_steps": 3, "lora_dropout": 0.1, "gradient_accumulation_steps": 2, "micro_batch_size": 2}
     stock = trained("stock", settings).succeeded()
     off = trained("off", {**settings, **pact, "pact": {**pact["pact"], "preset": "off"}}).succeeded()

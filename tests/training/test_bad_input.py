@@ -78,8 +78,8 @@ def test_empty_set_of_refusals(tmp_path):
 def test_tokens_without_a_positive_weight(tmp_path, objective):
     tokens = tiny_safety_tokens()
     tokens.direction.copy_(-tokens.direction.abs())
-    trainer = sft_trainer(tmp_path, callbacks=[pact({"objective": objective}, safety_tokens=tokens)])
-    refused(trainer, ConfigurationError, f"{objective} needs safety tokens of positive weight")
+    trainer = sft_trainer(tmp_path, callbacks=[pact({"term": {"objective": objective}}, safety_tokens=tokens)])
+    refused(trainer, ConfigurationError, "term: it needs safety tokens of positive weight")
 
 
 def test_adapter_off_without_an_adapter(tmp_path):
@@ -97,13 +97,13 @@ def test_an_adapter_that_already_holds_weights(tmp_path, reference):
 
 def test_an_adapter_that_already_holds_weights_with_a_reference_of_its_own(tmp_path):
     path = save_model(tmp_path / "aligned", tiny_llama())
-    for config in ({"reference": {"path": path}}, {"reference": "frozen_copy"}):
+    for config in ({"reference": {"path": path}}, {"reference": {"kind": "frozen_copy"}}):
         model = get_peft_model(tiny_llama(), lora())
         move_weights(model)
         trainer = sft_trainer(tmp_path / "run", model=model, callbacks=[pact(config)])
         trainer.train()
         # The path is the model without the adapter, the copy the model as it is.
-        assert (trainer.state.log_history[0]["pact/kl"] > 1e-3) == ("reference" in config)
+        assert (trainer.state.log_history[0]["pact/kl"] > 1e-3) == ("path" in config["reference"])
 
 
 @pytest.mark.parametrize("initialisation", matrix.rows(["pissa", "pissa_niter_4", "olora"], always=["pissa", "olora"]))
@@ -138,8 +138,8 @@ def test_dft(tmp_path):
 
 
 def test_no_chat_template(tmp_path, refusals_path):
-    for config in ({"safety_tokens": {"refusals_path": str(refusals_path)}}, {"objective": "published"}):
-        tokens = None if "refusals_path" in config else tiny_safety_tokens()
+    for config in ({"safety_tokens": {"refusals_path": str(refusals_path)}}, {"preset": "published"}):
+        tokens = None if "safety_tokens" in config else tiny_safety_tokens()
         with pytest.raises(ConfigurationError, match="has no chat template"):
             prepare(tiny_llama(), tiny_tokenizer(None), PACTConfig(**config), Run(safety_tokens=tokens))
 
@@ -147,12 +147,12 @@ def test_no_chat_template(tmp_path, refusals_path):
 def test_published_without_a_generation_prompt():
     template = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     config = PACTConfig(preset="match", term={"objective": "published"})
-    with pytest.raises(ConfigurationError, match="set assistant_header"):
+    with pytest.raises(ConfigurationError, match="set reference.assistant_header"):
         prepare(tiny_llama(), tiny_tokenizer(template), config, Run(safety_tokens=tiny_safety_tokens()))
     prepare(
         tiny_llama(),
         tiny_tokenizer(template),
-        config.model_copy(update={"reference": {"assistant_header": "<|assistant|>"}}),
+        PACTConfig(preset="published", reference={"assistant_header": "<|assistant|>"}),
         Run(safety_tokens=tiny_safety_tokens()),
     )
 

@@ -42,7 +42,7 @@ def dropout_llama():
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
-def test_kl_coef_zero_is_the_trainers_own_run_bit_for_bit(tmp_path, kind):
+def test_off_is_the_trainers_own_run_bit_for_bit(tmp_path, kind):
     results = []
     for callbacks in ([], [pact({"preset": "off"})]):
         adapter = lora(lora_dropout=0.1) if kind == "lora" else None
@@ -249,14 +249,14 @@ def test_metrics_reach_log_history_reporters_and_trainer_state(tmp_path):
     assert len(history) == len(seen) == 2
     for lines in (history, seen, saved[:2]):
         for line in lines:
-            assert METRICS | {"pact/gate"} <= line.keys()
+            assert METRICS | {"pact/mixture"} <= line.keys()
             assert line["pact/loss"] == pytest.approx(0.5 * line["pact/kl"])
             assert 0 < line["pact/safety_mass"] < 1
             assert 0 < line["pact/reference_safety_mass"] < 1
-            assert 0 < line["pact/gate"] < 1
+            assert 0 < line["pact/mixture"] < 1
 
 
-def test_metrics_without_safety_tokens_or_gate(tmp_path):
+def test_metrics_without_safety_tokens_or_mixture(tmp_path):
     trainer = sft_trainer(tmp_path, callbacks=[PACTCallback({"preset": "match", "term": {"objective": "full_kl"}})])
     trainer.train()
     assert {key for key in trainer.state.log_history[0] if key.startswith("pact/")} == {"pact/kl", "pact/loss"}
@@ -282,7 +282,7 @@ def test_the_class_itself_calibrates_and_protects(tmp_path, monkeypatch, refusal
     """``callbacks=[PACTCallback]``: no instance, no argument; only the refusals come from a file here."""
     monkeypatch.setattr(
         "pact_plugins.training.callback.PACTConfig.from_mapping",
-        classmethod(lambda cls, mapping, **_: cls(refusals_path=str(refusals_path))),
+        classmethod(lambda cls, mapping, **_: cls(safety_tokens={"refusals_path": str(refusals_path)})),
     )
     trainer = sft_trainer(tmp_path, adapter=lora(), callbacks=[PACTCallback], max_steps=2)
     trainer.train()
