@@ -22,9 +22,9 @@ def test_each_row_is_a_valid_run_and_plain_is_the_frameworks_own(tmp_path, capsy
     configs = {file.stem: yaml.safe_load(file.read_text()) for file in (tmp_path / "sst2").glob("*.yaml")}
     assert configs.keys() == paper.ROWS.keys()
     blocks = {name: PACTConfig.from_mapping(config["pact"]) for name, config in configs.items()}
-    assert {config.base_model_path for config in blocks.values()} == {"org/base"}
+    assert {config.safety_tokens.base_model_path for config in blocks.values()} == {"org/base"}
     assert [name for name, config in blocks.items() if config.is_off] == ["plain"]
-    assert blocks["published"].objective == "published"
+    assert blocks["published"].term.objective == "published"
     printed = capsys.readouterr().err
     assert printed.count("pact train trl") == len(paper.ROWS)
     assert f"guard={tmp_path / 'sst2' / 'guard'} --tasks pact_public," in printed

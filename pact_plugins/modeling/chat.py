@@ -129,8 +129,8 @@ def _header_behind_the_prompt(tokenizer: Any, header: str | None) -> list[int]:
     """What such a tokenizer writes behind the user's words ([/INST]); text could not name it."""
     if header is not None:
         raise ConfigurationError(
-            f"reference.assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, whose control "
-            "tokens have no text; leave the key out"
+            f"reference.assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, "
+            "whose control tokens have no text; leave the key out"
         )
     ids, words = _context_ids(tokenizer, _user(_PROBE)), encode(tokenizer, _PROBE)
     ends = [at + len(words) for at in range(len(ids)) if ids[at : at + len(words)] == words]

@@ -147,7 +147,7 @@ def test_no_chat_template(tmp_path, refusals_path):
 def test_published_without_a_generation_prompt():
     template = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     config = PACTConfig(preset="match", term={"objective": "published"})
-    with pytest.raises(ConfigurationError, match="set reference.assistant_header"):
+    with pytest.raises(ConfigurationError, match=r"set reference\.assistant_header"):
         prepare(tiny_llama(), tiny_tokenizer(template), config, Run(safety_tokens=tiny_safety_tokens()))
     prepare(
         tiny_llama(),

@@ -90,7 +90,7 @@ def test_no_settings_in_the_file(tmp_path, content, message):
         ({"lerning_rate": 1}, "lerning_rate: unknown key; did you mean 'learning_rate'"),
         ({"learning_rate": "fast"}, "argument --learning_rate.*invalid float value: 'fast'"),
         ({"pact": 3}, "pact: expected a mapping of settings, found 3"),
-        ({"pact": {"safety_tokens": "nowhere"}}, r"pact\.safety_tokens: no such file: nowhere"),
+        ({"pact": {"safety_tokens": {"file": "nowhere"}}}, r"pact\.safety_tokens\.file: no such file: nowhere"),
         ({"pact": {"reference": {"path": "./nowhere"}}}, r"pact\.reference\.path: \./nowhere cannot be loaded"),
     ],
 )

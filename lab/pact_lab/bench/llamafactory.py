@@ -72,7 +72,8 @@ def build_trainer(case: Case, mode: str, *, steps: int, folder: Path) -> Factory
         arguments |= {"use_asft_loss": True, "ref_model": str(model)}
     elif mode in (ONLINE_LORA, ONLINE_FULL):
         tokens = build_safety_tokens(case, load_tokenizer()).save(folder / "safety_tokens.safetensors")
-        arguments |= {"stage": "pact", "pact": {"safety_tokens": str(tokens), "cache_path": str(folder / "cache")}}
+        block = {"safety_tokens": {"file": str(tokens)}, "reference": {"cache_path": str(folder / "cache")}}
+        arguments |= {"stage": "pact", "pact": block}
     elif mode != PLAIN:
         raise ValueError(f"unknown mode {mode!r}")
     return FactoryRun(arguments)

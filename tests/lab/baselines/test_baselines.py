@@ -102,5 +102,5 @@ def test_bad_options_are_named(objective, options):
 def test_they_are_objectives_like_any_other():
     for objective in BASELINE_OBJECTIVES:
         config = PACTConfig(preset="match", term={"objective": objective.name})
-        assert config.objective_spec() is objective
-        assert config.coefficient == 1.0
+        assert config.term.spec is objective
+        assert config.term.weight == 1.0
