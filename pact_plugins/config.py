@@ -122,9 +122,13 @@ class PACTConfig(Block):
     @classmethod
     def blocks(cls) -> dict[str, type[Block]]:
         """The model of every block, by its name: those of parts, then those that all parts share."""
-        shared = {name: _block_of(field.annotation) for name, field in cls.model_fields.items()}
-        parts = {name: spec.settings for name, spec in plugins.parts().items()}
-        return {**parts, **{name: model for name, model in shared.items() if model is not None}}
+        return {**{name: spec.settings for name, spec in plugins.parts().items()}, **cls.shared_blocks()}
+
+    @classmethod
+    def shared_blocks(cls) -> dict[str, type[Block]]:
+        """Those that all parts share; no plugin is asked."""
+        models = {name: _block_of(field.annotation) for name, field in cls.model_fields.items()}
+        return {name: model for name, model in models.items() if model is not None}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any] | None, *, source: str = "pact") -> PACTConfig:

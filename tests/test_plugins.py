@@ -370,7 +370,7 @@ def test_a_strangers_installed_objective_trains(tmp_path):
     assert log["pact/kl"] > 0
     assert log["pact/loss"] == pytest.approx(0.5 * log["pact/kl"])
     record = json.loads((tmp_path / "run" / "pact.json").read_text())
-    assert record["config"]["objective"] == "squared_distance"
+    assert record["config"]["term"]["objective"] == "squared_distance"
     assert record["optimizer_steps_protected"] == 1
 
 

@@ -33,11 +33,11 @@ def cache() -> None:
 @click.option("--autocast", type=click.Choice(("bfloat16", "float16")), help="mixed precision of the run (bf16, fp16)")
 @click.option("--revision", default=None, help="revision of MODEL on the hub")
 @click.option("--dry-run", is_flag=True, help="say what it would take, time and disk; no logits are kept")
+@click.option("--objective", "term__objective", default=None, help="of the term, where the run has one")
+@click.option("--row-gate", "row_gate__mode", default=None, help="mode of the row gate, where the run has one")
+@click.option("--row-gate-threshold", "row_gate__threshold", type=float, default=None, help="of the row gate")
 @config_options(
     preset="preset",
-    objective="term.objective",
-    row_gate="row_gate.mode",
-    row_gate_threshold="row_gate.threshold",
     safety_tokens="safety_tokens.file",
     assistant_header="reference.assistant_header",
     cache_path="reference.cache_path",

@@ -43,7 +43,7 @@ def output_folder(default: str, what: str) -> Callable[[Callable[..., Any]], Cal
 
 
 def config_options(**flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for each named key of ``PACTConfig``; unset ones stay None: defaults live in the schema.
+    """Add an option for each named key of a block that all parts share; unset ones stay None.
 
     Args:
         flags: the option's name to the key, such as ``top_k="safety_tokens.top_k"``.
@@ -52,7 +52,7 @@ def config_options(**flags: str) -> Callable[[Callable[..., Any]], Callable[...,
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for flag, key in reversed(flags.items()):
             block, _, name = key.rpartition(".")
-            field = (PACTConfig.blocks()[block] if block else PACTConfig).model_fields[name]
+            field = (PACTConfig.shared_blocks()[block] if block else PACTConfig).model_fields[name]
             default = field.get_default(call_default_factory=True, validated_data={})
             shown = "" if default is None else f"  [default: {default}]"
             command = click.option(

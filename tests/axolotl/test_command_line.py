@@ -42,7 +42,7 @@ def test_dotted_name_needs_nothing_else(workplace: Path, pact: dict[str, Any]) -
     run = train(workplace / "dotted", {**pact, **REPORTERS}, "--launcher", "python")
     is_protected(run)
     assert len(run.record["safety_tokens"]["fingerprint"]) == 16
-    assert run.record["config"]["objective"] == "match"
+    assert run.record["config"]["term"]["objective"] == "match"
     assert (run.output / "pact_safety_tokens.safetensors").is_file()
     assert "'pact/kl': " in run.log
     assert "2 optimizer steps protected" in (run.output / "debug.log").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from pact_lab import tiny_world
+from pact_plugins.settings import merged
 from tests.helpers.trainers import python_path
 
 
@@ -68,7 +69,7 @@ class Stranger:
             "logging_steps": 1,
             "report_to": "none",
             "save_strategy": "no",
-            "pact": {"safety_tokens": {"harmful_prompts_path": str(self.prompts()), "batch_size": 48}, **pact},
+            "pact": merged({"safety_tokens": {"harmful_prompts_path": str(self.prompts()), "batch_size": 48}}, pact),
         }
         (self.folder / "config.yaml").write_text(yaml.safe_dump(settings))
         printed = self.pact("train", "trl", "config.yaml")

@@ -76,7 +76,7 @@ def test_training_with_what_the_readme_says(everything):
     """Objective, token scorer, reference and part of one package, together."""
     _, record = everything.train(settings(everything))
     assert (record["reference"], record["optimizer_steps_protected"]) == ("my_plugin", 2)
-    assert record["config"]["token_scorer"] == "my_plugin"
+    assert record["config"]["safety_tokens"]["scorer"] == "my_plugin"
     # A receipt a micro-batch for the term, and one for the part.
     assert record["gradient_receipts"] == 4
     assert {"pact/gap", "pact/state_size"} <= record["last_log"].keys()
