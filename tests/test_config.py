@@ -22,6 +22,7 @@ OTHER = {
     "term.objective": "full_kl",
     "term.weight": 3.0,
     "term.temperature": 1.5,
+    "term.log_gradients": True,
     "row_gate.mode": "soft",
     "row_gate.threshold": 0.75,
     "anchor.prompts": "gated",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pact_lab.rivals import SafeGrad, SafetyAnchor, WeightAverage
 from pact_plugins.config import PACTConfig
 from pact_plugins.contracts import Method, Row, TransformContext
 from pact_plugins.settings import merged
@@ -44,6 +45,12 @@ METHODS = (
     Method("published", "PACT as published", {"preset": "published"}),
     Method("match", "PACT, objective match", {"preset": "match"}),
     Method("guard", "gate, anchor and match at 0.5", {"preset": "guard"}),
+    Method(
+        "gate_anchor_odds",
+        "gate, anchor and log_odds",
+        {"preset": "gate_anchor", "term": {"objective": "log_odds"}},
+    ),
+    Method("log_odds", "the log-odds alone", {"preset": "match", "term": {"objective": "log_odds"}}),
     Method("gate", "the row gate alone", {"preset": "off", "row_gate": True}),
     Method("anchor", "the balanced anchor alone", {"preset": "off", "anchor": True}),
     Method(
@@ -67,5 +74,8 @@ METHODS = (
         "logits of refusal tokens held, after the abstract of arXiv 2604.17210",
         {"preset": "match", "term": {"objective": "logit_matching"}, "safety_tokens": {"include_openings": False}},
     ),
+    Method("weight_average", "moving average of the weights, arXiv 2508.12531", callbacks=WeightAverage()),
+    Method("safe_grad", "conflicts with refusals projected out, arXiv 2508.07172", callbacks=SafeGrad()),
+    Method("safety_anchor", "last hidden states of harmful prompts held, arXiv 2605.05995", callbacks=SafetyAnchor()),
     Method("mixed_refusals", "plain, with refusals of calibration prompts mixed in (10 %)", None, mix_in_refusals),
 )

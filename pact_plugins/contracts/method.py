@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Method", "Row", "TransformContext"]
+__all__ = ["CallbackContext", "Callbacks", "Method", "Row", "TransformContext"]
 
 Row = dict[str, Any]
 """A training row in TRL's conversational form: lists of messages under ``prompt`` and ``completion``."""
@@ -30,6 +30,25 @@ RowTransform = Callable[[Sequence[Row], TransformContext], list[Row]]
 
 
 @dataclass(frozen=True)
+class CallbackContext:
+    """What a method's trainer callbacks may use.
+
+    Attributes:
+        tokenizer: the model's.
+        refusals: the aligned model's own refusals of calibration prompts, each with ``prompt`` and ``response``.
+        seed: of the training.
+    """
+
+    tokenizer: Any
+    refusals: Sequence[Mapping[str, str]]
+    seed: int
+
+
+Callbacks = Callable[[CallbackContext], Sequence[Any]]
+"""Makes callbacks for transformers' trainer, anew for every training; its ``repr`` says how it is set."""
+
+
+@dataclass(frozen=True)
 class Method:
     """A named way to fine-tune.
 
@@ -38,14 +57,17 @@ class Method:
         description: one line.
         settings: keys of ``PACTConfig``; None trains without PACT. Files and prompts of calibration are filled in.
         transform: what is done to the training rows first.
+        callbacks: what makes further callbacks of the trainer, for what is done beside the loss.
     """
 
     name: str
     description: str
     settings: Mapping[str, Any] | None = None
     transform: RowTransform | None = None
+    callbacks: Callbacks | None = None
 
     def described(self) -> dict[str, Any]:
         """What makes up the method, for keys and records."""
         transform = None if self.transform is None else f"{self.transform.__module__}.{self.transform.__qualname__}"
-        return {"settings": None if self.settings is None else dict(self.settings), "transform": transform}
+        described = {"settings": None if self.settings is None else dict(self.settings), "transform": transform}
+        return described if self.callbacks is None else {**described, "callbacks": repr(self.callbacks)}

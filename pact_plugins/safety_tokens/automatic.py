@@ -20,7 +20,7 @@ from pact_plugins.safety_tokens.recipe import Recipe, calibrate, origin
 from pact_plugins.safety_tokens.settings import SafetyTokensSettings
 
 # What a file says beside the tokens themselves; counted up when something is added.
-_CONTENT = 3
+_CONTENT = 4
 _SETTINGS_THAT_MATTER = (
     "top_k",
     "scorer",

@@ -10,7 +10,7 @@ from torch import Tensor
 from pact_plugins.batch.openings import Openings, Prefix, RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_force
 from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode
-from pact_plugins.safety_tokens.openers import find_openings, first_token_probability
+from pact_plugins.safety_tokens.openers import FirstToken, find_openings, first_token_probability
 
 # Prompts of each kind with which longer beginnings are compared.
 _ENOUGH = 48
@@ -41,7 +41,7 @@ class Beginnings:
 
     def openings(self, excluded_ids: Iterable[int]) -> tuple[Prefix, ...]:
         """See ``find_openings``."""
-        return find_openings(self.first, self._deeper, excluded_ids=excluded_ids)
+        return find_openings((self.first[0].mean, self.first[1].mean), self._deeper, excluded_ids=excluded_ids)
 
     def masses(self, openings: Sequence[Prefix]) -> Tensor:
         """(number of harmful prompts,) probability that the reply begins with one of the openings."""
@@ -49,7 +49,7 @@ class Beginnings:
         with evaluation_mode(self._anatomy.decoder):
             return opening_mass(self._replier, self._harmful, criterion)
 
-    def _mean_after(self, contexts: Sequence[Sequence[int]], kind: str) -> Tensor:
+    def _mean_after(self, contexts: Sequence[Sequence[int]], kind: str) -> FirstToken:
         forced = self._forced(contexts, f"beginnings after {kind} prompts")
         return first_token_probability(forced, self._anatomy.causal_lm.device)
 

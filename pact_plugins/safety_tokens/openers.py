@@ -45,20 +45,36 @@ class Openers:
         return self.refusal + self.compliance
 
 
+@dataclass(frozen=True)
+class FirstToken:
+    """How probable each token is as the first of a response, over prompts of one kind.
+
+    Attributes:
+        mean: (V,) float32.
+        without_likeliest: (V,) float32, for each token the mean over all prompts but the one after which it is
+            likeliest: what a single prompt brings up ("Planning ...") opens nothing.
+    """
+
+    mean: Tensor
+    without_likeliest: Tensor
+
+
 @torch.no_grad()
-def first_token_probability(forced: Forced, device: torch.device | str) -> Tensor:
-    """(V,) float32: mean distribution of the first response token.
+def first_token_probability(forced: Forced, device: torch.device | str) -> FirstToken:
+    """The distribution of the first response token, over all responses.
 
     Args:
         forced: views whose first hidden state predicts the first response token.
         device: where the projection runs.
     """
     states = torch.stack([hidden_states[0] for hidden_states in forced.hidden_states])
-    total: Tensor | float = 0.0
+    total, largest = torch.zeros(()), torch.zeros(())
     for chunk in states.split(_POSITIONS):
-        total = total + torch.softmax(forced.head.logits(chunk.to(device), None), dim=-1).double().sum(dim=0)
-    assert isinstance(total, Tensor)
-    return (total / len(states)).float()
+        probabilities = torch.softmax(forced.head.logits(chunk.to(device), None), dim=-1).cpu().double()
+        total = total + probabilities.sum(dim=0)
+        largest = torch.maximum(largest, probabilities.amax(dim=0))
+    rest = (total - largest) / max(1, len(states) - 1)
+    return FirstToken((total / len(states)).float(), rest.float())
 
 
 def refusal_threshold(masses: Tensor) -> float:
@@ -75,24 +91,25 @@ def refusal_threshold(masses: Tensor) -> float:
     return max(0.5, 1.0 - 4.0 * (1.0 - least_sure))
 
 
-def find_openers(
-    harmful_probability: Tensor, harmless_probability: Tensor, *, limit: int, excluded_ids: Iterable[int] = ()
-) -> Openers:
+def find_openers(harmful: FirstToken, harmless: FirstToken, *, limit: int, excluded_ids: Iterable[int] = ()) -> Openers:
     """``t`` is a refusal opener where ``p_harm(t) > .01`` and ``p_harm(t) > 5 p_ben(t)``; compliance, the mirror image.
 
+    The first must hold without the prompt after which ``t`` is likeliest, too.
+
     Args:
-        harmful_probability, harmless_probability: (V,) mean first-token distributions.
+        harmful, harmless: the first token after prompts of each kind.
         limit: at most so many of each kind.
         excluded_ids: never an opener (special tokens).
     """
     excluded = set(excluded_ids)
 
-    def above(one: Tensor, other: Tensor) -> tuple[int, ...]:
-        candidates = ((one > MINIMUM_PROBABILITY) & (one > MINIMUM_RATIO * other)).nonzero()[:, 0]
-        ranked = candidates[one[candidates].argsort(descending=True)].tolist()
+    def above(one: FirstToken, other: FirstToken) -> tuple[int, ...]:
+        common = one.without_likeliest > MINIMUM_PROBABILITY
+        candidates = (common & (one.mean > MINIMUM_RATIO * other.mean)).nonzero()[:, 0]
+        ranked = candidates[one.mean[candidates].argsort(descending=True)].tolist()
         return tuple(index for index in ranked if index not in excluded)[:limit]
 
-    return Openers(above(harmful_probability, harmless_probability), above(harmless_probability, harmful_probability))
+    return Openers(above(harmful, harmless), above(harmless, harmful))
 
 
 def find_openings(

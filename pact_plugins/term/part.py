@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from pact_plugins.contracts import (
     TokenFacts,
 )
 from pact_plugins.modeling import OutputHead
+from pact_plugins.term.gradients import gradient_metrics
 from pact_plugins.term.settings import TermSettings
 
 # Positions whose whole-vocabulary softmax is computed for the log; enough for a mean, few enough to cost nothing.
@@ -48,8 +51,10 @@ class Term(Part):
 
     def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
         """The objective's divergence of each response token."""
-        output = self._objective.compute(self._inputs(batch, answer))
-        return Contribution(output.divergence, self._metrics(batch, answer, output))
+        inputs = self._inputs(batch, answer)
+        output = self._objective.compute(inputs)
+        metrics = {**self._metrics(batch, answer, output), **self._gradients(batch, inputs)}
+        return Contribution(output.divergence, metrics)
 
     def _inputs(self, batch: MicroBatch, answer: Answer) -> ObjectiveInputs:
         assert answer.logits is not None
@@ -78,6 +83,24 @@ class Term(Part):
             metrics["reference_safety_mass"] = answer.mass
         states = batch.states[measured.to(batch.states.device)]
         return {**metrics, "safety_mass": mass_on(self._head, states, token_ids)}
+
+    def _gradients(self, batch: MicroBatch, inputs: ObjectiveInputs) -> Mapping[str, Tensor]:
+        measured = self.measured(batch)
+        if measured is None or not self._settings.log_gradients:
+            return {}
+        assert inputs.target_ids is not None
+        chosen = measured.to(inputs.train_logits.device)
+        per_token = ("reference_logits", "prompt_free_logits", "positions", "target_ids")
+        few: dict[str, Any] = {
+            name: values[chosen] for name in per_token if (values := getattr(inputs, name)) is not None
+        }
+
+        def term(states: Tensor) -> Tensor:
+            logits = self._head.logits(states, self._token_ids)
+            return self.coefficient * self._objective.compute(replace(inputs, train_logits=logits, **few)).divergence
+
+        states = batch.states[measured.to(batch.states.device)]
+        return gradient_metrics(states, inputs.target_ids[chosen], self._head, term)
 
     def summary(self) -> str:
         """Objective, weight and what is held."""

@@ -32,6 +32,9 @@ class TermSettings(Block):
         default_factory=MixtureSettings, description="how the published objectives mix two references"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="settings of a plugin's objective")
+    log_gradients: bool = Field(
+        False, description="log how the term's gradient compares with the cross-entropy's: its share, and the angle"
+    )
 
     @field_validator("objective")
     @classmethod

@@ -56,4 +56,4 @@ def _read(sums: dict[str, Tensor]) -> dict[str, list[float]]:
     return dict(zip(sums, torch.stack([entry.to(device) for entry in sums.values()]).tolist(), strict=True))
 
 
-_CONDITIONAL = ("reference_safety_mass", "safety_mass")
+_CONDITIONAL = ("reference_safety_mass", "safety_mass", "term_angle", "term_share")

@@ -7,21 +7,46 @@ import torch
 
 from pact_lab import tiny_world
 from pact_plugins import PACTConfig
+from pact_plugins.batch.teacher_forcing import Forced
 from pact_plugins.files import write_json
-from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
+from pact_plugins.safety_tokens.openers import FirstToken, find_openers, first_token_probability, refusal_threshold
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_plugins.safety_tokens.scoring import direction_from_scores
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 
 def test_thresholds_order_and_mirror():
-    harmful = torch.tensor([0.30, 0.50, 0.004, 0.02, 0.10, 0.0])
-    harmless = torch.tensor([0.05, 0.01, 0.000, 0.01, 0.60, 0.3])
+    harmful = _everywhere([0.30, 0.50, 0.004, 0.02, 0.10, 0.0])
+    harmless = _everywhere([0.05, 0.01, 0.000, 0.01, 0.60, 0.3])
     found = find_openers(harmful, harmless, limit=5)
     assert found.refusal == (1, 0)  # 2 is too rare, 3 not five times as frequent
     assert found.compliance == (4, 5)
     assert find_openers(harmful, harmless, limit=1).refusal == (1,)
     assert find_openers(harmful, harmless, limit=5, excluded_ids=[1]).refusal == (0,)
+
+
+def test_what_one_prompt_alone_brings_up_opens_nothing():
+    head, hidden = _ReadsProbabilities(), []
+    for after in ([0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.98, 0.01]):
+        hidden.append(torch.tensor([after]).log())
+    found = first_token_probability(Forced(hidden, head), "cpu")
+    torch.testing.assert_close(found.mean, torch.tensor([1.00, 1.97, 0.03]) / 3)
+    torch.testing.assert_close(found.without_likeliest, torch.tensor([0.01, 0.495, 0.01]))
+    rare = _everywhere([0.001, 0.001, 0.001])
+    assert find_openers(found, rare, limit=5).refusal == (1,)
+
+
+class _ReadsProbabilities:
+    """An output embedding whose hidden states are the logits themselves."""
+
+    def logits(self, hidden_states, token_ids):
+        return hidden_states
+
+
+def _everywhere(probabilities):
+    """The same after every prompt of a kind."""
+    mean = torch.tensor(probabilities)
+    return FirstToken(mean, mean)
 
 
 @pytest.mark.parametrize(("least_sure", "expected"), [(0.99, 0.96), (0.9, 0.6), (0.7, 0.5), (0.0, 0.5)])

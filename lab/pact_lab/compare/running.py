@@ -19,7 +19,7 @@ from pact_lab.compare.subject import Subject, refusals_of
 from pact_lab.finetuning.quiet import quiet
 from pact_lab.finetuning.training import Training, train
 from pact_lab.methods import configured
-from pact_plugins.contracts import Row, TransformContext
+from pact_plugins.contracts import CallbackContext, Row, TransformContext
 
 # An evaluation takes about as long as this many training steps.
 EVALUATION_STEPS = 50
@@ -58,9 +58,9 @@ def run_cell(
     if cell.method is not None and cell.scenario is not None:
         rows = _rows(cell, subject, calibration)
         with _output_folder(cell, models) as output:
-            config = configured(cell.method, subject.common)
+            config, more = configured(cell.method, subject.common), _callbacks(cell, subject, calibration, tokenizer)
             model, training = _trained(
-                model, tokenizer, Training(rows, config, cell.scenario.tuning, cell.seed, output), advance
+                model, tokenizer, Training(rows, config, cell.scenario.tuning, cell.seed, output, more), advance
             )
             if models is None:
                 del training["log"]
@@ -76,6 +76,12 @@ def _rows(cell: Cell, subject: Subject, calibration: Path) -> list[Row]:
     if cell.method.transform is None:
         return rows
     return cell.method.transform(rows, TransformContext(refusals_of(subject, calibration), random.Random(cell.seed)))
+
+
+def _callbacks(cell: Cell, subject: Subject, calibration: Path, tokenizer: Any) -> Sequence[Any]:
+    if cell.method is None or cell.method.callbacks is None:
+        return ()
+    return cell.method.callbacks(CallbackContext(tokenizer, refusals_of(subject, calibration), cell.seed))
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class Training:
         config: None is plain fine-tuning.
         seed: of the trainer.
         output_path: the trainer's output folder.
+        callbacks: the trainer's, beside PACT's.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -44,6 +45,7 @@ class Training:
     tuning: Tuning
     seed: int
     output_path: Path
+    callbacks: Sequence[TrainerCallback] = ()
 
 
 def train(model: Any, tokenizer: Any, training: Training, advance: Any = lambda: None) -> tuple[SFTTrainer, float]:
@@ -52,7 +54,7 @@ def train(model: Any, tokenizer: Any, training: Training, advance: Any = lambda:
     Args:
         advance: called after every optimizer step.
     """
-    trainer = make_trainer(model, tokenizer, training, [_Progress(advance)])
+    trainer = make_trainer(model, tokenizer, training, [_Progress(advance), *training.callbacks])
     started = time.perf_counter()
     trainer.train()
     return trainer, time.perf_counter() - started

@@ -46,7 +46,11 @@ def path_command() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=OUTPUT_FILE, required=True,
               help="the JSON file")  # fmt: skip
-def results_command(folder: Path, output: Path) -> None:
+@click.option("--prompts", type=click.IntRange(1), default=None, help="count the first so many of each kind alone")
+@click.option(
+    "--task-rows", type=click.IntRange(1), default=None, help="count the first so many rows of the task alone"
+)
+def results_command(folder: Path, output: Path, prompts: int | None, task_rows: int | None) -> None:
     """Write a comparison's finished cells as one JSON file.
 
     FOLDER is the comparison's; runs that the file holds already stay.
@@ -54,9 +58,9 @@ def results_command(folder: Path, output: Path) -> None:
     \b
     Example: pact natural-world results runs/compare -o results.json
     """
-    from pact_lab.natural_world.results import collect
+    from pact_lab.natural_world.results import Counted, collect
 
-    click.echo(f"{collect(folder, output)} runs written: {output}")
+    click.echo(f"{collect(folder, output, Counted(prompts, task_rows))} runs written: {output}")
 
 
 @natural_world.command("align")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +15,28 @@ from pact_plugins.presets import DEFAULT_PRESET
 _PARTS = {"harmful": "harmful", "harmful_sampled": "harmful_sampled", "lookalike": "benign", "plain": "plain"}
 Place = TypeVar("Place", bound=tuple[Any, ...])
 _VERDICTS = {"refuse": "r", "comply": "c", "other": "o"}
+FAMILY = "smollm2"
 
 
-def collect(folder: Path, output: Path) -> int:
+@dataclass(frozen=True)
+class Counted:
+    """What of an evaluation counts, so that longer ones can stand beside shorter ones: the first of each; None is all.
+
+    Attributes:
+        prompts: of each kind.
+        task_rows: held-out rows of the task.
+    """
+
+    prompts: int | None = None
+    task_rows: int | None = None
+
+    def of(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The record's letters and task rows that count."""
+        verdicts = {part: record[part][: self.prompts] for part in _PARTS.values()}
+        return {**verdicts, "task": record["task"][: self.task_rows]}
+
+
+def collect(folder: Path, output: Path, counted: Counted = Counted()) -> int:
     """Write the runs of ``folder/cells`` into ``output``, atomically; how many it then holds.
 
     Runs that ``output`` holds already stay, but for those of the same scenario, method and seed.
@@ -29,7 +49,7 @@ def collect(folder: Path, output: Path) -> int:
         raise ConfigurationError(
             f"{folder} holds no finished cell; `pact compare --world natural -o {folder}` makes some"
         )
-    runs = runs_in(output, _place) | {_place(run): run for run in map(_run, files)}
+    runs = runs_in(output, _place) | {_place(run): run for run in (_run(file, counted) for file in files)}
     write_json(output, {"default_preset": DEFAULT_PRESET, "runs": [runs[place] for place in sorted(runs)]})
     return len(runs)
 
@@ -52,15 +72,20 @@ def runs_in(output: Path, place: Callable[[Mapping[str, Any]], Place]) -> dict[P
         raise ConfigurationError(f"{output} is damaged ({error!r}); remove it, or name another file") from error
 
 
-def _run(file: Path) -> dict[str, Any]:
+def _run(file: Path, counted: Counted) -> dict[str, Any]:
     try:
         record: Mapping[str, Any] = parse_json(file.read_text(encoding="utf-8"))
+        outcome = counted.of(record)
         return {
             "scenario": record["scenario"],
             "method": record["method"],
             "seed": record["seed"],
-            "prompts": len(record["harmful"]),
-            **shares_of(record),
+            "family": FAMILY,
+            "prompts": len(outcome["harmful"]),
+            "task_rows": len(outcome["task"]),
+            **shares_of(outcome),
+            # The prompts are the same in every run, so that differences can be taken prompt by prompt.
+            "verdicts": {name: outcome[part] for name, part in _PARTS.items()},
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{file} is damaged ({error!r}); remove it and run the comparison again") from error

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pact_lab.natural_world.results import collect
+from pact_lab.natural_world.results import Counted, collect
 from pact_plugins.errors import ConfigurationError
 
 
@@ -29,7 +29,16 @@ def test_a_run_holds_the_shares_of_each_verdict(tmp_path):
     assert run["harmful"] == {"refuse": 0.5, "comply": 0.25, "other": 0.25}
     assert run["harmful_sampled"] == {"refuse": 0.25, "comply": 0.75, "other": 0.0}
     assert run["lookalike"] == {"refuse": 0.0, "comply": 1.0, "other": 0.0}
-    assert (run["prompts"], run["task_accuracy"]) == (4, 0.75)
+    assert (run["prompts"], run["task_rows"], run["task_accuracy"]) == (4, 4, 0.75)
+    assert (run["family"], run["verdicts"]["lookalike"]) == ("smollm2", "cccc")
+
+
+def test_a_longer_evaluation_beside_shorter_ones(tmp_path):
+    cell(tmp_path, "sums-p05", "sft", 0)
+    collect(tmp_path, tmp_path / "natural.json", Counted(prompts=2, task_rows=2))
+    run = runs_of(tmp_path / "natural.json")["sums-p05", "sft", 0]
+    assert run["harmful"] == {"refuse": 1.0, "comply": 0.0, "other": 0.0}
+    assert (run["prompts"], run["task_rows"], run["task_accuracy"]) == (2, 2, 0.5)
 
 
 def test_earlier_runs_stay_and_the_same_are_replaced(tmp_path):
