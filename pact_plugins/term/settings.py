@@ -20,7 +20,9 @@ def _own_weight(chosen: Mapping[str, Any]) -> float:
 class TermSettings(Block):
     """What is held of the model in training, and how strongly."""
 
-    objective: str = Field("match", description="match, published, published_positive, full_kl, or a plugin's")
+    objective: str = Field(
+        "match", description="match, log_odds, published, published_positive, full_kl, or a plugin's"
+    )
     weight: float = Field(
         default_factory=_own_weight,
         gt=0,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pact_plugins.batch.divergence import match
-from pact_plugins.contracts import MixtureSettings, ObjectiveInputs
+from pact_plugins.contracts import MixtureSettings, ObjectiveInputs, TokenFacts
 from pact_plugins.term.divergence import full_kl, published, published_positive
 from pact_plugins.term.mixture import mixture_share
 from pact_plugins.term.objectives import BUILT_IN_OBJECTIVES
@@ -276,7 +276,7 @@ def test_missing_inputs_are_errors():
 def test_gradient_reaches_the_trained_logits_only(objective):
     drawn = draw(seed=8, dtype=torch.float32)
     logits = {name: drawn[name].clone().requires_grad_() for name in ("train", "reference", "prompt_free")}
-    gate = MixtureSettings()
+    gate, ids = MixtureSettings(), torch.arange(len(drawn["weights"]))
     output = objective.compute(
         ObjectiveInputs(
             train_logits=logits["train"],
@@ -287,6 +287,7 @@ def test_gradient_reaches_the_trained_logits_only(objective):
             temperature=2.0,
             mixture=gate,
             options={},
+            tokens=TokenFacts(ids, ids % 2 == 0, ids % 2 == 1),
         )
     )
     output.divergence.sum().backward()

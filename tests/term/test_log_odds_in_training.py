@@ -34,5 +34,5 @@ def test_a_run_holds_them_and_logs_their_gradient(tmp_path):
 
 
 def test_they_need_tokens_that_open_refusals(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"term: .*needs tokens that open a refusal"):
+    with pytest.raises(ConfigurationError, match="log_odds needs tokens that open a refusal"):
         trained(tmp_path, TERM, tiny_safety_tokens())
