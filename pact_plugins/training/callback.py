@@ -177,6 +177,20 @@ class PACTCallback(TrainerCallback):
             raise
         self._history.watch.checked()
 
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A step whose loss was no finite number must have been skipped."""
+        if self._preparation is None:
+            return
+        skipped = getattr(kwargs.get("optimizer"), "step_was_skipped", True)
+        if self._preparation.attachment.receipts.awaits_skip and not skipped:
+            self._detach()
+            raise UnprotectedTrainingError(
+                "the loss of this step was not a finite number, and the gradient scaler did not skip it; lower the "
+                "learning rate, or train in bfloat16"
+            )
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Every few steps refusals are looked at; then, and before a checkpoint, the reference must be what it was."""
         if self._preparation is None or self._history is None:

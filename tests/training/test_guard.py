@@ -88,6 +88,20 @@ def test_a_gated_batch_teaches_nothing_at_all():
     assert largest(found) < 1e-5 * largest(ungated)
 
 
+def test_a_reference_that_would_refuse_many_requests_is_named_once(caplog):
+    model = tiny_llama()
+    preparation = attached(model, preset="off", row_gate={"mode": "report", "threshold": 1e-6})
+    model.train()
+    said = []
+    for _ in range(18):
+        model(**BATCH.inputs)
+        said.append(caplog.text.count("Does it refuse your task itself?"))
+    preparation.attachment.detach()
+    # From the hundredth response on; a batch has six.
+    assert said == [0] * 16 + [1] * 2
+    assert "would refuse 102 of the first 102 responses' requests" in caplog.text
+
+
 @pytest.mark.parametrize("adapter", [False, True])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_anchor_is_the_divergence_on_the_references_own_replies(adapter, checkpointing):

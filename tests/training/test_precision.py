@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pact_plugins.training.term import MEASURED_POSITIONS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pact_plugins.errors import UnprotectedTrainingError
+from pact_plugins.term.part import MEASURED_POSITIONS
 from pact_plugins.training.attachment import Attachment
 from tests.helpers import matrix
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens
@@ -49,6 +49,25 @@ def test_a_scale_that_is_not_the_scalers_stops_training(tmp_path):
     trainer.accelerator.scaler = WrongScale("cpu", init_scale=SCALE)
     with pytest.raises(UnprotectedTrainingError, match="total weight"):
         trainer.train()
+
+
+def infinite_hidden(model, _inputs, output):
+    """Log-probabilities that are infinite, with the gradient of those that are not."""
+    if getattr(output, "log_probs", None) is not None:
+        output.log_probs = output.log_probs - float("inf")
+    return output
+
+
+@pytest.mark.parametrize("scale", [None, SCALE])
+def test_a_loss_that_is_no_number_is_no_receipt(tmp_path, scale):
+    """Without a scaler the step is not made; with one it has to be skipped."""
+    make = scaled_trainer if scale else lambda *args: sft_trainer(args[0], adapter=lora(), callbacks=args[1:])
+    trainer = make(tmp_path, pact({}), Watch(move=True))
+    trainer.model.register_forward_hook(infinite_hidden)
+    message = "the gradient scaler did not skip it" if scale else "not a finite number"
+    with pytest.raises(UnprotectedTrainingError, match=message):
+        trainer.train()
+    assert trainer.state.global_step == 0
 
 
 def test_an_overflow_is_left_to_the_scaler(tmp_path):

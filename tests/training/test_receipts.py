@@ -27,6 +27,11 @@ class Doubling(SFTTrainer):
         return 2 * super().compute_loss(*args, **kwargs)
 
 
+class SlightlyMore(SFTTrainer):
+    def compute_loss(self, *args, **kwargs):
+        return 1.05 * super().compute_loss(*args, **kwargs)
+
+
 class Replacing(SFTTrainer):
     """Computes a loss of its own from the logits and throws the model's away."""
 
@@ -69,6 +74,7 @@ def own_loss(outputs, labels, num_items_in_batch=None):
     ("settings", "message"),
     [
         pytest.param({"trainer_class": Doubling}, r"total weight of 4 instead of 2", id="doubled"),
+        pytest.param({"trainer_class": SlightlyMore}, r"total weight of 2\.1 instead of 2", id="five per cent more"),
         pytest.param({"trainer_class": Replacing}, r"no gradient came back to it", id="replaced"),
         pytest.param(
             {"trainer_class": Uneven}, r"weights the term's tokens unevenly", id="uneven", marks=needs_fused_head
