@@ -129,7 +129,7 @@ def _unlike(name: str, first: ModelResult, model: ModelResult) -> list[str]:
         found.append(f"version {other.version} of the task, not {task.version}")
     if task.generation != other.generation:
         found.append("other settings of generation")
-    if _templates(first) != _templates(model) and not _asked_alike(task, other):
+    if not _asked_alike(task, other, _templates(first), _templates(model)):
         hint = "a server applies its own unless --model-args names a tokenizer"
         found.append(f"another chat template or system instruction ({hint})")
     return found
@@ -139,10 +139,17 @@ def _templates(model: ModelResult) -> tuple[Any, ...]:
     return tuple(model.settings.get(name) for name in ("chat_template", "system_instruction"))
 
 
-def _asked_alike(task: TaskResult, other: TaskResult) -> bool:
-    """Templates that differ in words alone: every prompt came to the model as the same text."""
+def _asked_alike(task: TaskResult, other: TaskResult, left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
+    """Whether every prompt came to both models in the same form.
+
+    Templates that differ in words alone give the same text; where lm-eval knows of none, on a server that applies its
+    own or without any, the text alone can tell.
+    """
+    if left == right and left[0] is not None:
+        return True
     before, after = ({sample.id: sample.asked for sample in one.samples} for one in (task, other))
-    return before == after and all(before.values())
+    alike = all(after.get(name, asked) == asked for name, asked in before.items())
+    return alike and (left == right or all(before.values()))
 
 
 def _answers(task: TaskResult) -> dict[tuple[str, str], str]:

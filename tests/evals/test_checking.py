@@ -140,6 +140,16 @@ def test_what_differs_in_more_than_the_model_cannot_be_told(difference, settings
     )
 
 
+def test_no_template_is_not_a_servers_template():
+    """lm-eval knows neither: only the text that was sent differs."""
+    rows = [replace(sample, asked=f"[{sample.asked}]") for sample in ALIGNED.tasks["pact_refusal"].samples]
+    harmful = replace(ALIGNED.tasks["pact_refusal"], samples=rows)
+    served = replace(ALIGNED, label="served", tasks={**ALIGNED.tasks, "pact_refusal": harmful})
+    found = check_models([ALIGNED, served], Margins())
+    assert found.verdict == UNKNOWN
+    assert "served, pact_refusal: not to be compared with aligned: another chat template" in found.reasons[0]
+
+
 def test_a_template_that_asks_in_the_same_words_is_the_same():
     """Training writes markers of generation into it, which no prompt shows."""
     tuned = replace(ALIGNED, label="tuned", settings={"chat_template": "with markers"})
