@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pact_plugins.batch.sequences import group_by_length
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.conversation import ChatQuestion
+from pact_plugins.distributed import largest
 from pact_plugins.modeling import OutputHead
 
 Prefix = tuple[int, ...]
@@ -137,7 +138,9 @@ def next_probabilities(replier: Replier, contexts: Sequence[Sequence[int]], toke
     result = torch.zeros(len(contexts), len(token_ids))
     device = next(replier.decoder.parameters()).device
     groups = group_by_length([len(context) for context in contexts], max_tokens=_TOKENS_AT_A_TIME)
-    for group in groups or ([[]] if replier.everywhere else []):
+    # Every rank makes as many passes as the one that has most to ask.
+    rounds = largest(max(1, len(groups))) if replier.everywhere else len(groups)
+    for group in [*groups, *([[]] * (rounds - len(groups)))]:
         # What would follow the context does not matter: its last state is what is wanted.
         batch = [TeacherForced(contexts[index], [0]) for index in group] or [TeacherForced([0], [0])]
         input_ids, attention_mask = right_padded(batch, device)

@@ -54,9 +54,14 @@ class Needs:
     aligned_model: bool = False
 
     @property
+    def asks_logits(self) -> bool:
+        """Whether the reference is asked in every micro-batch."""
+        return self.logits is not None or self.whole_vocabulary
+
+    @property
     def asks_reference(self) -> bool:
-        """Whether there is anything to ask in a micro-batch."""
-        return self.logits is not None or self.whole_vocabulary or self.refusal_mass
+        """Whether there must be a reference; a refusal mass is asked for once."""
+        return self.asks_logits or self.refusal_mass
 
     @property
     def needs_openings(self) -> bool:

@@ -53,7 +53,8 @@ class ReferenceRequest:
         header_ids: the assistant header of a prompt-free context, or None where no prompt-free logits are wanted.
         autocast: the precision of the trainer's forward pass.
         measured: (M,) indices into the N tokens whose ``normaliser`` is wanted, or None.
-        refusals: what counts as a refusal, or None where no refusal mass is wanted.
+        refusals: what counts as a refusal, in rows that cannot be taken apart, so that nobody can ask about their
+            contexts alone; else None.
     """
 
     decoder_inputs: dict[str, Any]
@@ -105,6 +106,27 @@ class Reference(ABC):
     def online(self) -> Reference | None:
         """What answers for an unseen row without loading anything, to be checked while training; None for nothing."""
         return self
+
+    def refusal_mass(
+        self, contexts: Sequence[Sequence[int]], criterion: RefusalCriterion, autocast: AutocastState
+    ) -> Tensor:
+        """(number of contexts,) float32 on the host: the probability that its own reply begins as a refusal does.
+
+        Called for each context once, before training where that can be; with ``capabilities.refusal_mass`` alone.
+        Where parameters are sharded, on every rank, with as many contexts as there are here.
+
+        Args:
+            contexts: token ids, up to where the reply begins.
+        """
+        raise NotImplementedError(f"reference.kind: {self.name} cannot tell refusal masses")
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A name for the content of the model behind it, under which later runs find what it said; None without one.
+
+        Asked for before the first step alone.
+        """
+        return None
 
     @property
     def weights_dtype(self) -> torch.dtype | None:
@@ -176,11 +198,13 @@ class ReferenceContext:
         token_ids: (|S|,) or None for the whole vocabulary.
         resumed: whether training continues from a checkpoint, so that the weights have moved already.
         pause: a context manager that hides a nested forward pass of the trained decoder from our hooks.
-        header_ids, refusals: what every request of the run will ask for; see ``ReferenceRequest``.
+        header_ids: what every request of the run will ask for; see ``ReferenceRequest``.
+        refusals: what counts as a refusal, where refusal masses are asked for.
         precision: of the autocast that the forward pass runs under; None without one.
         train_dataloader: the trainer's, where there is one.
         turns: how responses are found in its rows; see ``training_data``.
         aligned: the aligned model itself, which is loaded once for all who need it.
+        asks_logits: whether logits are asked for in every micro-batch, or refusal masses of new contexts alone.
     """
 
     anatomy: Anatomy
@@ -194,6 +218,7 @@ class ReferenceContext:
     train_dataloader: Any = None
     turns: AssistantTurns | None = None
     aligned: AlignedModelSource | None = None
+    asks_logits: bool = True
 
 
 ReferenceBuilder = Callable[[ReferenceContext], Reference]

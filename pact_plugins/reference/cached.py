@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pact_plugins.batch.host import to_device
+from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.sequences import ContextRules, TokenSequence, group_by_length, sequences_of
 from pact_plugins.batch.training_data import training_data
 from pact_plugins.contracts.reference import (
@@ -29,14 +30,14 @@ from pact_plugins.messages import announce
 from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
 from pact_plugins.modeling.rotary import length_without_rescaling, longest_position
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
-from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_criterion, hash_of_ids
+from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_ids
 from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build, predict
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.sampling import check_sample
 from pact_plugins.reference.online import AdapterOffReference, DecoderReference, automatic_reference
 
 _TOKENS_PER_MISS = 4096
-_Values = tuple[Tensor, Tensor | None, Tensor | None]
+_Values = tuple[Tensor, Tensor | None]
 
 
 class CachedReference(Reference):
@@ -104,7 +105,6 @@ class CachedReference(Reference):
             safety_tokens=hash_of_ids(self._token_ids.tolist()),
             token_count=self._token_ids.numel(),
             header=None if context.header_ids is None else hash_of_ids(context.header_ids),
-            openers=None if context.refusals is None else hash_of_criterion(context.refusals),
         )
 
     def _aligned(self, moved: bool) -> tuple[Reference, str]:
@@ -124,6 +124,9 @@ class CachedReference(Reference):
 
     def fill(self) -> None:
         """Compute what the cache lacks of the training set. Every rank must call it, before the first step."""
+        if not self._context.asks_logits:
+            self._at_start = None
+            return
         data, reason = training_data(self._context.train_dataloader, self._context.turns)
         if data is None:
             announce(f"reference cache: nothing is computed ahead: {reason}")
@@ -178,7 +181,7 @@ class CachedReference(Reference):
 
     def _build_question(self) -> ReferenceQuestion:
         autocast = self._build_autocast()
-        return ReferenceQuestion(self._token_ids, self._context.header_ids, self._context.refusals, autocast)
+        return ReferenceQuestion(self._token_ids, self._context.header_ids, autocast)
 
     def _build_autocast(self) -> AutocastState:
         precision = self._context.precision
@@ -204,24 +207,19 @@ class CachedReference(Reference):
         return self._mixed(sequences, places, missing, request)
 
     def _places(self, sequences: list[TokenSequence], request: ReferenceRequest) -> list[tuple[int, int] | None]:
-        kept = self.store.description
-        lacks_header = request.header_ids is not None and kept.header is None
-        if lacks_header or (request.refusals is not None and kept.openers is None):
+        if request.header_ids is not None and self.store.description.header is None:
             return [None] * len(sequences)
         return self.store.locate([sequence.key for sequence in sequences])
 
     def _nothing(self, request: ReferenceRequest) -> ReferenceLogits:
         empty = torch.zeros(0, self._token_ids.numel())
-        masses = None if request.refusals is None else torch.zeros(0)
-        return ReferenceLogits(empty, None if request.header_ids is None else empty, None, masses)
+        return ReferenceLogits(empty, None if request.header_ids is None else empty, None)
 
     def _answer(self, values: _Values, request: ReferenceRequest) -> ReferenceLogits:
         device = request.responses.rows.device
-        full, prompt_free, masses = values
-        assert full is not None
-        # The masses stay: which responses are gated is decided on the host.
+        full, prompt_free = values
         without_prompt = None if prompt_free is None else to_device(prompt_free, device)
-        return ReferenceLogits(to_device(full, device), without_prompt, None, masses)
+        return ReferenceLogits(to_device(full, device), without_prompt, None)
 
     def _mixed(
         self,
@@ -230,7 +228,7 @@ class CachedReference(Reference):
         missing: list[int],
         request: ReferenceRequest,
     ) -> ReferenceLogits:
-        question = ReferenceQuestion(self._token_ids, request.header_ids, request.refusals, request.autocast)
+        question = ReferenceQuestion(self._token_ids, request.header_ids, request.autocast)
         reference = self._reference_now()
         fresh: dict[int, Entry] = {}
         groups = group_by_length([len(sequences[index]) for index in missing], max_tokens=_TOKENS_PER_MISS)
@@ -242,13 +240,8 @@ class CachedReference(Reference):
             for index, place in enumerate(places)
         ]
         prompt_free = [part.prompt_free for part in parts if part.prompt_free is not None]
-        masses = [part.refusal_mass for part in parts if part.refusal_mass is not None]
-        values = (
-            torch.cat([part.full for part in parts]),
-            torch.cat(prompt_free) if prompt_free else None,
-            torch.cat(masses) if masses else None,
-        )
-        return self._answer(values, request)
+        full = torch.cat([part.full for part in parts])
+        return self._answer((full, torch.cat(prompt_free) if prompt_free else None), request)
 
     def _reference_now(self) -> Reference:
         """The online reference; trained in full, the aligned model is loaded when it is first needed."""
@@ -271,6 +264,19 @@ class CachedReference(Reference):
                     f"own path is not the one that training began with; {way_out}"
                 )
         return self._online
+
+    def refusal_mass(
+        self, contexts: Sequence[Sequence[int]], criterion: RefusalCriterion, autocast: AutocastState
+    ) -> Tensor:
+        return (self._at_start or self._reference_now()).refusal_mass(contexts, criterion, autocast)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.store.description.reference_model
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        return self._context.anatomy.causal_lm.dtype
 
     def online(self) -> Reference | None:
         """The adapter switched off; trained in full, nothing is there to be asked."""

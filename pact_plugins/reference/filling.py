@@ -20,6 +20,7 @@ from pact_plugins.reference.cache.listing import remove_store
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.store import shard_names
 from pact_plugins.reference.cached import CachedReference
+from pact_plugins.reference.masses import RefusalMasses
 
 
 class RowsToCache:
@@ -33,7 +34,7 @@ class RowsToCache:
     """
 
     def __init__(self, context: ReferenceContext, sequences: Sequence[TokenSequence]) -> None:
-        self._sequences = sequences
+        self._sequences, self._context = sequences, context
         stores = cache_folder(context.settings.cache_path) / "reference"
         before = {path.name for path in stores.iterdir()} if stores.is_dir() else set()
         self._reference = CachedReference(context, must_keep=True)
@@ -45,13 +46,17 @@ class RowsToCache:
         return self._reference.store.folder
 
     def fill(self) -> int:
-        """Compute what is missing; the number of sequences that are then there."""
-        self._reference.fill_with(lambda: self._sequences)
+        """Compute what is missing, refusal masses too; the number of sequences whose logits are then there."""
+        if self._context.refusals is not None:
+            masses = RefusalMasses(self._reference, self._context.refusals, self._context)
+            masses.fill_with(self._sequences)
+        if self._context.asks_logits:
+            self._reference.fill_with(lambda: self._sequences)
         return len(self._reference.store)
 
     def predict(self) -> Prediction:
         """What ``fill`` would take. A few batches are computed; the cache stays as it was."""
-        prediction = self._reference.predict(self._sequences)
+        prediction = self._reference.predict(self._sequences if self._context.asks_logits else ())
         if self._is_new and not shard_names(self.folder):
             remove_store(self.folder.parent, self.folder.name)
         return prediction

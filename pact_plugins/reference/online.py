@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pact_plugins.batch.host import to_device
 from pact_plugins.batch.openings import RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
-from pact_plugins.batch.sequences import ContextRules, response_contexts
+from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.contracts.reference import (
     Capabilities,
     Reference,
@@ -27,12 +27,14 @@ from pact_plugins.errors import ConfigurationError, PartUnavailableError
 from pact_plugins.messages import warn
 from pact_plugins.modeling import (
     Anatomy,
+    AutocastState,
     LiveHead,
     OutputHead,
     evaluation_mode,
     is_sharded,
+    model_fingerprint,
 )
-from pact_plugins.modeling.rotary import remembers_batches, rotary_state, set_rotary_state
+from pact_plugins.modeling.rotary import preserved_rotary_state, remembers_batches, rotary_state, set_rotary_state
 from pact_plugins.reference.adapters import adapters_off, refuse_moved_base, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.faithfulness import left_when_off, named
@@ -90,34 +92,19 @@ class DecoderReference(Reference):
     def _refusal_mass(self, hidden: Tensor, request: ReferenceRequest) -> Tensor | None:
         if request.refusals is None:
             return None
-        criterion, responses = request.refusals, request.responses
-        first = hidden[to_device(responses.first_places, hidden.device)]
-        contexts = None
-        if len(criterion.openings.prefixes) > 1 or criterion.question is not None:
-            contexts = response_contexts(request.decoder_inputs, responses, self._rules)
-        if contexts is None:
-            # Of what begins longer, nothing can be asked: what is certain is a lower bound.
-            criterion = self._bounded(criterion)
-            contexts = [[]] * len(first)
-        sharded = any(map(is_sharded, self.decoder.parameters()))
-        replier = Replier(self.decoder, self.head, sharded, request.autocast)
-        if criterion.question is None or not any(contexts):
-            return opening_mass(replier, contexts, criterion, first)
-        return self._refusal_mass_as_asked(replier, contexts, criterion, first)
+        first = hidden[to_device(request.responses.first_places, hidden.device)]
+        # Of what begins longer, nothing can be asked: what is certain is a lower bound.
+        criterion = self._bounded(request.refusals)
+        return opening_mass(self._replier(request.autocast), [[]] * len(first), criterion, first)
 
-    def _refusal_mass_as_asked(
-        self, replier: Replier, contexts: list[list[int]], criterion: RefusalCriterion, first: Tensor
+    def refusal_mass(
+        self, contexts: Sequence[Sequence[int]], criterion: RefusalCriterion, autocast: AutocastState
     ) -> Tensor:
-        """Where rows hold some contexts otherwise than they are asked, these are asked anew from their first token."""
-        assert criterion.question is not None
-        put = [criterion.question(context) for context in contexts]
-        anew = [number for number, context in enumerate(contexts) if replier.everywhere or put[number] != context]
-        mass = torch.zeros(len(contexts))
-        mass[anew] = opening_mass(replier, [put[number] for number in anew], criterion)
-        rest = sorted(set(range(len(contexts))) - set(anew))
-        if rest:
-            mass[rest] = opening_mass(replier, [contexts[number] for number in rest], criterion, first[rest])
-        return mass
+        with self._active(), preserved_rotary_state(self.decoder):
+            return opening_mass(self._replier(autocast), contexts, criterion)
+
+    def _replier(self, autocast: AutocastState) -> Replier:
+        return Replier(self.decoder, self.head, any(map(is_sharded, self.decoder.parameters())), autocast)
 
     def _bounded(self, criterion: RefusalCriterion) -> RefusalCriterion:
         """With the openings of one token alone; said once, and refused where there are none."""
@@ -167,7 +154,7 @@ class AdapterOffReference(DecoderReference):
                 "reference.kind: adapter_off needs a PEFT adapter, but the model is trained in full; "
                 "use reference.kind: frozen_copy (or auto)"
             )
-        self._peft_model = context.anatomy.peft_model
+        self._peft_model, self._causal_lm = context.anatomy.peft_model, context.anatomy.causal_lm
         self._pause = context.pause
         refuse_unfaithful_adapter(self._peft_model)
         if rescales_its_weights(context.anatomy):
@@ -180,6 +167,10 @@ class AdapterOffReference(DecoderReference):
                 f"reference.kind: adapter_off would hold training to a model that moves: {named(left)} train and are "
                 "still there when the adapter is off; use reference.kind: auto, or frozen_copy"
             )
+
+    @property
+    def fingerprint(self) -> str | None:
+        return _fingerprint(self._causal_lm)
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -194,6 +185,8 @@ class FrozenCopyReference(DecoderReference):
 
     def __init__(self, context: ReferenceContext) -> None:
         path = aligned_model_path(context.anatomy, context.settings, resumed=context.resumed)
+        # A copied adapter is part of the reference, and of no fingerprint.
+        self._source = context.anatomy.causal_lm if context.anatomy.peft_model is None else None
         if path is None:
             _refuse_partitioned(context.anatomy)
             if context.anatomy.peft_model is not None:
@@ -203,9 +196,13 @@ class FrozenCopyReference(DecoderReference):
         else:
             loaded = load_aligned_model(path, context.anatomy) if context.aligned is None else context.aligned.loaded()
             check_vocabulary(loaded, path, context)
-            decoder, head = loaded.decoder, LiveHead(loaded.causal_lm)
+            decoder, head, self._source = loaded.decoder, LiveHead(loaded.causal_lm), loaded.causal_lm
         rules, trained = ContextRules.of(context.anatomy), context.anatomy.decoder
         super().__init__(decoder.requires_grad_(False).eval(), head, rules, trained)
+
+    @property
+    def fingerprint(self) -> str | None:
+        return None if self._source is None else _fingerprint(self._source)
 
     def frozen_head(self) -> OutputHead:
         """The copy's."""
@@ -218,6 +215,12 @@ class FrozenCopyReference(DecoderReference):
                 "reference.kind: adapter_off"
             )
         return super().logits(request)
+
+
+def _fingerprint(causal_lm: Any) -> str | None:
+    """None where ZeRO-3 has partitioned the parameters, whose values cannot be sampled."""
+    partitioned = any(hasattr(parameter, "ds_id") for parameter in causal_lm.parameters())
+    return None if partitioned else model_fingerprint(causal_lm)
 
 
 def _input_embedding(decoder: Any) -> Tensor | None:

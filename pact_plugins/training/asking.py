@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.contracts import Answer, Needs, Part, Reference, ReferenceLogits, ReferenceRequest, SafetyTokens
 from pact_plugins.conversation import ChatQuestion
 from pact_plugins.modeling import assistant_header_ids
+from pact_plugins.reference.masses import RefusalMasses
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Asked:
     def anything(self) -> bool:
         """Whether the reference has to be asked at all."""
         return any(needs.asks_reference for needs in self.needs.values())
+
+    @property
+    def logits(self) -> bool:
+        """Whether the reference is asked for logits in every micro-batch."""
+        return any(needs.asks_logits for needs in self.needs.values())
 
     @cached_property
     def token_ids(self) -> Tensor | None:
@@ -80,10 +86,18 @@ class Interview:
     Args:
         reference: None where nothing is asked.
         header_ids: of ``asked``.
+        masses: the refusal masses, which are remembered; None where no part asks for any.
     """
 
-    def __init__(self, asked: Asked, reference: Reference | None, header_ids: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        reference: Reference | None,
+        header_ids: Sequence[int] | None,
+        masses: RefusalMasses | None = None,
+    ) -> None:
         self._asked, self._reference, self._header_ids = asked, reference, header_ids
+        self._masses = masses
         self._columns = {name: self._columns_of(name) for name in asked.needs}
 
     def _columns_of(self, name: str) -> Tensor | None:
@@ -96,8 +110,9 @@ class Interview:
     def answers(self, parts: Sequence[Part], batch: MicroBatch) -> dict[str, Answer]:
         """By the name of each part, what it needs and nothing else."""
         needs = self._asked.needs
-        if self._reference is None:
-            return {part.name: Answer() for part in parts}
+        refusals = None if self._masses is None else self._masses.of(batch)
+        if self._reference is None or not self._asked.logits:
+            return {part.name: Answer(refusal_mass=self._refusals_for(part.name, refusals)) for part in parts}
         measured = {part.name: part.measured(batch) if needs[part.name].measured else None for part in parts}
         wanted = [indices for indices in measured.values() if indices is not None]
         request = ReferenceRequest(
@@ -107,13 +122,13 @@ class Interview:
             self._header_ids,
             batch.autocast,
             torch.cat(wanted) if wanted else None,
-            self._asked.refusals,
         )
         found = self._reference.logits(request)
         answers, begin = {}, 0
         for name, indices in measured.items():
             end = begin + (0 if indices is None else len(indices))
-            answers[name] = self._answer(name, found, None if indices is None else (indices, slice(begin, end)))
+            answer = self._answer(name, found, None if indices is None else (indices, slice(begin, end)))
+            answers[name] = replace(answer, refusal_mass=self._refusals_for(name, refusals))
             begin = end
         return answers
 
@@ -128,7 +143,10 @@ class Interview:
         if measured is not None and logits is not None and found.normaliser is not None:
             indices, own = measured
             mass = (logits[indices.to(logits.device)] - found.normaliser[own, None]).exp().sum(dim=-1)
-        return Answer(logits, prompt_free, mass, found.refusal_mass if needs.refusal_mass else None)
+        return Answer(logits, prompt_free, mass)
+
+    def _refusals_for(self, name: str, refusals: Tensor | None) -> Tensor | None:
+        return refusals if self._asked.needs[name].refusal_mass else None
 
     def _chosen(self, name: str, logits: Tensor) -> Tensor:
         columns = self._columns[name]

@@ -23,6 +23,7 @@ from pact_plugins.messages import announce, warn
 from pact_plugins.modeling import LiveHead, dissect, preserved_random_state, preserved_sharding
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.choosing import build_reference
+from pact_plugins.reference.masses import RefusalMasses
 from pact_plugins.reference.watch import ReferenceWatch
 from pact_plugins.run_record import SAFETY_TOKENS_FILE
 from pact_plugins.training.asking import Asked, Interview
@@ -82,6 +83,7 @@ class Preparation:
     safety_tokens: SafetyTokens | None
     reference: Reference | None
     parts: Sequence[Part] = field(default_factory=tuple)
+    masses: RefusalMasses | None = None
     watch: ReferenceWatch | None = None
     drift_watch: DriftWatch | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +105,8 @@ class Preparation:
         """What the parts and the reference say of the run. Every rank must call it."""
         recorded: dict[str, Any] = {"reference": None if self.reference is None else self.reference.name}
         recorded["left_out"] = dict(self.left_out)
+        if self.masses is not None:
+            self.masses.close()
         for part in self.parts:
             recorded.update(part.record(data))
         said = None if self.reference is None else self.reference.record()
@@ -200,11 +204,12 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         run.resumed,
         forward_pass.paused,
         header_ids=asked.header_ids(tokenizer, config.reference.assistant_header),
-        refusals=asked.refusals,
         precision=run.precision,
         train_dataloader=run.train_dataloader,
         turns=rows.turns,
         aligned=aligned,
+        refusals=asked.refusals,
+        asks_logits=asked.logits,
     )
     reference = build_reference(context, asked.needs) if asked.anything else None
     of_run = PartContext(
@@ -231,6 +236,10 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         for name, settings in chosen.items()
     ]
     _check_adapter(context, reference, asked, aligned, probe_ids)
+    masses = None
+    if reference is not None and context.refusals is not None:
+        masses = RefusalMasses(reference, context.refusals, context)
+        masses.fill()
     if reference is not None:
         reference.fill()
     watch = None
@@ -244,9 +253,9 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
             of_watch, Openings(asked.tokens.refusal_openings), held, log_history=run.log_history, resumed=run.resumed
         )
     announce(_summary(parts, reference))
-    interview = Interview(asked, reference, context.header_ids)
+    interview = Interview(asked, reference, context.header_ids, masses)
     attachment = Attachment(anatomy, forward_pass, Contributions(parts, interview), rows.turns)
-    prepared = Preparation(attachment, asked.tokens, reference, parts, watch, drift_watch, rows=rows)
+    prepared = Preparation(attachment, asked.tokens, reference, parts, masses, watch, drift_watch, rows=rows)
     return replace(prepared, aligned_weights=aligned.fingerprint)
 
 
@@ -319,6 +328,7 @@ def context_without_trainer(
         header_ids=asked.header_ids(tokenizer, config.reference.assistant_header),
         refusals=asked.refusals,
         precision=precision,
+        asks_logits=asked.logits,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from pact_plugins.batch import prompt_free
 from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
 from pact_plugins.batch.responses import IGNORE_INDEX, find_responses
-from pact_plugins.batch.sequences import ContextRules, split_where_padding_ends
+from pact_plugins.batch.sequences import split_where_padding_ends
 from pact_plugins.contracts import ReferenceRequest
 from pact_plugins.modeling import AutocastState, LiveHead
 from pact_plugins.reference.online import DecoderReference
@@ -87,7 +87,7 @@ def test_the_reference_reads_less_and_says_the_same(monkeypatch):
     model.model.register_forward_hook(
         lambda _module, _args, kwargs, _output: read.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    reference = DecoderReference(model.model, LiveHead(model), ContextRules())
+    reference = DecoderReference(model.model, LiveHead(model))
     together = reference.logits(request)
     assert len(read) == 2
     monkeypatch.setattr(prompt_free, "_WORTH_A_PASS", 16)

@@ -160,7 +160,7 @@ def test_many_files_from_before_the_checksum(tmp_path):
     record("damaged files: safety tokens without a checksum", **search_old(tokens_file(tmp_path), MANY))
 
 
-DESCRIPTION = StoreDescription("model", "float32", None, "tokens", token_count=5, header="h", openers="o")
+DESCRIPTION = StoreDescription("model", "float32", None, "tokens", token_count=5, header="h")
 
 
 def entry(number: int) -> Entry:

@@ -16,7 +16,6 @@ from torch import Tensor
 from pact_plugins import SafetyTokens, plugins
 from pact_plugins.batch.micro_batch import Draw, MicroBatch
 from pact_plugins.batch.responses import find_responses
-from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.contracts import Answer, MixtureSettings
 from pact_plugins.modeling import AutocastState, LiveHead
 from pact_plugins.reference.online import DecoderReference
@@ -242,7 +241,7 @@ def check_models(objective: str, layout: Layout, gate: MixtureSettings) -> int:
     term = part_of(settings, head, known)
     whole = plugins.objectives()[objective].full_vocabulary
     asked = Asked({"term": needs(settings)}, known, torch.device("cpu"))
-    online = DecoderReference(reference.model, LiveHead(reference), ContextRules())
+    online = DecoderReference(reference.model, LiveHead(reference))
     parts = Contributions([term], Interview(asked, online, HEADER))
     trained.zero_grad(), exact.zero_grad()
     states = trained.model(**inputs, use_cache=False)[0]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import TokenSequence, group_by_length, sequence_batch
 from pact_plugins.contracts import Reference, ReferenceRequest
@@ -38,7 +37,6 @@ class ReferenceQuestion:
 
     token_ids: Tensor
     header_ids: Sequence[int] | None
-    refusals: RefusalCriterion | None
     autocast: AutocastState
 
     def ask(self, reference: Reference, sequences: Sequence[TokenSequence], indices: Sequence[int]) -> list[Entry]:
@@ -52,22 +50,14 @@ class ReferenceQuestion:
             self.header_ids,
             self.autocast,
             measured=None,
-            refusals=self.refusals,
         )
         answer = reference.logits(request)
         asked = [sequences[index] for index in indices]
         counts = [sequence.response_tokens for sequence in asked]
         full = answer.full.cpu().split(counts)
         prompt_free = None if answer.prompt_free is None else answer.prompt_free.cpu().split(counts)
-        masses = answer.refusal_mass
-        split_masses = None if masses is None else masses.cpu().split([sequence.responses for sequence in asked])
         return [
-            Entry(
-                sequence.key,
-                full[row],
-                None if prompt_free is None else prompt_free[row],
-                None if split_masses is None else split_masses[row],
-            )
+            Entry(sequence.key, full[row], None if prompt_free is None else prompt_free[row])
             for row, sequence in enumerate(asked)
         ]
 

@@ -18,13 +18,11 @@ _PER_TOKEN = ("full_codes", "full_maximum", "prompt_free_codes", "prompt_free_ma
 _DTYPES = {
     "keys": torch.uint8,
     "token_offsets": torch.int64,
-    "response_offsets": torch.int64,
     "checksums": torch.int64,
     "full_codes": torch.int16,
     "full_maximum": torch.float32,
     "prompt_free_codes": torch.int16,
     "prompt_free_maximum": torch.float32,
-    "refusal_mass": torch.float32,
 }
 
 
@@ -36,13 +34,11 @@ class Entry:
         key: see ``TokenSequence.key``.
         full: (n, |S|) float32 logits in full context.
         prompt_free: (n, |S|) float32 logits without the prompt, or None.
-        refusal_mass: (number of responses,) float32, or None.
     """
 
     key: bytes
     full: Tensor
     prompt_free: Tensor | None
-    refusal_mass: Tensor | None
 
 
 def record_bytes(token_count: int, *, prompt_free: bool) -> int:
@@ -58,9 +54,9 @@ class Records:
         # Mapped memory, read when it is looked at. Slicing NumPy's views costs a fraction of slicing tensors.
         self._arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
 
-    def span(self, row: int, offsets: str = "token_offsets") -> slice:
-        """Where the tokens, or with ``response_offsets`` the responses, of one sequence stand."""
-        return slice(*self._arrays[offsets][row : row + 2].tolist())
+    def span(self, row: int) -> slice:
+        """Where the tokens of one sequence stand."""
+        return slice(*self._arrays["token_offsets"][row : row + 2].tolist())
 
     def checksum(self, row: int) -> int:
         """CRC-32 over everything that one sequence's entry says."""
@@ -69,8 +65,6 @@ class Records:
         for name in _PER_TOKEN:
             if name in arrays:
                 value = zlib.crc32(arrays[name][tokens], value)
-        if "refusal_mass" in arrays:
-            value = zlib.crc32(arrays["refusal_mass"][self.span(row, "response_offsets")], value)
         return value
 
     def is_whole(self, row: int) -> bool:
@@ -88,10 +82,6 @@ def pack(entries: Sequence[Entry]) -> dict[str, Tensor]:
     if entries[0].prompt_free is not None:
         rows = torch.cat([entry.prompt_free for entry in entries if entry.prompt_free is not None])
         tensors["prompt_free_codes"], tensors["prompt_free_maximum"] = encode(rows)
-    if entries[0].refusal_mass is not None:
-        masses = [entry.refusal_mass for entry in entries if entry.refusal_mass is not None]
-        tensors["refusal_mass"] = torch.cat(masses).float()
-        tensors["response_offsets"] = _offsets([len(mass) for mass in masses])
     records = Records(tensors)
     tensors["checksums"] = torch.tensor([records.checksum(row) for row in range(len(entries))])
     return tensors
@@ -101,10 +91,9 @@ def _offsets(lengths: Sequence[int]) -> Tensor:
     return torch.tensor([0, *lengths], dtype=torch.int64).cumsum(0)
 
 
-def are_consistent(tensors: Mapping[str, Tensor], token_count: int, *, prompt_free: bool, refusal_mass: bool) -> bool:
+def are_consistent(tensors: Mapping[str, Tensor], token_count: int, *, prompt_free: bool) -> bool:
     """Whether a file's tensors fit together and hold what is asked for."""
     wanted = ["keys", "token_offsets", "checksums", *_PER_TOKEN[: 4 if prompt_free else 2]]
-    wanted += ["refusal_mass", "response_offsets"] if refusal_mass else []
     if any(name not in tensors or tensors[name].dtype != _DTYPES[name] for name in wanted):
         return False
     shapes = {name: tuple(tensors[name].shape) for name in wanted}
@@ -112,10 +101,8 @@ def are_consistent(tensors: Mapping[str, Tensor], token_count: int, *, prompt_fr
     if rest or shapes["keys"] != (count * KEY_BYTES,) or shapes["checksums"] != (count,):
         return False
     total = _end(tensors["token_offsets"], count)
-    for name in _PER_TOKEN:
-        if name in wanted and shapes[name] != ((total, token_count) if name.endswith("codes") else (total,)):
-            return False
-    return not refusal_mass or shapes["refusal_mass"] == (_end(tensors["response_offsets"], count),)
+    per_token = [name for name in _PER_TOKEN if name in wanted]
+    return all(shapes[name] == ((total, token_count) if name.endswith("codes") else (total,)) for name in per_token)
 
 
 def _end(offsets: Tensor, count: int) -> int:

@@ -40,7 +40,7 @@ class ListedStore:
                 str(self.response_tokens),
                 self._megabytes,
             )
-        kept = ["", " + prompt-free"][described.header is not None] + ["", " + openers"][described.openers is not None]
+        kept = "" if described.header is None else " + prompt-free"
         return (
             self.name,
             described.reference_model,

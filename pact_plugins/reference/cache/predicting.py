@@ -11,7 +11,7 @@ from typing import Any
 
 from pact_plugins.errors import ConfigurationError
 
-# Keys, offsets, refusal mass, and the file's own header.
+# Keys, offsets, and the file's own header.
 _BYTES_PER_SEQUENCE = 48
 _TRIED_OUT = 3
 

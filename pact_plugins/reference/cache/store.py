@@ -30,8 +30,8 @@ from pact_plugins.reference.cache.codec import decode
 from pact_plugins.reference.cache.entries import KEY_BYTES, Entry, Records, are_consistent, pack, record_bytes
 from pact_plugins.tensor_file import write_tensors
 
-# 2: a checksum for each entry, and the store's name beside the file's own.
-FORMAT = "pact-reference-cache/2"
+# 2: a checksum for each entry, and the store's name beside the file's own. 3: logits alone.
+FORMAT = "pact-reference-cache/3"
 DESCRIPTION_FILE = "store.json"
 _LOCK_FILE = "lock"
 
@@ -48,7 +48,6 @@ class StoreDescription:
         safety_tokens: hash of the token ids.
         token_count: |S|.
         header: hash of the assistant header, or None where no prompt-free logits are kept.
-        openers: hash of what counts as a refusal, or None where no refusal mass is kept.
     """
 
     reference_model: str
@@ -57,7 +56,6 @@ class StoreDescription:
     safety_tokens: str
     token_count: int
     header: str | None
-    openers: str | None
 
     @property
     def name(self) -> str:
@@ -166,8 +164,8 @@ class ReferenceStore:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None
         described = self.description
-        kept = {"prompt_free": described.header is not None, "refusal_mass": described.openers is not None}
-        return tensors if are_consistent(tensors, described.token_count, **kept) else None
+        prompt_free = described.header is not None
+        return tensors if are_consistent(tensors, described.token_count, prompt_free=prompt_free) else None
 
     def _index(self) -> None:
         keys, places = [], []
@@ -192,8 +190,8 @@ class ReferenceStore:
         places = self._places[at].tolist()
         return [(place[0], place[1]) if hit else None for place, hit in zip(places, found.tolist(), strict=True)]
 
-    def read(self, places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """``full`` and ``prompt_free`` (N, |S|) float32 and ``refusal_mass`` (R,) of the sequences at ``places``.
+    def read(self, places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
+        """``full`` and ``prompt_free`` (N, |S|) float32 of the sequences at ``places``.
 
         Raises:
             ConfigurationError: an entry is not what was written: its file was changed while it was in use.
@@ -206,11 +204,7 @@ class ReferenceStore:
                     "fails: an entry is not what was written. Remove the file and resume; it is computed again"
                 )
         prompt_free = None if self.description.header is None else self._logits(places, "prompt_free")
-        masses = None
-        if self.description.openers is not None:
-            spans = [(self._shards[number], row) for number, row in places]
-            masses = torch.cat([s.tensors["refusal_mass"][s.records.span(row, "response_offsets")] for s, row in spans])
-        return self._logits(places, "full"), prompt_free, masses
+        return self._logits(places, "full"), prompt_free
 
     def _logits(self, places: Sequence[tuple[int, int]], kind: str) -> Tensor:
         spans = [(self._shards[number].tensors, self._shards[number].records.span(row)) for number, row in places]

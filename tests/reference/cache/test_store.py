@@ -14,17 +14,16 @@ from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
 from pact_plugins.reference.cache.listing import list_stores, remove_store
 from tests.helpers.trainers import python_path
 
-PLAIN = StoreDescription("model", "float32", None, "tokens", token_count=5, header=None, openers=None)
-ALL = replace(PLAIN, header="header", openers="openers")
+PLAIN = StoreDescription("model", "float32", None, "tokens", token_count=5, header=None)
+ALL = replace(PLAIN, header="header")
 
 
-def entry(number, tokens=3, responses=2, described=PLAIN):
+def entry(number, tokens=3, described=PLAIN):
     generator = torch.Generator().manual_seed(number)
     return Entry(
         number.to_bytes(16, "little"),  # keys that end in zeros
         torch.randn(tokens, 5, generator=generator),
         None if described.header is None else torch.randn(tokens, 5, generator=generator),
-        None if described.openers is None else torch.rand(responses, generator=generator),
     )
 
 
@@ -35,18 +34,17 @@ def close(found, expected):
 @pytest.mark.parametrize("described", [PLAIN, ALL], ids=["full context", "everything"])
 def test_what_was_written_is_read_in_any_order(tmp_path, described):
     store = ReferenceStore(tmp_path, described)
-    entries = [entry(n, tokens=n % 4 + 1, responses=n % 3 + 1, described=described) for n in range(20)]
+    entries = [entry(n, tokens=n % 4 + 1, described=described) for n in range(20)]
     store.write(entries[:12])
     store.write(entries[12:])
     store.refresh()
     assert len(store) == len(ReferenceStore(tmp_path, described)) == 20
     for order in ([3], [15, 2, 2, 19]):
         places = store.locate([entries[n].key for n in order])
-        full, prompt_free, masses = store.read(places)
+        full, prompt_free = store.read(places)
         assert close(full, torch.cat([entries[n].full for n in order]))
         if described is ALL:
             assert close(prompt_free, torch.cat([entries[n].prompt_free for n in order]))
-            assert close(masses, torch.cat([entries[n].refusal_mass for n in order]))
     assert store.locate([bytes(15) + b"x", entries[0].key])[0] is None
     assert ReferenceStore(tmp_path / "empty", described).locate([entries[0].key]) == [None]
 
