@@ -1,4 +1,8 @@
-"""The anchor as a part of the loss: a nested forward pass over a few of the reference's own replies, held to it."""
+"""The anchor as a part of the loss: a few of the reference's own replies, to which the model is held.
+
+They are read in the trainer's own forward pass, with the last micro-batch of an optimizer step, or, where they cannot
+join it, in one of their own.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,8 @@ from pact_plugins.anchor.rotation import drawn_indices
 from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.batch.chunked import reference_divergence
 from pact_plugins.batch.host import to_device
-from pact_plugins.batch.micro_batch import Draw, MicroBatch
-from pact_plugins.batch.teacher_forcing import right_padded
+from pact_plugins.batch.micro_batch import ComingBatch, Draw, MicroBatch
+from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Answer, Contribution, Part, PartContext
 from pact_plugins.errors import ConfigurationError
@@ -56,31 +60,56 @@ class Anchor(Part):
         self._tokenizer, self._replies = context.tokenizer, replies
         self.anchors, self._fraction, self.coefficient = replies.anchors, settings.share, settings.weight
         self._every, self._longest = settings.every, _longest(replies.anchors)
+        self._indices: list[int] = []
         self._checkpointed = checkpointed_modules(self._decoder)
         self._compiled = compiled_as_trained(self._decoder)
+
+    def joins(self, coming: ComingBatch) -> Sequence[TeacherForced]:
+        """The replies of the optimizer step that this micro-batch ends."""
+        draw = self._due(coming.draw)
+        if draw is None:
+            return ()
+        self._indices = self._drawn(draw, coming)
+        return [self.anchors.sequences[index] for index in self._indices]
 
     def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
         """The mean ``KL(reference || model)`` over the drawn anchors' reply positions.
 
-        One pass for all micro-batches of an optimizer step, however few replies each would draw: a pass costs its
-        launches. Every ``anchor.every``-th step, with that many times the weight: the expected gradient is the same.
+        Once for all micro-batches of an optimizer step, however few replies each would draw. Every ``anchor.every``-th
+        step, with that many times the weight: the expected gradient is the same.
         """
-        step = batch.draw.of_step()
-        draw = None if step is None else step.among(self._every)
+        draw = self._due(batch.draw)
         if draw is None:
             return Contribution(None, rests=True)
-        divergence = self.divergence(batch, draw)
+        states = batch.joined.get(self.name)
+        if states is None:
+            self._indices = self._drawn(draw, batch)
+            states = self._own_pass(batch)
+        divergence = self._divergence(states)
         return Contribution(divergence, {"anchor_kl": divergence}, scale=self._every, for_step=True)
 
-    def divergence(self, batch: MicroBatch, draw: Draw) -> Tensor:
+    def _due(self, draw: Draw) -> Draw | None:
+        """The place of what is done with this micro-batch; None where the part rests."""
+        step = draw.of_step()
+        return None if step is None else step.among(self._every)
+
+    def _divergence(self, states: Tensor) -> Tensor:
         """``KL(reference || model)`` over the vocabulary at each reply position of the drawn anchors: (P,) float32.
+
+        Args:
+            states: (P, hidden) of the model in training.
+        """
+        reference_states = to_device(torch.cat([self._replies.states[index] for index in self._indices]), states.device)
+        return reference_divergence(self._head, self._replies.logits, states, reference_states)
+
+    def _own_pass(self, batch: MicroBatch) -> Tensor:
+        """(P, hidden): the states that predict the drawn replies, from a pass over these alone.
 
         The decoder runs as the trainer has set it: dropout and precision are those of the batch itself, and so is
         gradient checkpointing unless the pass is small beside the batch. Where it is compiled, all passes are as long
         as the longest, so that one graph serves those of as many replies.
         """
-        drawn = self._drawn(draw, batch)
-        sequences = [self.anchors.sequences[index] for index in drawn]
+        sequences = [self.anchors.sequences[index] for index in self._indices]
         device = next(self._decoder.parameters()).device
         length = 0 if self._compiled is None else self._longest
         input_ids, attention_mask = right_padded(sequences, device, at_least=length)
@@ -88,22 +117,27 @@ class Anchor(Part):
         with self._pause(), batch.autocast(), fitting:
             decoder = self._decoder if self._compiled is None else self._compiled
             hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
-        states = torch.cat(
+        return torch.cat(
             [
                 hidden[row, len(sequence.context_ids) - 1 :][: len(sequence.response_ids)]
                 for row, sequence in enumerate(sequences)
             ]
         )
-        reference_states = to_device(torch.cat([self._replies.states[index] for index in drawn]), states.device)
-        return reference_divergence(self._head, self._replies.logits, states, reference_states)
 
-    def _drawn(self, draw: Draw, batch: MicroBatch) -> list[int]:
-        """The step's share of replies, in a pass no larger than the batch's own where one micro-batch draws fewer."""
-        own, of_step = (self._count(responses) for responses in (batch.responses.count, batch.so_far.responses))
-        count = min(of_step, max(own, batch.labels.numel() // self._longest), len(self.anchors))
+    def _drawn(self, draw: Draw, batch: ComingBatch | MicroBatch) -> list[int]:
+        """The step's share of replies, in a pass no larger than the batch's own where one micro-batch draws fewer.
+
+        Of several micro-batches the last is taken for one like the others: its labels may still be on their way.
+        """
+        if draw.covers > 1:
+            own = batch.earlier.responses / (draw.covers - 1)
+        else:
+            own = batch.responses if isinstance(batch, ComingBatch) else batch.responses.count
+        room = max(self._count(own), batch.labels.numel() // self._longest)
+        count = min(self._count(own * draw.covers), room, len(self.anchors))
         return drawn_indices(draw, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
 
-    def _count(self, responses: int) -> int:
+    def _count(self, responses: float) -> int:
         return max(1, round(self._fraction * responses))
 
     def held_prompts(self) -> Collection[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from operator import add
 from typing import Any
@@ -80,6 +81,27 @@ NOTHING = Counts()
 
 
 @dataclass(frozen=True)
+class ComingBatch:
+    """A micro-batch on its way from the model to its decoder.
+
+    Attributes:
+        labels, inputs, draw, earlier, turns: as they will be in the ``MicroBatch``.
+    """
+
+    labels: Tensor
+    inputs: dict[str, Any]
+    draw: Draw
+    earlier: Counts
+    turns: AssistantTurns | None = None
+
+    @cached_property
+    def responses(self) -> int:
+        """How many it holds. The first to ask waits for the labels."""
+        labels = response_labels(self.labels, self.inputs, self.turns)
+        return find_responses(labels, self.inputs.get("position_ids")).count
+
+
+@dataclass(frozen=True)
 class MicroBatch:
     """One forward pass in training.
 
@@ -93,6 +115,7 @@ class MicroBatch:
         measure: whether values that cost a whole-vocabulary softmax are wanted for the log.
         earlier: what the step's earlier micro-batches hold that this one may stand for.
         turns: how an assistant's turn is told from a prompt where both are labelled; None where labels alone decide.
+        joined: by a part's name (P, hidden): the states that predict the responses of what it let join this pass.
 
     Raises:
         AttachmentError: labels and hidden states differ in shape.
@@ -107,6 +130,7 @@ class MicroBatch:
     measure: bool = True
     earlier: Counts = NOTHING
     turns: AssistantTurns | None = None
+    joined: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.hidden_states.shape[:2]:

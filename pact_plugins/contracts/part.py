@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.micro_batch import ComingBatch, MicroBatch
+from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts.reference import AlignedModelSource, Reference
 from pact_plugins.contracts.safety_tokens import SafetyTokens
@@ -88,6 +89,14 @@ class Part(ABC):
         """(M,) indices into the N response tokens whose mass ``Needs.measured`` asks for; None for none of this "
         "batch."""
         return None
+
+    def joins(self, coming: ComingBatch) -> Sequence[TeacherForced]:
+        """Sequences that it would have in the trainer's own forward pass over a micro-batch, on top of its rows.
+
+        Where they can join, and where that costs no more than a pass of their own, ``MicroBatch.joined`` holds their
+        states afterwards; where not, nothing. Called before the pass, on every rank.
+        """
+        return ()
 
     @abstractmethod
     def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:

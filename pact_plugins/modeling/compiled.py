@@ -25,12 +25,17 @@ def compiled_as_trained(module: nn.Module) -> Callable[..., Any] | None:
     return compiled
 
 
+def is_compiled_run() -> bool:
+    """Whether the run compiles its model."""
+    return _compile_settings() is not None
+
+
 def forget_compiled() -> None:
     """Hooks came or went: what was compiled before does not know it, and torch does not check.
 
     A model of the same class that was trained in this process without us would lend ours its code, hooks missing.
     """
-    if _compile_settings() is not None:
+    if is_compiled_run():
         torch.compiler.reset()
 
 

@@ -119,7 +119,7 @@ class CachedReference(Reference):
         decoder, trained = anatomy.decoder, None
         if path is not None:
             decoder, trained = decoder.requires_grad_(False), self._context.anatomy.decoder
-        reference = DecoderReference(decoder, LiveHead(anatomy.causal_lm), self._rules, trained)
+        reference = DecoderReference(decoder, LiveHead(anatomy.causal_lm), trained)
         return reference, model_fingerprint(anatomy.causal_lm)
 
     def fill(self) -> None:

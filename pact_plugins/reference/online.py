@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from pact_plugins.batch.host import to_device
 from pact_plugins.batch.openings import RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.prompt_free import prompt_free_batch, similar_lengths
-from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.contracts.reference import (
     Capabilities,
     Reference,
@@ -55,10 +54,8 @@ class DecoderReference(Reference):
     name = "decoder"
     capabilities = Capabilities(prompt_free=True, refusal_mass=True, whole_vocabulary=True)
 
-    def __init__(
-        self, decoder: nn.Module, head: OutputHead, rules: ContextRules, trained: nn.Module | None = None
-    ) -> None:
-        self.decoder, self.head, self._rules = decoder, head, rules
+    def __init__(self, decoder: nn.Module, head: OutputHead, trained: nn.Module | None = None) -> None:
+        self.decoder, self.head = decoder, head
         self._followed = trained if remembers_batches(trained) else None
         self._has_told_of_bounds = False
 
@@ -148,7 +145,7 @@ class AdapterOffReference(DecoderReference):
     switches_adapter_off = True
 
     def __init__(self, context: ReferenceContext) -> None:
-        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm), ContextRules.of(context.anatomy))
+        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm))
         if context.anatomy.peft_model is None:
             raise ConfigurationError(
                 "reference.kind: adapter_off needs a PEFT adapter, but the model is trained in full; "
@@ -197,8 +194,7 @@ class FrozenCopyReference(DecoderReference):
             loaded = load_aligned_model(path, context.anatomy) if context.aligned is None else context.aligned.loaded()
             check_vocabulary(loaded, path, context)
             decoder, head, self._source = loaded.decoder, LiveHead(loaded.causal_lm), loaded.causal_lm
-        rules, trained = ContextRules.of(context.anatomy), context.anatomy.decoder
-        super().__init__(decoder.requires_grad_(False).eval(), head, rules, trained)
+        super().__init__(decoder.requires_grad_(False).eval(), head, context.anatomy.decoder)
 
     @property
     def fingerprint(self) -> str | None:

@@ -13,7 +13,8 @@ from accelerate.state import GradientState
 from torch import Tensor, nn
 
 from pact_plugins.batch.host import begin_copy
-from pact_plugins.batch.micro_batch import NOTHING, Draw, MicroBatch
+from pact_plugins.batch.joined import Seats
+from pact_plugins.batch.micro_batch import NOTHING, ComingBatch, Draw, MicroBatch
 from pact_plugins.conversation import AssistantTurns
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
@@ -21,6 +22,7 @@ from pact_plugins.modeling import Anatomy, base_has_moved, dissect, switched_off
 from pact_plugins.training.contributions import Addition, Contributions
 from pact_plugins.training.denominator import Denominator, Share
 from pact_plugins.training.forward_pass import ForwardPass
+from pact_plugins.training.joining import Joining
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import Receipts
 from pact_plugins.training.sharded_head import FusedHeadWatch
@@ -80,6 +82,8 @@ class Attachment:
         self._denominator = Denominator(anatomy.causal_lm)
         self._step, self._micro_batch, self._micro_batches = 0, 0, 1
         self._waiting, self._earlier = 0, NOTHING
+        self._labels: Tensor | None = None
+        self._joining = Joining(contributions.parts, anatomy)
         self.receipts = Receipts(contributions.parts)
         self.metrics = MetricMeans(contributions.counts())
         self.measure = True
@@ -99,9 +103,10 @@ class Attachment:
         """Join the term to the outputs of the model's forward pass."""
         self._replace_left_over()
         self._forward_pass.attach()
+        self._forward_pass.joining = self._seats
         model = self._anatomy.model
         handles = [
-            model.register_forward_pre_hook(_begin_copy_of_labels, with_kwargs=True),
+            model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
             model.register_forward_hook(self._after_forward, with_kwargs=True),
             self._anatomy.decoder.register_forward_hook(self._fused_head.after_decoder),
         ]
@@ -111,6 +116,7 @@ class Attachment:
         """Join the term to what ``trainer.compute_loss`` returns, scaled as the trainer scales its own loss."""
         self._replace_left_over()
         self._forward_pass.attach()
+        self._forward_pass.joining = self._seats
         original = trainer.compute_loss
 
         @functools.wraps(original)
@@ -118,7 +124,7 @@ class Attachment:
             model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None, **kwargs: Any
         ) -> Any:
             labels = inputs.get("labels")  # the trainer may take them out
-            begin_copy(labels)
+            self._expect(labels)
             result = original(
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch, **kwargs
             )
@@ -152,6 +158,23 @@ class Attachment:
 
     def _is_training(self) -> bool:
         return self._anatomy.model.training and torch.is_grad_enabled()
+
+    @torch.compiler.disable
+    def _before_forward(self, _module: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
+        self._expect(kwargs.get("labels"))
+
+    def _expect(self, labels: Tensor | None) -> None:
+        """A forward pass over these labels is about to begin."""
+        begin_copy(labels)
+        self._labels = labels if self._is_training() else None
+
+    def _seats(self, inputs: dict[str, Any]) -> Seats | None:
+        """Of what joins the trainer's rows between the model and its decoder."""
+        labels, self._labels = self._labels, None
+        if labels is None:
+            return None
+        with self._detached_on_error():
+            return self._joining.seats(ComingBatch(labels, inputs, self._place(), self._earlier, self._turns))
 
     @torch.compiler.disable
     def _after_forward(self, _module: nn.Module, _args: Any, kwargs: dict[str, Any], output: Any) -> Any:
@@ -192,16 +215,28 @@ class Attachment:
             raise
 
     def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
-        inputs, hidden_states, autocast = self._forward_pass.take()
+        taken, draw = self._forward_pass.take(), self._place()
+        self._micro_batch += 1
+        self._waiting = 0 if draw.covers else self._waiting + 1
+        return MicroBatch(
+            labels,
+            taken.inputs,
+            taken.hidden_states,
+            taken.autocast,
+            draw,
+            log_probs,
+            self.measure,
+            self._earlier,
+            self._turns,
+            joined=self._joining.of_parts(taken.joined),
+        )
+
+    def _place(self) -> Draw:
+        """Of the micro-batch that comes next."""
         # The trainer says so to accelerate before each micro-batch; where nobody does, each is the last.
         covers = self._waiting + 1 if GradientState().sync_gradients else 0
         place = {"micro_batches": self._micro_batches, "ranks": world_size(), "covers": covers}
-        draw = Draw(self._step, self._micro_batch, rank(), **place)
-        self._micro_batch += 1
-        self._waiting = 0 if covers else self._waiting + 1
-        return MicroBatch(
-            labels, inputs, hidden_states, autocast, draw, log_probs, self.measure, self._earlier, self._turns
-        )
+        return Draw(self._step, self._micro_batch, rank(), **place)
 
     def _compute(self, batch: MicroBatch, share: Share, loss: Tensor | None) -> Addition | None:
         """What joins ``loss``, or per-token values that sum up to it."""
@@ -214,11 +249,6 @@ class Attachment:
         return (
             None if is_idle and not is_distributed() else self._contributions(batch, share, self.metrics, self.receipts)
         )
-
-
-@torch.compiler.disable
-def _begin_copy_of_labels(_module: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
-    begin_copy(kwargs.get("labels"))
 
 
 def _join_log_probs(output: Any, addition: Addition, share: Share) -> None:

@@ -18,7 +18,7 @@ from tests.helpers.tiny import tiny_llama
 @pytest.fixture
 def reference():
     anatomy = dissect(tiny_llama())
-    return DecoderReference(anatomy.decoder, LiveHead(anatomy.causal_lm), ContextRules.of(anatomy))
+    return DecoderReference(anatomy.decoder, LiveHead(anatomy.causal_lm))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from transformers import LlamaForCausalLM, TrainerCallback
 from trl import SFTTrainer
 
 from pact_plugins.settings import merged
+from pact_plugins.training import joining
 from tests.helpers import guarded, naive
 from tests.helpers.launches import counted_launches
 from tests.helpers.tiny import tiny_llama
@@ -153,7 +154,7 @@ def test_a_step_draws_what_its_micro_batches_would_have_drawn(tmp_path):
     model.model.register_forward_pre_hook(
         lambda _module, _args, kwargs: sizes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    a_step(tmp_path, {**ANCHOR, "anchor": {"replies": 8, "share": 1}}, model=model, trainer_class=Long)
+    a_step(tmp_path, merged(ANCHOR, {"anchor": {"replies": 8, "share": 1}}), model=model, trainer_class=Long)
     in_training = sizes[-MICRO_BATCHES - 1 :]
     assert [shape[1] for shape in in_training[:-1]] == [512] * MICRO_BATCHES
     assert in_training[-1][0] == MICRO_BATCHES
@@ -167,7 +168,8 @@ def launches(folder, config, **settings):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_it_launches_one_pass_more_and_not_one_for_each_micro_batch(tmp_path, checkpointing):
+def test_a_pass_of_its_own_is_one_more_and_not_one_for_each_micro_batch(tmp_path, monkeypatch, checkpointing):
+    monkeypatch.setitem(joining._PASS_IN_TOKENS, "cpu", -(10**9))
     anchored = merged(ANCHOR, {"anchor": {"replies": 8, "share": 1}, "reference": {"check_every": 0}})
     before, after = (launches(tmp_path, config, gradient_checkpointing=checkpointing) for config in (None, anchored))
     assert 1 + 0.7 / MICRO_BATCHES < after / before < 1 + 1.6 / MICRO_BATCHES

@@ -6,7 +6,7 @@ import pytest
 from torch._dynamo.utils import counters
 from transformers import TrainerCallback
 
-from pact_plugins.anchor import anchor as room
+from pact_plugins.anchor import part as room
 from pact_plugins.settings import merged
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.helpers.trainers import lora, pact, sft_trainer

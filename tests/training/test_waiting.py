@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from pact_plugins.settings import merged
 from tests.helpers.guarded import tokens_with_long_openings
 from tests.helpers.trainers import lora, pact, sft_trainer
 from tests.helpers.waiting import counted_reads
@@ -16,7 +15,9 @@ from tests.helpers.waiting import counted_reads
 pytestmark = pytest.mark.framework
 
 ONCE_A_STEP = {"training/receipts.py": 1}
-SMALL = {"anchor": {"replies": 4, "max_new_tokens": 4}, "reference": {"check_every": 0}}
+ONLINE = {"check_every": 0}
+CACHE = {"kind": "cache", **ONLINE}
+ANCHOR = {"replies": 4, "max_new_tokens": 4}
 
 
 class Steps(TrainerCallback):
@@ -36,7 +37,7 @@ def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
         sft_trainer(
             tmp_path,
             adapter=adapter,
-            callbacks=[pact(merged(SMALL, config), safety_tokens=tokens_with_long_openings()), steps],
+            callbacks=[pact({"reference": ONLINE, **config}, safety_tokens=tokens_with_long_openings()), steps],
             max_steps=3,
             gradient_accumulation_steps=2,
             per_device_train_batch_size=2,
@@ -49,35 +50,24 @@ def reads_of_a_step(tmp_path, monkeypatch, config, adapter):
 @pytest.mark.parametrize(
     ("config", "adapter"),
     [
-        pytest.param({"reference": {"kind": "cache"}}, lora(), id="cache"),
-        pytest.param({"reference": {"kind": "cache"}, "preset": "published"}, lora(), id="published from the cache"),
+        pytest.param({"reference": CACHE}, lora(), id="cache"),
+        pytest.param({"reference": CACHE, "preset": "published"}, lora(), id="published from the cache"),
+        pytest.param({"preset": "gate_anchor", "anchor": ANCHOR}, lora(), id="gate and anchor"),
+        pytest.param({"reference": CACHE, "preset": "guard", "anchor": ANCHOR}, lora(), id="guard from the cache"),
     ],
 )
 def test_one_read_an_optimizer_step(tmp_path, monkeypatch, config, adapter):
     assert reads_of_a_step(tmp_path, monkeypatch, config, adapter) == ONCE_A_STEP
 
 
-@pytest.mark.parametrize(
-    ("config", "adapter", "passes"),
-    [
-        pytest.param({}, lora(), {"reference/online.py"}, id="lora"),
-        pytest.param({}, None, {"reference/online.py"}, id="full"),
-        pytest.param({"preset": "off", "anchor": {"prompts": "bundled"}}, None, {"anchor/part.py"}, id="anchor"),
-        pytest.param({"reference": {"kind": "cache"}, "preset": "guard"}, lora(), {"anchor/part.py"}, id="guard"),
-    ],
-)
-def test_a_pass_of_ours_adds_what_transformers_reads_in_it(tmp_path, monkeypatch, config, adapter, passes):
-    reads = reads_of_a_step(tmp_path, monkeypatch, config, adapter)
+@pytest.mark.parametrize("adapter", [lora(), None], ids=["lora", "full"])
+def test_a_pass_of_the_references_adds_what_transformers_reads_in_it(tmp_path, monkeypatch, adapter):
+    reads = reads_of_a_step(tmp_path, monkeypatch, {}, adapter)
     within = {name: reads.pop(name) for name in list(reads) if name.startswith("transformers ")}
     assert reads == ONCE_A_STEP
     # It looks at a padded batch's mask to see whether it can do without, in the trainer's own pass too.
-    assert {name.removeprefix("transformers ") for name in within} == passes
+    assert within.keys() == {"transformers reference/online.py"}
     assert max(within.values()) <= 4
-
-
-def test_a_gate_reads_nothing_in_a_step(tmp_path, monkeypatch):
-    reads = reads_of_a_step(tmp_path, monkeypatch, {"preset": "gate_anchor", "anchor": False}, lora())
-    assert reads == ONCE_A_STEP
 
 
 def test_the_counter_sees_what_it_should(monkeypatch):

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 PLAIN, CACHED, ONLINE_LORA, ONLINE_FULL = "plain", "cached", "online_lora", "online_full"
 NAIVE, PLAIN_LOGITS = "naive", "plain_logits"
-GATE, ANCHOR, GUARD = "gate", "anchor", "guard"
+GATE, ANCHOR, DEFAULT, GUARD = "gate", "anchor", "default", "guard"
 WATCH, WATCH_GREEDY = "watch", "watch_greedy"
 REFERENCE_CHECK = "reference_check"
 ASFT = "use_asft_loss"
@@ -19,7 +19,7 @@ MODES = {
 }
 # `stage: pact` protects every trainer made while it runs, so its run has to be the last one to begin.
 LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, ONLINE_FULL)}
-PARTS = (GATE, ANCHOR, GUARD)
+PARTS = (GATE, ANCHOR, DEFAULT, GUARD)
 # Every step is looked at: what they take beyond the mode that does not look is one look.
 LOOKS = {WATCH: PLAIN, WATCH_GREEDY: PLAIN, REFERENCE_CHECK: ONLINE_LORA}
 # Fields of a case that say how unusually it trains: the word in its name, the note in the table.
@@ -29,7 +29,7 @@ UNUSUAL = {
     "stateless": ("SGD", "SGD, so that several models fit"),
 }
 # Beside `plain`, where a case has them.
-PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, GUARD)
+PROFILED = (CACHED, ONLINE_LORA, ONLINE_FULL, DEFAULT, GUARD)
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Case:
         sequence_length: tokens of every row, half of them response.
         safety_tokens: number of safety tokens.
         batch_size: rows of a micro-batch.
-        accumulation: micro-batches of a step; with several, cache, gate, anchor and guard are measured.
+        accumulation: micro-batches of a step; with several, the cache and ``PARTS`` are measured.
         framework: whose trainer trains.
-        parts: whether gate, anchor and all of guard are measured too.
+        parts: whether ``PARTS`` are measured too.
         looks: whether drift watch and reference check are measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
         packing: whether short rows share a sequence; without the kernels of flash-attn, SDPA keeps them apart.

@@ -19,6 +19,7 @@ from pact_lab import tiny_world
 from pact_lab.bench.cases import (
     ANCHOR,
     CACHED,
+    DEFAULT,
     GATE,
     GUARD,
     NAIVE,
@@ -38,15 +39,16 @@ from pact_plugins.modeling import assistant_header_ids
 from pact_plugins.settings import merged
 
 _SETTINGS: dict[str, dict[str, Any]] = {
-    CACHED: {"reference": {"kind": "cache"}},
-    ONLINE_LORA: {"reference": {"kind": "adapter_off"}},
-    ONLINE_FULL: {"reference": {"kind": "frozen_copy"}},
+    CACHED: {"preset": "match", "reference": {"kind": "cache"}},
+    ONLINE_LORA: {"preset": "match", "reference": {"kind": "adapter_off"}},
+    ONLINE_FULL: {"preset": "match", "reference": {"kind": "frozen_copy"}},
     GATE: {"preset": "off", "row_gate": True},
     ANCHOR: {"preset": "off", "anchor": True},
+    DEFAULT: {},
     GUARD: {"preset": "guard"},
     WATCH: {"preset": "off", "drift_watch": {"every": 1}},
     WATCH_GREEDY: {"preset": "off", "drift_watch": {"every": 1, "greedy": True}},
-    REFERENCE_CHECK: {"reference": {"kind": "adapter_off", "check_every": 1}},
+    REFERENCE_CHECK: {"preset": "match", "reference": {"kind": "adapter_off", "check_every": 1}},
 }
 # Lengths of rows that fill a packed sequence together.
 _PACKED = (3 / 8, 1 / 4, 1 / 4, 1 / 8)

@@ -10,6 +10,7 @@ import torch
 from pact_lab.bench.calibration import measure_calibration
 from pact_lab.bench.cases import (
     ANCHOR,
+    DEFAULT,
     GATE,
     GUARD,
     NAIVE,
@@ -32,7 +33,7 @@ CASE = Case(size="tiny", vocab_size=2048, sequence_length=32, safety_tokens=10)
 
 
 def test_trainers_take_turns_on_the_same_rows(tmp_path):
-    modes = (PLAIN, ONLINE_LORA, PLAIN_LOGITS, NAIVE, GATE, ANCHOR, GUARD)
+    modes = (PLAIN, ONLINE_LORA, PLAIN_LOGITS, NAIVE, GATE, ANCHOR, DEFAULT, GUARD)
     trainers = {mode: build_trainer(CASE, mode, steps=3, folder=tmp_path) for mode in modes}
     timings = take_turns(trainers, warmup=1, steps=2)
     for mode, timing in timings.items():

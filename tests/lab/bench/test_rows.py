@@ -92,7 +92,7 @@ def test_rows_from_before_accumulated_steps_were_measured_are_written(tmp_path):
 
 def test_the_parts_of_guard_are_measured_at_the_centre_only():
     assert [case.parts for case in grid("cpu")] == [True, True, *[False] * 8]
-    assert grid("cpu")[0].modes[-3:] == ("gate", "anchor", "guard")
+    assert grid("cpu")[0].modes[-4:] == ("gate", "anchor", "default", "guard")
 
 
 def test_llamafactory_has_modes_of_its_own():
