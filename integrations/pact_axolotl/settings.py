@@ -8,7 +8,6 @@ from typing import Any
 
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.messages import announce
 from pact_plugins.reference.adapters import rewrites_base_weights
 from pact_plugins.reference.online import FrozenCopyReference
 
@@ -67,8 +66,6 @@ def check_block(cfg: Mapping[str, Any]) -> PACTConfig:
     if not config.is_off:
         _refuse_unsupported(cfg)
         _refuse_wrong_reference(cfg, config)
-        if cfg.get("train_on_inputs"):
-            announce("train_on_inputs: true counts the prompts as responses, so PACT holds the model there as well")
     return config
 
 

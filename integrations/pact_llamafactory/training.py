@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,8 @@ def protect(trainer: Any, config: PACTConfig) -> PACTCallback:
     from pact_plugins.training import PACTCallback
 
     warn_of_half_written_checkpoint(trainer.args.output_dir)
-    callback = PACTCallback(config, trainer=trainer if computes_own_loss(trainer) else None)
+    outside = trainer if computes_own_loss(trainer) else None
+    callback = PACTCallback(config, trainer=outside, chat_template=chat_template_of(trainer))
     accumulates = trainer.args.gradient_accumulation_steps > 1
     if computes_own_loss(trainer) and accumulates and not scales_with_accumulation(trainer):
         announce(
@@ -95,6 +96,15 @@ def protect(trainer: Any, config: PACTConfig) -> PACTCallback:
         )
     trainer.add_callback(callback)
     return callback
+
+
+def chat_template_of(trainer: Any) -> str | None:
+    """``template:``, by which the rows were rendered, as a chat template; None where it cannot be had as one."""
+    template: Any = getattr(trainer.data_collator, "template", None)
+    # It raises where a template has something that it cannot say in jinja; the tokenizer's own is what is left.
+    with suppress(Exception):
+        return str(template._get_jinja_template(trainer.processing_class))
+    return None
 
 
 def computes_own_loss(trainer: Any) -> bool:

@@ -83,6 +83,14 @@ def loading_in_one_line(path: Path, model: str) -> Iterator[None]:
         yield
     except PACTError:
         raise
+    except ValueError as error:
+        if "training-compatible" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{path}: assistant_only_loss: the chat template of {model} does not mark what the assistant writes "
+            "({% generation %}). Leave the key out: rows of `messages` are protected without it; or give rows with "
+            "`prompt` and `completion`, of which the completion alone is learnt"
+        ) from error
     except (DatasetsError, OSError) as error:
         # The hub's client, transformers and datasets say in words what is not there; the system's errors have a number.
         if getattr(error, "errno", None) is not None:

@@ -55,6 +55,7 @@ class PACTCallback(TrainerCallback):
         safety_tokens: use these instead of ``config.safety_tokens``.
         trainer: where the trainer computes its loss outside the model (label smoothing, EAFT ...), give it here and
             the term joins ``trainer.compute_loss`` instead of the model's outputs.
+        chat_template: that the rows were rendered by, where it is not the tokenizer's own.
 
     Everything that can be wrong raises a ``PACTError`` when training starts, before the first step. While training, an
     ``UnprotectedTrainingError`` stops the run before any optimizer step whose gradient lacks a part of it.
@@ -66,10 +67,11 @@ class PACTCallback(TrainerCallback):
         *,
         safety_tokens: SafetyTokens | None = None,
         trainer: Any = None,
+        chat_template: str | None = None,
     ) -> None:
         self._config = config if isinstance(config, PACTConfig) else PACTConfig.from_mapping(config)
         self._given_safety_tokens = safety_tokens
-        self._trainer = trainer
+        self._trainer, self._chat_template = trainer, chat_template
         self._preparation: Preparation | None = None
         self._trained: weakref.ref[Any] | None = None
         self._safety_tokens: SafetyTokens | None = None
@@ -122,6 +124,7 @@ class PACTCallback(TrainerCallback):
             own_loss=None if self._trainer is None else own_loss_of(self._trainer),
             resumed_in=Path(args.output_dir or ".") if state.global_step else None,
             aligned_weights=kept_aligned_weights(state),
+            chat_template=self._chat_template,
         )
         tokenizer = kwargs.get("processing_class") or kwargs.get("tokenizer")
         self._preparation = prepare(model, tokenizer, self.config, run)

@@ -44,7 +44,8 @@ def safety_tokens(workplace: Path) -> Path:
 
         model = AutoModelForCausalLM.from_pretrained(tiny_world.aligned_path())
         tokenizer = AutoTokenizer.from_pretrained(tiny_world.aligned_path())
-        run(model, tokenizer, PACTConfig(safety_tokens={"refusals_path": str(refusals)}), progress=False).save(file)
+        recipe = PACTConfig(safety_tokens={"refusals_path": str(refusals)}).recipe()
+        run(model, tokenizer, recipe, progress=False).save(file)
 
     runs.in_fork(workplace, calibrate).succeeded()
     return file

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from pact_lab import tiny_world
 from pact_plugins import PACTCallback
 from pact_plugins.batch.micro_batch import MicroBatch
-from tests.helpers.trainers import RecordingTrainer
+from pact_plugins.errors import ConfigurationError
+from tests.helpers.trainers import RecordingTrainer, Watch
 
 pytestmark = pytest.mark.framework
 PROMPTS = Path(__file__).parents[2] / "examples" / "tiny_prompts"
@@ -108,3 +109,25 @@ def test_the_whole_default_protects_rows_of_every_form(tmp_path, tmp_path_factor
     assert {"anchor_kl", "gated_rows"} <= {key.removeprefix("pact/") for key in trainer.state.log_history[0]}
     assert ("are trained on too" in caplog.text) == (form in LEARNT)
     assert ("never saw the chat template" in caplog.text) == (form == "strings")
+
+
+def test_a_gated_conversation_of_which_all_is_learnt_teaches_nothing(tmp_path, tmp_path_factory):
+    gate_alone = settings(tmp_path_factory, preset="off", row_gate={"threshold": 1e-9})
+    rows, watch = [FORMS["messages"](row) for row in MIXTURE[:8]], Watch()
+    trained(tmp_path, rows, gate_alone, [watch], max_steps=1)
+    largest = max(float(gradient.abs().max()) for gradient in watch.gradients[0].values())
+    trained(tmp_path / "plain", rows, None, [watch], max_steps=1)
+    assert max(float(gradient.abs().max()) for gradient in watch.gradients[1].values()) > 1e-2
+    assert largest < 1e-6
+
+
+def test_of_text_without_turns_the_row_gate_is_left_out_by_name_and_the_anchor_stays(
+    tmp_path, tmp_path_factory, caplog
+):
+    rows = [{"text": f"{row.prompt} {row.response}"} for row in MIXTURE[:16]]
+    trainer = trained(tmp_path, rows, settings(tmp_path_factory, anchor={"replies": 4}), max_steps=1)
+    assert list(record_of(tmp_path)["left_out"]) == ["row_gate"]
+    assert "pact/anchor_kl" in trainer.state.log_history[0]
+    assert "no turn of the assistant's is to be found, this one for instance:" in caplog.text
+    with pytest.raises(ConfigurationError, match="row_gate: the rows hold no request to be judged"):
+        trained(tmp_path / "asked", rows, settings(tmp_path_factory, preset="off", row_gate=True), max_steps=1)

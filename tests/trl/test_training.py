@@ -10,6 +10,7 @@ import yaml
 from pact_lab import tiny_world
 from pact_plugins.errors import ConfigurationError, PACTError
 from pact_trl.training import train
+from tests.helpers.tiny import CHAT_TEMPLATE
 
 
 @pytest.fixture
@@ -123,3 +124,19 @@ def test_an_error_of_training_itself_keeps_its_traceback(tmp_path, settings):
     with pytest.raises(OSError, match="File exists") as error:
         train([write(tmp_path, settings)])
     assert not isinstance(error.value, PACTError)
+
+
+@pytest.mark.framework
+def test_a_template_without_marks_is_named_beside_the_setting_that_needs_them(tmp_path, settings):
+    rows = [{"messages": row["prompt"] + row["completion"]} for row in tiny_world.finetuning_rows(32, seed=0)]
+    (tmp_path / "data" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "template.jinja").write_text(CHAT_TEMPLATE)
+    settings["chat_template_path"] = str(tmp_path / "template.jinja")
+    with pytest.raises(
+        ConfigurationError, match=r"assistant_only_loss: the chat template of .* does not mark"
+    ) as error:
+        train([write(tmp_path, {**settings, "assistant_only_loss": True})])
+    assert "\n" not in str(error.value)
+    # What it says to do.
+    assert train([write(tmp_path, settings)]) == 0
+    assert json.loads((tmp_path / "out" / "pact.json").read_text())["optimizer_steps_protected"] == 2
