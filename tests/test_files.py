@@ -100,3 +100,23 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match=r"^my_key: .*rows\.jsonl"):
         read_rows(path, key="my_key")
+
+
+def test_content_and_name_are_on_the_disk(tmp_path, monkeypatch):
+    """What a power cut would find can be asked of nobody; what was waited for, in which order, can."""
+    synced, fsync = [], os.fsync
+
+    def watched(handle):
+        synced.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_text(tmp_path / "file", "x")
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+    synced.clear()
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "file").write_text("x")
+    within = [tmp_path / "folder" / "inner" / "file", tmp_path / "folder" / "inner", tmp_path / "folder"]
+    assert {path.stat().st_ino for path in within} <= set(synced)
+    assert synced[-1] == tmp_path.stat().st_ino
