@@ -312,7 +312,7 @@ def read_run_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise DataError(f"{file} holds no JSON object")
     for key, expected in _TYPES.items():
-        if not isinstance(record.get(key), expected):
+        if key not in record or not isinstance(record[key], expected):
             raise DataError(f"{file}: {key} is {record.get(key)!r:.60}; it was written by an older version, or by hand")
     tokens = record["safety_tokens"]
     if tokens is not None and (type(tokens.get("count")) is not int or not isinstance(tokens.get("fingerprint"), str)):
