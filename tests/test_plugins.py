@@ -261,12 +261,14 @@ def test_what_ships_goes_through_the_same_hooks():
     assert {"adapter_off", "frozen_copy"} <= plugins.references().keys()
     manager = plugins.get_plugin_manager()
     assert {"sft", "match", "mixed_refusals"} <= plugins.methods().keys()
-    for name in ("objectives", "token_scorers", "references"):
-        manager.unregister(name=f"pact_plugins.default_plugins.{name}")
+    assert plugins.parts().keys() >= {"term", "row_gate", "anchor"}
+    for name in ("term.plugin", "row_gate.plugin", "default_plugins.token_scorers", "default_plugins.references"):
+        manager.unregister(name=f"pact_plugins.{name}")
     manager.unregister(name="lab")
     assert "match" not in plugins.objectives()
     assert "p_diff" not in plugins.token_scorers()
     assert "adapter_off" not in plugins.references()
+    assert plugins.parts().keys() == {"anchor"}
     assert not plugins.methods()
 
 
@@ -281,7 +283,7 @@ def test_loaded_plugins_are_listed_with_their_distribution(install):
     install(documented_example("register_objectives"))
     rows = {row.name: row for row in plugins.loaded_plugins()}
     assert rows["stranger"] == plugins.LoadedPlugin("stranger", "stranger", "1.2.3", ("register_objectives",))
-    built_in = rows["pact_plugins.default_plugins.objectives"]
+    built_in = rows["pact_plugins.term.plugin"]
     assert built_in.distribution == "pact-plugins (built in)"
     assert rows["trl"].distribution == "pact-plugins"
 

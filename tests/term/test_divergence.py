@@ -8,7 +8,7 @@ from torch import nn
 
 from pact_plugins.batch.divergence import match
 from pact_plugins.contracts import MixtureSettings, ObjectiveInputs, TokenFacts
-from pact_plugins.term.divergence import full_kl, published, published_positive
+from pact_plugins.term.divergence import full_kl, log_odds, published, published_positive
 from pact_plugins.term.mixture import mixture_share
 from pact_plugins.term.objectives import BUILT_IN_OBJECTIVES
 
@@ -301,7 +301,21 @@ def test_gradient_reaches_the_trained_logits_only(objective):
         assert not output.metrics
 
 
-def test_prompt_free_logits_are_asked_for_only_while_the_gate_is_on():
+def test_log_odds_hold_one_number_where_a_reply_begins():
+    drawn = draw(seed=3, dtype=torch.float32)
+    refusal, help_ = torch.arange(S) < 3, torch.arange(S) >= S - 4
+    values = log_odds(drawn["train"], drawn["reference"], refusal, help_, drawn["positions"], temperature=2.0)
+    for token, position in enumerate(drawn["positions"].tolist()):
+        odds = [
+            float(logits[token, refusal].double().exp().sum().log() - logits[token, help_].double().exp().sum().log())
+            for logits in (drawn["reference"], drawn["train"])
+        ]
+        p, q = (torch.sigmoid(torch.tensor(one / 2.0, dtype=torch.float64)) for one in odds)
+        expected = 4.0 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()) if position == 0 else 0.0
+        assert float(values[token]) == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
+
+
+def test_prompt_free_logits_are_asked_for_only_where_they_are_mixed_in():
     by_name = {objective.name: objective for objective in BUILT_IN_OBJECTIVES}
     assert by_name["published"].needs_prompt_free(MixtureSettings())
     assert not by_name["published"].needs_prompt_free(MixtureSettings(boost=0))
