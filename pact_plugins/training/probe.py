@@ -86,7 +86,10 @@ def _states_in_training(anatomy: Anatomy, seed: int) -> Tensor:
     device = next(anatomy.decoder.parameters()).device
     input_ids = torch.arange(_NOISE_TOKENS, device=device)[None] % anatomy.vocabulary_size
     modes = {module: module.training for module in anatomy.decoder.modules()}
-    off = nullcontext() if anatomy.peft_model is None else adapters_off(anatomy.peft_model)
+    peft_model = anatomy.peft_model
+    # Switching a merged adapter off would take it out of the weights, and nobody could tell any more.
+    merged = any(getattr(module, "merged", False) for module in anatomy.model.modules())
+    off = nullcontext() if peft_model is None or merged else adapters_off(peft_model)
     checkpointed = checkpointed_modules(anatomy.decoder)
     with preserved_random_state(), preserved_rotary_state(anatomy.decoder), off:
         torch.manual_seed(seed)
