@@ -109,8 +109,8 @@ def _collect_builders(kind: str, hook: str, contract: str) -> dict[str, Callable
     registry = _Registry(kind)
 
     def register(name: str, builder: Any) -> None:
-        expected = getattr(contracts, contract)
-        wrong_class = isinstance(builder, type) and not issubclass(builder, expected)
+        # A function is not looked into, so that names alone import no torch.
+        wrong_class = isinstance(builder, type) and not issubclass(builder, getattr(contracts, contract))
         if wrong_class or not callable(builder) or not isinstance(name, str):
             wanted = f"a name and a subclass of pact_plugins.contracts.{contract}, or a function that makes one"
             raise PACTError(_not_of_the_kind(hook, builder, wanted))

@@ -12,9 +12,9 @@ from typing import Any
 import click
 import yaml
 
-from pact_plugins import PACTCallback, PACTConfig
 from pact_plugins.cli.options import named_files_exist
 from pact_plugins.cli.overrides import take_overrides
+from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 from pact_plugins.messages import without_future_warnings
@@ -72,6 +72,8 @@ def _callback_added(config: PACTConfig) -> Iterator[Any]:
     """
     import trl
     from trl.scripts import sft as script
+
+    from pact_plugins import PACTCallback
 
     trainer = trl.SFTTrainer
     protected = partial(trainer, callbacks=[PACTCallback(config)])

@@ -100,7 +100,7 @@ def inspect(file: Path, chart: Path | None, as_json: bool) -> None:
         from pact_plugins.compatibility import require
 
         require("matplotlib")
-    from pact_plugins.reference.cache.store import hash_of_ids
+    from pact_plugins.reference.cache.description import hash_of_ids
     from pact_plugins.report.lines import echo
     from pact_plugins.report.terminal import print_table
     from pact_plugins.safety_tokens import SafetyTokens, display

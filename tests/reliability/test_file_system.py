@@ -25,7 +25,7 @@ from pact_plugins.conversation.reading import open_source
 from pact_plugins.errors import OutputError, PACTError
 from pact_plugins.files import write_json, write_text
 from pact_plugins.modeling import prompt_ids
-from pact_plugins.reference.cache import ReferenceStore
+from pact_plugins.reference.cache.store import ReferenceStore
 from pact_plugins.run_record import FILE_NAME, write_run_record
 from pact_plugins.safety_tokens import display
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens

@@ -12,7 +12,7 @@ from pact_plugins.modeling import LiveHead, assistant_header_ids, prompt_ids, re
 from pact_plugins.safety_tokens import safety_direction
 from pact_plugins.safety_tokens.calibration import score_tokens
 from pact_plugins.safety_tokens.recipe import calibrate
-from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS
+from pact_plugins.safety_tokens.scorers import BUILT_IN_SCORERS
 from tests.helpers.tiny import REFUSAL_ROWS, save_model, tiny_llama, tiny_tokenizer, write_refusals
 
 SCORERS = {scorer.name: scorer for scorer in BUILT_IN_SCORERS}

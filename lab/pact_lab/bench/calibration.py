@@ -19,7 +19,8 @@ from pact_plugins.batch.teacher_forcing import TeacherForced, teacher_force
 from pact_plugins.modeling import LiveHead
 from pact_plugins.modeling.generation import continue_ids
 from pact_plugins.safety_tokens.calibration import score_tokens
-from pact_plugins.safety_tokens.scoring import BUILT_IN_SCORERS, direction_from_scores
+from pact_plugins.safety_tokens.scorers import BUILT_IN_SCORERS
+from pact_plugins.safety_tokens.scoring import direction_from_scores
 
 TOP_K, ROUNDS = 50, 3
 _PROMPT, _LONGEST_RESPONSE, _BATCH = 32, 64, 64

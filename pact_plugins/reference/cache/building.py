@@ -19,8 +19,9 @@ from pact_plugins.contracts import Reference, ReferenceRequest
 from pact_plugins.distributed import summed, world_size
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import AutocastState
-from pact_plugins.reference.cache import Entry, ReferenceStore
+from pact_plugins.reference.cache.entries import Entry
 from pact_plugins.reference.cache.predicting import Prediction, in_time, tokens_per_second
+from pact_plugins.reference.cache.store import ReferenceStore
 
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
 _WINDOW_TOKENS = 2**20

@@ -9,7 +9,7 @@ from typing import Any
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import parse_json
-from pact_plugins.reference.cache.store import DESCRIPTION_FILE, FORMAT, StoreDescription, shard_names
+from pact_plugins.reference.cache.description import DESCRIPTION_FILE, FORMAT, StoreDescription, shard_names
 
 
 @dataclass(frozen=True)

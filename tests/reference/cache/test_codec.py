@@ -7,7 +7,7 @@ import torch
 
 from pact_plugins.batch.divergence import match
 from pact_plugins.errors import PACTError
-from pact_plugins.reference.cache import decode, encode
+from pact_plugins.reference.cache.codec import decode, encode
 
 
 @pytest.mark.parametrize("spread", [1.0, 4.0, 12.0])

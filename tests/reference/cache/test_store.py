@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pact_plugins.reference.cache import Entry, ReferenceStore, StoreDescription
+from pact_plugins.reference.cache.description import StoreDescription
+from pact_plugins.reference.cache.entries import Entry
 from pact_plugins.reference.cache.listing import list_stores, remove_store
+from pact_plugins.reference.cache.store import ReferenceStore
 from tests.helpers.trainers import python_path
 
 PLAIN = StoreDescription("model", "float32", None, "tokens", token_count=5, header=None)
@@ -94,7 +96,7 @@ _WORKER = """
 import sys, time
 from pathlib import Path
 from tests.reference.cache.test_store import PLAIN, entry
-from pact_plugins.reference.cache import ReferenceStore
+from pact_plugins.reference.cache.store import ReferenceStore
 store = ReferenceStore(Path(sys.argv[1]), PLAIN)
 print("ready", flush=True)
 sys.stdin.readline()
