@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from pact_plugins import plugins
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.modeling import response_ids
+from pact_plugins.safety_tokens import refusals as refusals_room
 from pact_plugins.safety_tokens.refusals import read_prompts, read_refusals, sample_refusals
 from tests.helpers.tiny import REFUSAL_ROWS, tiny_llama
 
@@ -74,7 +74,7 @@ class Judge:
 
 @pytest.fixture
 def judged(monkeypatch):
-    monkeypatch.setattr(plugins, "judges", lambda: {"keyword": Judge})
+    monkeypatch.setattr(refusals_room, "KeywordJudge", Judge)
 
 
 def sample(tokenizer, count, **settings):
