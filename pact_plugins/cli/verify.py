@@ -17,10 +17,11 @@ import click
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def verify(output_dir: Path, run: Path | None, as_json: bool) -> None:
-    """Say whether the weights in a folder are those of a run that was protected from first step to last.
+    """Say whether a folder's weights were protected throughout.
 
-    Reads OUTPUT_DIR's weights, its pact.json, the checkpoints and the trainer's log, resumptions included. Exit status
-    1 where something was not protected, or where that cannot be told.
+    That is: whether they are those of a run that was protected from its first step to its last. Reads OUTPUT_DIR's
+    weights, its pact.json, the checkpoints and the trainer's log, resumptions included. Exit status 1 where something
+    was not protected, or where that cannot be told.
 
     \b
     Example: pact verify out && echo "protected throughout"
