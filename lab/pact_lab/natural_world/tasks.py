@@ -54,7 +54,9 @@ def _sums(count: int, seed: int) -> list[Example]:
     try:
         from reasoning_gym import create_dataset
     except ImportError as error:
-        raise ConfigurationError(f"the task sums needs the package reasoning-gym ({error}): `make natural`") from None
+        raise ConfigurationError(
+            f"the task sums needs reasoning-gym ({error}): pip install 'pact-lab[natural]'"
+        ) from None
     made = create_dataset("chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=2, size=count, seed=seed)
     return [Example(str(entry["question"]), str(entry["answer"])) for entry in made]
 
