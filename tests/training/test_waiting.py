@@ -14,7 +14,8 @@ from tests.helpers.waiting import counted_reads
 
 pytestmark = pytest.mark.framework
 
-ONCE_A_STEP = {"training/receipts.py": 1}
+# Behind the receipts nothing is queued but the norms that the weight watch reads.
+ONCE_A_STEP = {"training/receipts.py": 1, "training/weight_watch.py": 2}
 ONLINE = {"check_every": 0}
 CACHE = {"kind": "cache", **ONLINE}
 ANCHOR = {"replies": 4, "max_new_tokens": 4}
