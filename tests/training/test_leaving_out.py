@@ -72,9 +72,9 @@ def test_a_watch_that_needs_openings_is_not_dropped(tmp_path):
 
 def test_one_callback_leaves_out_anew_for_each_training(tmp_path):
     callback = PACTCallback(SMALL, safety_tokens=tokens_with_openers())
-    messages = [{"messages": [*row["prompt"], *row["completion"]]} for row in rows(24)]
+    texts = [{"text": row["completion"][0]["content"]} for row in rows(24)]
     left_out = []
-    for name, train_rows in (("one", messages), ("two", rows(8)), ("three", messages)):
+    for name, train_rows in (("one", texts), ("two", rows(8)), ("three", texts)):
         trainer = sft_trainer(tmp_path / name, train_rows=train_rows, callbacks=[callback], max_steps=1)
         trainer.train()
         left_out.append(list(json.loads((tmp_path / name / "pact.json").read_text())["left_out"]))
