@@ -189,14 +189,15 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
     tokenizer, rows = seen.tokenizer, seen.rows
     anatomy = dissect(model)
     check_tokenizer_fits(anatomy, tokenizer)
-    if not chosen.keys() <= _ASKING_ONLY:
-        check_no_noise(anatomy)
     forward_pass = ForwardPass(anatomy.decoder)
     half_precision = run.precision is not None
     aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed, expected=run.aligned_weights)
     asked = replace(asked_by(config, chosen, aligned, tokenizer, run.safety_tokens), question=rows.question)
     head = LiveHead(anatomy.causal_lm)
     probe_ids = check_model(anatomy, head, tokenizer, asked.token_ids, half_precision=half_precision)
+    # FSDP2 lets nobody call the decoder before a whole pass of the model.
+    if not chosen.keys() <= _ASKING_ONLY:
+        check_no_noise(anatomy)
     context = ReferenceContext(
         anatomy,
         config.reference,

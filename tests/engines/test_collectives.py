@@ -18,11 +18,13 @@ CONFIGURATIONS = {
 }
 # Where parameters are sharded, all ranks take part in a pass for a row that the cache lacks, in each of two
 # micro-batches, and in the anchor's over the whole vocabulary with the last of them: they agree on how many there are.
+# Whether its replies join the trainer's own pass, they agree once.
+JOINING = "training/joining.py"
 SHARDED = {
     "online": [],
     "cache": ["reference/cached.py"] * 2,
-    "anchor": ["batch/chunked.py"],
-    "cache and anchor": [*["reference/cached.py"] * 2, "batch/chunked.py"],
+    "anchor": [JOINING, "batch/chunked.py"],
+    "cache and anchor": ["reference/cached.py", JOINING, "reference/cached.py", "batch/chunked.py"],
 }
 
 
@@ -39,7 +41,7 @@ def runs(engine, folder, checkpoints, ranks):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_data_parallel(tmp_path, checkpoints, ranks):
     found = runs("ddp", tmp_path, checkpoints, ranks)
-    assert found == dict.fromkeys(CONFIGURATIONS, ONCE)
+    assert found == {name: [*[JOINING] * ("anchor" in name), *ONCE] for name in CONFIGURATIONS}
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
