@@ -21,10 +21,10 @@ def length_without_rescaling(config: Any) -> int | None:
     limits = []
     for rope in _settings_of(getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}):
         kind = str(rope.get("rope_type", rope.get("type", "default")))
-        longest = rope.get("original_max_position_embeddings") or getattr(
-            text, "original_max_position_embeddings", text.max_position_embeddings
-        )
         if kind in ("longrope", "su"):
+            longest = rope.get("original_max_position_embeddings") or getattr(
+                text, "original_max_position_embeddings", text.max_position_embeddings
+            )
             limits.append(int(longest))
         elif "dynamic" in kind:
             # At the length itself what an earlier, longer batch has left is still there.

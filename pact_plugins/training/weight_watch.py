@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pact_plugins.messages import warn
+
+# An exception in a training loop leaves the hooks on, and nobody is told: the next watch takes them off.
+_LATEST: weakref.WeakKeyDictionary[nn.Module, weakref.ref[WeightWatch]] = weakref.WeakKeyDictionary()
 
 
 class WeightWatch:
@@ -21,6 +25,10 @@ class WeightWatch:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        left_over = _LATEST.get(model, lambda: None)()
+        if left_over is not None:
+            left_over.close()
+        _LATEST[model] = weakref.ref(self)
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._handles = [model.register_forward_pre_hook(self._before_forward)]
         self._optimizer: Any = None
