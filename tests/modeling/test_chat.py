@@ -44,7 +44,7 @@ def test_a_given_header_wins():
 
 def test_no_generation_prompt_needs_a_header():
     tokenizer = tiny_tokenizer(NO_GENERATION_PROMPT)
-    with pytest.raises(ConfigurationError, match="set assistant_header"):
+    with pytest.raises(ConfigurationError, match=r"set reference\.assistant_header"):
         assistant_header_ids(tokenizer)
     assert text(tokenizer, assistant_header_ids(tokenizer, "<|assistant|>")) == "<|assistant|>"
     assert text(tokenizer, prompt_ids(tokenizer, "x")) == "<|user|>x<|end|>"

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from transformers import TrainerCallback
 from trl import SFTTrainer
 from trl.trainer import sft_trainer as sft_trainer_module
 
@@ -148,7 +149,15 @@ def test_micro_batches_without_any_response_are_no_reason_to_stop(tmp_path):
         gradient_accumulation_steps=4,
         max_steps=2,
     )
-    trainer.data_collator = Unlabelled(trainer.data_collator, which=(1, 4, 5, 6, 7))
+    collator = trainer.data_collator = Unlabelled(trainer.data_collator, which=(1, 4, 5, 6, 7))
+
+    class FromTheFirstStep(TrainerCallback):
+        """Rows that were looked at before went through the collator as well."""
+
+        def on_train_begin(self, *given, **kwargs):
+            collator.calls = 0
+
+    trainer.add_callback(FromTheFirstStep())
     trainer.train()
     labelled = [int((batch["labels"] != -100).sum()) for batch in trainer.micro_batches]
     assert [count > 0 for count in labelled] == [True, False, True, True, False, False, False, False]
