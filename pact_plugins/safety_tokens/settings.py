@@ -8,7 +8,8 @@ from pact_plugins import plugins
 from pact_plugins.settings import Block, registered
 
 # Read while forward passes are made for other things as well.
-_NOT_OF_CALIBRATION = ("file", "batch_size")
+# A preset may set ``include_openings``, and a file of tokens beside it is no contradiction.
+_NOT_OF_CALIBRATION = ("file", "batch_size", "include_openings")
 
 
 class SafetyTokensSettings(Block):

@@ -163,7 +163,7 @@ def test_verify_takes_the_record_and_names_a_folder_that_has_one(pact, tmp_path)
     for folder in (tmp_path / "out" / "checkpoint-2", tmp_path):
         status, out, _ = pact("verify", folder)
         assert status == 1
-        assert f"There is one in {tmp_path / 'out'}: give that folder." in out
+        assert f"There is one in {tmp_path / 'out'}: give that folder" in out
     assert one_line_error(pact("verify", tmp_path / "outs"), "OUTPUT_DIR", "no such folder (did you mean", "out")
 
 

@@ -185,5 +185,5 @@ def test_one_best_checkpoint_is_enough(tmp_path):
 
 
 def test_without_openings_there_is_nothing_to_watch(tmp_path):
-    with pytest.raises(ConfigurationError, match="drift watch need refusal openings"):
+    with pytest.raises(ConfigurationError, match="name no openings of refusals"):
         sft_trainer(tmp_path, callbacks=[pact({"drift_watch": True})]).train()

@@ -98,7 +98,7 @@ def test_published_objective(settings: dict[str, Any], world: Path) -> None:
     assert run.record is not None
     assert run.record["safety_tokens"]["settings"]["refusals"] == 24
     assert (run.folder / "pact_safety_tokens.safetensors").is_file()
-    assert run.logged("pact/gate")
+    assert run.logged("pact/mixture")
 
 
 def test_evaluation_is_the_plain_one(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_many_configurations():
 
 @pytest.mark.parametrize("key", ["prefix_tokens", "boost", "alpha"])
 def test_yes_is_no_number_in_the_gate_either(key):
-    with pytest.raises(ConfigurationError, match=rf"pact\.gate: {key}: expected a number, found True"):
+    with pytest.raises(ConfigurationError, match=rf"pact\.term\.mixture: {key}: expected a number, found True"):
         PACTConfig.from_mapping({"term": {"mixture": {key: True}}})
 
 

@@ -122,7 +122,7 @@ def test_a_rank_without_response_tokens_takes_part(two_processes):
     gradients, log = read(two_processes / "silent")
     assert log["pact/kl"] > 0
     assert 0 < log["pact/safety_mass"] < 1
-    assert 0 < log["pact/gate"] < 1
+    assert 0 < log["pact/mixture"] < 1
     assert any(float(gradient.abs().max()) > 1e-3 for gradient in gradients.values())
     record = json.loads((two_processes / "silent" / "run" / "pact.json").read_text())
     assert record["optimizer_steps_protected"] == 1

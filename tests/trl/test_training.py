@@ -106,7 +106,7 @@ def test_what_is_missing_or_wrong_is_one_line(tmp_path, settings, changes, messa
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("pact.term.weight", "write pact.key=value"),
+        ("pact.term.weight", "write pact.term.weight=value"),
         ("pact.term.weight=[", "is neither a plain value nor JSON"),
         ("--lerning_rate=1", "lerning_rate"),
     ],
@@ -114,8 +114,8 @@ def test_what_is_missing_or_wrong_is_one_line(tmp_path, settings, changes, messa
 def test_a_wrong_override_is_named(tmp_path, settings, override, message):
     with pytest.raises(ConfigurationError, match=message):
         train([write(tmp_path, settings), override])
-    with pytest.raises(ConfigurationError, match=r"pact\.gate is given a value of its own too"):
-        train([write(tmp_path, settings), "pact.term.mixture=1", "pact.gate.alpha=2"])
+    with pytest.raises(ConfigurationError, match=r"pact\.term\.mixture is given a value of its own too"):
+        train([write(tmp_path, settings), "pact.term.mixture=1", "pact.term.mixture.alpha=2"])
 
 
 def test_an_error_of_training_itself_keeps_its_traceback(tmp_path, settings):

@@ -80,9 +80,12 @@ def print_summary(runs: Sequence[Run]) -> None:
     seeds = len({run["seed"] for run in runs})
     over = f"mean of {seeds} seeds (smallest-largest)" if seeds > 1 else "one seed"
     headings = [f"{column.group}\n{column.name}" for column in COLUMNS]
-    # The spread below the mean: side by side, they do not fit into eighty columns.
+    # The spread below the mean, and the words of a name below one another, or eighty columns would not hold them.
     rows = [
-        (LABELS.get(method, method).replace(", ", ",\n"), *(str(figure).replace(" (", "\n(") for figure in figures))
+        (
+            LABELS.get(method, method).replace(", ", ",\n").replace(" ", "\n" if seeds > 1 else " ", 1),
+            *(str(figure).replace(" (", "\n(") for figure in figures),
+        )
         for method, figures in summarise(runs).items()
     ]
     print_table(("", *headings), rows, numbers=headings, title=f"Held-out prompts, %, {over}")

@@ -32,7 +32,7 @@ def test_every_framework_plainly_and_with_pact(tmp_path):
         assert ("pact" in settings) == protected
         assert f"train {plan.file_name}" in plan.command
         if protected:
-            assert PACTConfig.from_mapping(settings["pact"]).anchor == "bundled"
+            assert PACTConfig.from_mapping(settings["pact"]).anchor.prompts == "bundled"
         sizes = [settings.get(key) for key in ("micro_batch_size", "per_device_train_batch_size")]
         assert (settings["learning_rate"], max(filter(None, sizes))) == (3e-3, 4)
 
