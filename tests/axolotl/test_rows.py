@@ -31,7 +31,7 @@ PACKED = {"sample_packing": True, "micro_batch_size": 1, "attn_implementation": 
 
 
 def _held(run: Run) -> int:
-    return int(run.succeeded().record["pieces"][-1]["response_tokens"])
+    return int(run.succeeded().record["segments"][-1]["response_tokens"])
 
 
 def _on_text(folder: Path, settings: dict[str, Any]) -> Run:

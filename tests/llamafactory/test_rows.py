@@ -25,7 +25,7 @@ def _labels(run: runs.Run) -> int:
 
 def _held(run: runs.Run) -> int:
     assert run.record is not None
-    return int(run.record["pieces"][-1]["response_tokens"])
+    return int(run.record["segments"][-1]["response_tokens"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -282,9 +282,7 @@ def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, ca
 
 
 def test_what_cannot_work_is_said(tmp_path, monkeypatch):
-    with pytest.raises(
-        ConfigurationError, match="keeps the logits of a few tokens, but the whole vocabulary"
-    ):
+    with pytest.raises(ConfigurationError, match="keeps the logits of a few tokens, but the whole vocabulary"):
         train(tmp_path / "run", "cache", objective="full_kl")
 
 
