@@ -44,7 +44,10 @@ def check(settings: dict[str, Any]) -> None:
         ({"dataset": "here, other"}, r"dataset: other is not in .*dataset_info\.json, which lists here, gone, hub"),
         ({"dataset": "gone"}, r"dataset: gone: no such file: .*gone\.json"),
         ({"dataset_dir": "nowhere"}, r"dataset_dir: nowhere/dataset_info\.json cannot be read: No such file"),
-        ({"pact": {"safety_tokens": {"refusals_path": "nowhere"}}}, r"pact\.safety_tokens\.refusals_path: no such file: nowhere"),
+        (
+            {"pact": {"safety_tokens": {"refusals_path": "nowhere"}}},
+            r"pact\.safety_tokens\.refusals_path: no such file",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(settings: dict[str, Any], changes: dict[str, Any], message: str) -> None:
