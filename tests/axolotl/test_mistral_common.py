@@ -83,7 +83,7 @@ def test_a_protected_run(checkpoint: Path, trained: Callable[..., runs.Run]) -> 
             "tokenizer_use_mistral_common": True,
             "chat_template": None,
             "plugins": [runs.PLUGIN],
-            "pact": {"safety_tokens": {"refusals_path": str(checkpoint / "refusals.json")}},
+            "pact": {"preset": "match", "safety_tokens": {"refusals_path": str(checkpoint / "refusals.json")}},
         },
     ).succeeded()
     assert run.record["optimizer_steps_protected"] == 2
