@@ -86,8 +86,7 @@ class Part(ABC):
     counts: tuple[str, ...] = ()
 
     def measured(self, batch: MicroBatch) -> Tensor | None:
-        """(M,) indices into the N response tokens whose mass ``Needs.measured`` asks for; None for none of this "
-        "batch."""
+        """(M,) indices into the N response tokens whose mass ``Needs.measured`` asks for; None for none of them."""
         return None
 
     def joins(self, coming: ComingBatch) -> Sequence[TeacherForced]:
