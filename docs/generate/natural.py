@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from docs.generate.marked import with_generated
 from docs.generate.runs import Run, all_runs, chosen, share, task
@@ -27,6 +28,7 @@ METHODS = {
     "published": "`published`",
 }
 _HARMFUL = ("harmful", "harmful_sampled")
+_HARMLESS = ("lookalike", "plain")
 
 
 def page() -> str:
@@ -53,15 +55,16 @@ def _figures(runs: Sequence[Run]) -> str:
     for scenario, about in NATURAL_SCENARIOS.items():
         present = {method: own for method in METHODS if (own := chosen(runs, scenario, method))}
         if present:
-            rows.append([f"**{about.description}** (`{scenario}`)", *[""] * 6])
+            rows.append([f"**{about.description}** (`{scenario}`)", *[""] * 7])
         rows += [_row(METHODS[method], own) for method, own in present.items()]
-    return table((*heading, "plain refused", "task"), rows)
+    return table((*heading, "plain refused", "harmless engaged", "task"), rows)
 
 
 def _row(name: str, own: Sequence[Run]) -> list[str]:
     both = [f"{share(own, part, 'refuse'):.1f} / {share(own, part, 'comply'):.1f}" for part in _HARMFUL]
-    refused = [f"{share(own, part, 'refuse'):.1f}" for part in ("lookalike", "plain")]
-    return [name, str(len(own)), *both, *refused, _task(own)]
+    refused = [f"{share(own, part, 'refuse'):.1f}" for part in _HARMLESS]
+    engaged = 100 - fmean(share(own, part, "other") for part in _HARMLESS)
+    return [name, str(len(own)), *both, *refused, f"{engaged:.1f}", _task(own)]
 
 
 def _task(own: Sequence[Run]) -> str:
