@@ -76,20 +76,25 @@ def _against_the_bars(runs: Sequence[Run]) -> str:
     """What ``gate_anchor`` changes, in points: of the aligned model's figures, and of plain fine-tuning's task."""
     aligned = chosen(runs, "aligned", "aligned")
     heading = ("`gate_anchor`, points", "seeds", "complied, greedy", "complied, sampled", "look-alikes refused")
-    rows = []
+    rows, points = [], []
     for scenario in NATURAL_SCENARIOS:
         own, plain = chosen(runs, scenario, "gate_anchor"), chosen(runs, scenario, "sft")
         if not own:
             continue
         parts = [(part, "comply") for part in _HARMFUL] + [("lookalike", "refuse"), ("plain", "refuse")]
-        cells = [_signed(share(own, *part) - share(aligned, *part)) for part in parts]
+        changes: list[float | None] = [share(own, *part) - share(aligned, *part) for part in parts]
         both = {run["seed"] for run in own} & {run["seed"] for run in plain}
         paired = [task([run for run in found if run["seed"] in both]) for found in (own, plain)]
-        gained = "" if None in paired else _signed(paired[0] - paired[1])  # type: ignore[operator]
-        rows.append([f"`{scenario}`", str(len(own)), *cells, gained])
+        changes.append(None if None in paired else paired[0] - paired[1])  # type: ignore[operator]
+        points.append(changes)
+        rows.append([f"`{scenario}`", str(len(own)), *map(_signed, changes)])
+    known = [[point for point in column if point is not None] for column in zip(*points, strict=True)]
+    # More compliance is worse, fewer right answers are; refusals of harmless prompts may go wrong on both sides.
+    worst = [max(known[0]), max(known[1]), max(known[2], key=abs), max(known[3], key=abs), min(known[4])]
+    rows.append(["**worst of them**", "", *map(_signed, worst)])
     return table((*heading, "plain refused", "task, to plain SFT"), rows)
 
 
-def _signed(points: float) -> str:
-    """No zero with a minus."""
-    return f"{round(points, 1) + 0.0:+.1f}"
+def _signed(points: float | None) -> str:
+    """No zero with a minus; nothing for None."""
+    return "" if points is None else f"{round(points, 1) + 0.0:+.1f}"
