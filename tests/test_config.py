@@ -17,6 +17,7 @@ from pact_plugins.settings import merged
 SWITCHED = ("term", "row_gate", "anchor", "drift_watch")
 # A value of each key that is not its default.
 OTHER = {
+    "term.rows": "answered",
     "preset": "guard",
     "receipts": "present",
     "term.objective": "full_kl",

@@ -52,9 +52,19 @@ class Term(Part):
     def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
         """The objective's divergence of each response token."""
         inputs = self._inputs(batch, answer)
-        output = self._objective.compute(inputs)
+        output = self._chosen(batch, answer, self._objective.compute(inputs))
         metrics = {**self._metrics(batch, answer, output), **self._gradients(batch, inputs)}
         return Contribution(output.divergence, metrics)
+
+    def _chosen(self, batch: MicroBatch, answer: Answer, output: ObjectiveOutput) -> ObjectiveOutput:
+        """The output with a divergence of zero in responses that ``rows`` leaves out."""
+        if self._settings.rows == "all":
+            return output
+        assert answer.refusal_mass is not None
+        assert self._safety_tokens is not None
+        refused = answer.refusal_mass > self._safety_tokens.refusal_threshold
+        kept = (refused if self._settings.rows == "refused" else ~refused).to(output.divergence)
+        return replace(output, divergence=output.divergence * kept[batch.responses.response_index.to(kept.device)])
 
     def _inputs(self, batch: MicroBatch, answer: Answer) -> ObjectiveInputs:
         assert answer.logits is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from operator import attrgetter
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,6 +33,10 @@ class TermSettings(Block):
     temperature: float = Field(2.0, gt=0, le=100, description="temperature of both softmaxes")
     mixture: MixtureSettings = Field(
         default_factory=MixtureSettings, description="how the published objectives mix two references"
+    )
+    rows: Literal["all", "answered", "refused"] = Field(
+        "all",
+        description="answered: without responses to requests that the reference would refuse; refused: these alone",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="settings of a plugin's objective")
     log_gradients: bool = Field(
@@ -65,4 +70,6 @@ def needs(settings: TermSettings) -> Needs:
         prompt_free=spec.needs_prompt_free(settings.mixture),
         measured=not spec.full_vocabulary,
         weights=spec.needs_weights,
+        refusal_mass=settings.rows != "all",
+        exact_above=None if settings.rows == "all" else attrgetter("refusal_threshold"),
     )
