@@ -74,6 +74,12 @@ METHODS = (
         "logits of refusal tokens held, after the abstract of arXiv 2604.17210",
         {"preset": "match", "term": {"objective": "logit_matching"}, "safety_tokens": {"include_openings": False}},
     ),
+    # The paper's guardrail scores each segment of a response; here the reference judges the request alone.
+    Method(
+        "star_dss",
+        "harmful rows' cross-entropy traded for KL to the reference, after arXiv 2505.17196",
+        {"preset": "off", "row_gate": {"mode": "soft"}, "term": {"objective": "full_kl", "rows": "refused"}},
+    ),
     Method("weight_average", "moving average of the weights, arXiv 2508.12531", callbacks=WeightAverage()),
     Method("safe_grad", "conflicts with refusals projected out, arXiv 2508.07172", callbacks=SafeGrad()),
     Method("safety_anchor", "last hidden states of harmful prompts held, arXiv 2605.05995", callbacks=SafetyAnchor()),
