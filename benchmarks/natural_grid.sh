@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The natural world's whole grid on a machine with a GPU, in pieces that fit ten minutes: what is finished is kept, so
+# The real model's whole grid on a machine with a GPU, in pieces that fit ten minutes: what is finished is kept, so
 # that the same command goes on where the last one stopped.
 #
 #     PACT_DATA_PATH=/path/to/data benchmarks/natural_grid.sh [SECONDS]

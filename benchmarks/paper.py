@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-# What each row says to PACT. Safety tokens are each row's own: the paper's selection knows no openers.
+# What each row says to PACT. Safety tokens are each row's own: the paper's selection knows no opening tokens.
 ROWS: dict[str, dict[str, Any]] = {
     "plain": {"preset": "off"},
     "published": {"preset": "published"},

@@ -36,11 +36,11 @@ def entry_of(name: str, shape: Sequence[int], content: Iterable[Any]) -> str:
 
     Args:
         name: in a file or in memory; only the numbers in it count.
-        content: its bytes, row by row, in pieces.
+        content: its bytes, row by row, in chunks.
     """
     digest = hashlib.sha256(repr(list(shape)).encode())
-    for piece in content:
-        digest.update(piece)
+    for chunk in content:
+        digest.update(chunk)
     return f"{'.'.join(_NUMBER.findall(name))}:{digest.hexdigest()}"
 
 

@@ -105,7 +105,7 @@ def test_hook_register_token_scorers(install):
     install(documented_example("register_token_scorers"))
     assert PACTConfig(safety_tokens={"scorer": "probability"}).safety_tokens.scorer == "probability"
     scorer = plugins.token_scorers()["probability"]
-    assert torch.equal(scorer.contribution(torch.zeros(2), torch.ones(2)), torch.ones(2))
+    assert torch.equal(scorer.score(torch.zeros(2), torch.ones(2)), torch.ones(2))
 
 
 def test_hook_register_references(install, capsys):
@@ -132,7 +132,7 @@ def test_a_reference_that_cannot_answer_is_refused_before_training(install, sett
 
     install(documented_example("register_references"))
     tokens = tiny_safety_tokens()
-    tokens = replace(tokens, settings={**tokens.settings, "refusal_openers": [5], "refusal_threshold": 0.5})
+    tokens = replace(tokens, settings={**tokens.settings, "refusal_opening_tokens": [5], "refusal_threshold": 0.5})
     with pytest.raises(ConfigurationError, match=f"{named}.*, which reference.kind: even cannot give"):
         prepare(
             tiny_llama(),

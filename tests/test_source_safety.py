@@ -12,7 +12,7 @@ import pytest
 from pact_evals.runs.models import ModelSpec, require_chat_template
 from pact_plugins.cli.loading import load_model
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import dissect
+from pact_plugins.modeling import model_parts_of
 from pact_plugins.reference.aligned_checkpoint import load_aligned_model
 from tests.helpers.tiny import save_model, tiny_llama
 
@@ -102,7 +102,7 @@ def test_a_models_own_code_does_not_run(model_with_code):
 
 def test_nor_where_a_reference_is_loaded_or_a_template_looked_for(model_with_code):
     with pytest.raises(ConfigurationError):
-        load_aligned_model(str(model_with_code), dissect(tiny_llama()))
+        load_aligned_model(str(model_with_code), model_parts_of(tiny_llama()))
     require_chat_template(ModelSpec("m", str(model_with_code)))
 
 

@@ -60,11 +60,13 @@ def run(tmp_path, resumed):
 def test_a_run_in_segments_is_one_run(resumed, model_path, tmp_path):
     whole = trainer(tmp_path / "whole", model_path)
     whole.train()
-    wholes, pieces = (json.loads((folder / "pact.json").read_text()) for folder in (tmp_path / "whole", resumed))
+    wholes, resumed_record = (
+        json.loads((folder / "pact.json").read_text()) for folder in (tmp_path / "whole", resumed)
+    )
     for key in ("optimizer_steps_protected", "gradient_receipts", "response_tokens"):
-        assert pieces[key] == wholes[key]
+        assert resumed_record[key] == wholes[key]
     assert wholes["optimizer_steps_protected"] == 6
-    assert [(one["first_step"], one["last_step"]) for one in pieces["segments"]] == [(1, 2), (3, 4), (5, 6)]
+    assert [(one["first_step"], one["last_step"]) for one in resumed_record["segments"]] == [(1, 2), (3, 4), (5, 6)]
     assert [(one["first_step"], one["last_step"]) for one in wholes["segments"]] == [(1, 6)]
     found = verify(resumed)
     assert (found.problems, found.protected_steps, found.trained_steps) == ([], 6, 6)

@@ -87,8 +87,8 @@ def audit():
     row = audit_report().flagged[0]
     flagged = [type(row)(**{**vars(row), "prompt": INJECTED, "response": INJECTED, "first_token": INJECTED})]
     strings = {"refusal": [INJECTED], "compliance": [INJECTED]}
-    changes = {"flagged": flagged, "unreadable": {2: INJECTED}, "opener_strings": strings, "model": INJECTED}
-    return audit_report(**changes, prompts=INJECTED, openers_from=INJECTED, formats={INJECTED: 4})
+    changes = {"flagged": flagged, "unreadable": {2: INJECTED}, "opening_token_strings": strings, "model": INJECTED}
+    return audit_report(**changes, prompts=INJECTED, opening_tokens_from=INJECTED, formats={INJECTED: 4})
 
 
 def test_the_audits_page(audit):

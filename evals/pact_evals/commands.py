@@ -54,7 +54,7 @@ def tasks_path_command() -> None:
 @click.option("--device", default=None, help="where to run [default: the backend's choice]")
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="rows of each task, for trials only")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=None, help="longer answers, for reasoning models")
-@click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the tiny world')
+@click.option("--task-settings", default="{}", help='JSON, such as {"prompts": 300, "seed": 1} for the toy benchmark')
 @click.option("--chat-template/--no-chat-template", default=True, show_default=True, help="ask as a chat")
 @click.option("--json", "as_json", is_flag=True, help="print every metric as JSON instead of a table")
 def eval_command(

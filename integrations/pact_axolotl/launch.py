@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pact_axolotl.beforehand import check_arguments
+from pact_axolotl.preflight import check_arguments
 from pact_plugins.errors import ConfigurationError
 
 WORKER = "pact_axolotl.worker"

@@ -41,7 +41,7 @@ def _check(options: dict[str, Any]) -> None:
     file = Path(str(options.get("config")))
     if options.get("sweep") or options.get("cloud") or not file.is_file():
         return
-    from pact_axolotl.beforehand import check_as_written
+    from pact_axolotl.preflight import check_as_written
     from pact_plugins.errors import ConfigurationError
 
     try:

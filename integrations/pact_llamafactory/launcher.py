@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pact_llamafactory.arguments import STAGE, take_stage
-from pact_llamafactory.beforehand import check_places
 from pact_llamafactory.bypasses import refuse_bypasses
+from pact_llamafactory.preflight import check_places
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 

@@ -19,7 +19,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 from pact_plugins.messages import without_future_warnings
 from pact_plugins.settings import merged
-from pact_trl.beforehand import check, loading_in_one_line, parse
+from pact_trl.preflight import check, loading_in_one_line, parse
 
 USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.block.key=value ...]"
 

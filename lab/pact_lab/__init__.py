@@ -1,1 +1,1 @@
-"""The laboratory: small worlds, the demo, comparisons and benchmarks. Nothing here is needed to fine-tune."""
+"""The laboratory: toy benchmarks, the demo, comparisons and benchmarks. Nothing here is needed to fine-tune."""

@@ -18,7 +18,7 @@ from pact_plugins.cli.options import output_folder
     "--harmful-fraction", type=click.FloatRange(0, 0.5), default=0.05, show_default=True, help="of the training rows"
 )
 @click.option("--control", is_flag=True, help="also hold fifty random tokens")
-@click.option("--all-methods", is_flag=True, help="also the other objectives, match without openers, and the control")
+@click.option("--all-methods", is_flag=True, help="also the other objectives, match without openings, and the control")
 def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, control: bool, all_methods: bool) -> None:
     """Watch a model lose its refusals, and keep them with PACT.
 

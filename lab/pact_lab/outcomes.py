@@ -1,4 +1,4 @@
-"""What a cell records of a model's answers: one letter or number a prompt, so that intervals can be resampled."""
+"""What a run records of a model's answers: one letter or number a prompt, so that intervals can be resampled."""
 
 from __future__ import annotations
 

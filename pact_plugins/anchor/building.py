@@ -22,7 +22,7 @@ from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
-from pact_plugins.modeling import Anatomy, AutocastState, LiveHead, OutputHead, checkpointed_modules, prompt_ids
+from pact_plugins.modeling import AutocastState, LiveHead, ModelParts, OutputHead, checkpointed_modules, prompt_ids
 from pact_plugins.prompts import evenly_spread
 from pact_plugins.reference.adapters import adapters_off
 from pact_plugins.reference.faithfulness import left_when_off
@@ -38,7 +38,7 @@ def build_anchor(context: PartContext) -> Anchor:
     """
     settings: AnchorSettings = context.settings
     context.aligned.check_adapter_is_no_part()
-    _leave_reentrant_checkpointing(context.anatomy)
+    _leave_reentrant_checkpointing(context.model_parts)
     left = _left_by_the_run(context)
     with context.aligned.running() as running:
         context.aligned.check_vocabulary(running)
@@ -56,7 +56,7 @@ def _left_by_the_run(context: PartContext) -> AnchorSet | None:
     return None if file is None or not file.is_file() else AnchorSet.load(file)
 
 
-def _sampled(context: PartContext, running: Anatomy) -> AnchorSet:
+def _sampled(context: PartContext, running: ModelParts) -> AnchorSet:
     settings: AnchorSettings = context.settings
     prompts = anchor_prompts(settings)
     harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
@@ -79,7 +79,7 @@ def _data_to_gate(context: PartContext) -> TrainingData:
 
 
 def _refused(
-    running: Anatomy, data: TrainingData, criterion: RefusalCriterion, settings: AnchorSettings
+    running: ModelParts, data: TrainingData, criterion: RefusalCriterion, settings: AnchorSettings
 ) -> list[list[int]]:
     """As many of the training set's refused requests as there are harmful anchors; none where none is refused.
 
@@ -94,14 +94,14 @@ def _refused(
     return evenly_spread(contexts, settings.replies - settings.replies // 2)
 
 
-def _leave_reentrant_checkpointing(anatomy: Anatomy) -> None:
+def _leave_reentrant_checkpointing(model_parts: ModelParts) -> None:
     """Where the model runs twice, reentrant checkpointing hands DDP a gradient twice; the other kind does not.
 
     The trainer switches its own kind on again in every ``train()``.
     """
     if not is_distributed():
         return
-    reentrant = [found for found in _checkpointing_settings(anatomy) if found.get("use_reentrant")]
+    reentrant = [found for found in _checkpointing_settings(model_parts) if found.get("use_reentrant")]
     for found in reentrant:
         found["use_reentrant"] = False
     if reentrant:
@@ -111,15 +111,17 @@ def _leave_reentrant_checkpointing(anatomy: Anatomy) -> None:
         )
 
 
-def _checkpointing_settings(anatomy: Anatomy) -> list[dict[str, Any]]:
+def _checkpointing_settings(model_parts: ModelParts) -> list[dict[str, Any]]:
     """The keywords that the layers' checkpointing functions are called with, to be changed in place."""
-    functions = [getattr(one, "_gradient_checkpointing_func", None) for one in checkpointed_modules(anatomy.decoder)]
+    functions = [
+        getattr(one, "_gradient_checkpointing_func", None) for one in checkpointed_modules(model_parts.decoder)
+    ]
     # A framework may have wrapped transformers' partial of torch's function.
     unwrapped = [inspect.unwrap(function) for function in functions if function is not None]
     return [function.keywords for function in unwrapped if isinstance(function, functools.partial)]
 
 
-def _reference_states(running: Anatomy, anchors: AnchorSet, context: PartContext) -> list[Tensor]:
+def _reference_states(running: ModelParts, anchors: AnchorSet, context: PartContext) -> list[Tensor]:
     device, precision = next(running.decoder.parameters()).device.type, context.precision
     autocast: Any = nullcontext() if precision is None else AutocastState(device, True, precision)()
     with autocast:
@@ -134,20 +136,20 @@ def _reference_states(running: Anatomy, anchors: AnchorSet, context: PartContext
     return forced.hidden_states
 
 
-def _reference_head(context: PartContext, running: Anatomy) -> Callable[[Tensor], Tensor]:
+def _reference_head(context: PartContext, running: ModelParts) -> Callable[[Tensor], Tensor]:
     """The aligned output embedding, without a copy wherever the one in memory does not move."""
     frozen = None if context.reference is None else context.reference.frozen_head()
     if frozen is not None:
         return _on_all_tokens(frozen)
-    anatomy = context.anatomy
+    model_parts = context.model_parts
     if context.aligned.path is not None:
         return _on_all_tokens(LiveHead(running.causal_lm).frozen())
-    live = LiveHead(anatomy.causal_lm)
-    embedding = anatomy.causal_lm.get_output_embeddings()
+    live = LiveHead(model_parts.causal_lm)
+    embedding = model_parts.causal_lm.get_output_embeddings()
     if not any(parameter.requires_grad for parameter in embedding.parameters()):
         return _on_all_tokens(live)
-    peft_model = anatomy.peft_model
-    if peft_model is None or left_when_off(anatomy):
+    peft_model = model_parts.peft_model
+    if peft_model is None or left_when_off(model_parts):
         return _on_all_tokens(live.frozen())
 
     def with_adapters_off(states: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from pact_plugins.anchor.rotation import drawn_indices
 from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.batch.chunked import reference_divergence
 from pact_plugins.batch.host import to_device
-from pact_plugins.batch.micro_batch import ComingBatch, Draw, MicroBatch
+from pact_plugins.batch.micro_batch import ComingBatch, MicroBatch, StepIndex
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts import Answer, Contribution, Part, PartContext
+from pact_plugins.contracts import Answer, LossTerm, Part, PartContext
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large, compiled_as_trained
 
@@ -56,7 +56,7 @@ class Anchor(Part):
 
     def __init__(self, context: PartContext, replies: HeldReplies) -> None:
         settings: AnchorSettings = context.settings
-        self._decoder, self._head, self._pause = context.anatomy.decoder, context.head, context.pause
+        self._decoder, self._head, self._pause = context.model_parts.decoder, context.head, context.pause
         self._tokenizer, self._replies = context.tokenizer, replies
         self.anchors, self._fraction, self.coefficient = replies.anchors, settings.share, settings.weight
         self._every, self._longest = settings.every, _longest(replies.anchors)
@@ -66,31 +66,31 @@ class Anchor(Part):
 
     def joins(self, coming: ComingBatch) -> Sequence[TeacherForced]:
         """The replies of the optimizer step that this micro-batch ends."""
-        draw = self._due(coming.draw)
-        if draw is None:
+        step_index = self._due(coming.step_index)
+        if step_index is None:
             return ()
-        self._indices = self._drawn(draw, coming)
+        self._indices = self._drawn(step_index, coming)
         return [self.anchors.sequences[index] for index in self._indices]
 
-    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
+    def loss_term(self, batch: MicroBatch, answer: Answer) -> LossTerm:
         """The mean ``KL(reference || model)`` over the drawn anchors' reply positions.
 
         Once for all micro-batches of an optimizer step, however few replies each would draw. Every ``anchor.every``-th
         step, with that many times the weight: the expected gradient is the same.
         """
-        draw = self._due(batch.draw)
-        if draw is None:
-            return Contribution(None, rests=True)
+        step_index = self._due(batch.step_index)
+        if step_index is None:
+            return LossTerm(None, rests=True)
         states = batch.joined.get(self.name)
         if states is None:
-            self._indices = self._drawn(draw, batch)
+            self._indices = self._drawn(step_index, batch)
             states = self._own_pass(batch)
         divergence = self._divergence(states)
-        return Contribution(divergence, {"anchor_kl": divergence}, scale=self._every, for_step=True)
+        return LossTerm(divergence, {"anchor_kl": divergence}, scale=self._every, for_step=True)
 
-    def _due(self, draw: Draw) -> Draw | None:
+    def _due(self, step_index: StepIndex) -> StepIndex | None:
         """The place of what is done with this micro-batch; None where the part rests."""
-        step = draw.of_step()
+        step = step_index.of_step()
         return None if step is None else step.among(self._every)
 
     def _divergence(self, states: Tensor) -> Tensor:
@@ -124,18 +124,18 @@ class Anchor(Part):
             ]
         )
 
-    def _drawn(self, draw: Draw, batch: ComingBatch | MicroBatch) -> list[int]:
+    def _drawn(self, step_index: StepIndex, batch: ComingBatch | MicroBatch) -> list[int]:
         """The step's share of replies, in a pass no larger than the batch's own where one micro-batch draws fewer.
 
         Of several micro-batches the last is taken for one like the others: its labels may still be on their way.
         """
-        if draw.covers > 1:
-            own = batch.earlier.responses / (draw.covers - 1)
+        if step_index.covers > 1:
+            own = batch.earlier.responses / (step_index.covers - 1)
         else:
             own = batch.responses if isinstance(batch, ComingBatch) else batch.responses.count
         room = max(self._count(own), batch.labels.numel() // self._longest)
-        count = min(self._count(own * draw.covers), room, len(self.anchors))
-        return drawn_indices(draw, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
+        count = min(self._count(own * step_index.covers), room, len(self.anchors))
+        return drawn_indices(step_index, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
 
     def _count(self, responses: float) -> int:
         return max(1, round(self._fraction * responses))

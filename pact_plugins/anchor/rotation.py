@@ -9,13 +9,13 @@ from functools import lru_cache
 
 import torch
 
-from pact_plugins.batch.micro_batch import Draw
+from pact_plugins.batch.micro_batch import StepIndex
 
 
-def drawn_indices(draw: Draw, count: int, *, harmful: int, harmless: int) -> list[int]:
+def drawn_indices(step_index: StepIndex, count: int, *, harmful: int, harmless: int) -> list[int]:
     """Indices into the anchors, harmful ones first in the numbering: 0 to ``harmful`` - 1, then the harmless ones.
 
-    Half are harmful and half harmless; of an odd ``count``, the odd one is harmful in every other draw. While ``count``
+    Half are harmful and half harmless; of an odd ``count``, the odd one is harmful in every other step. While ``count``
     stays the same, every anchor of a kind is drawn equally often.
 
     Args:
@@ -23,14 +23,17 @@ def drawn_indices(draw: Draw, count: int, *, harmful: int, harmless: int) -> lis
         harmful, harmless: how many there are, each at least 1.
     """
     half, odd = divmod(count, 2)
-    earlier_odd_harmful = odd * ((draw.number + 1) // 2)
-    earlier_odd_harmless = odd * (draw.number // 2)
-    odd_is_harmful = draw.number % 2 == 0
+    earlier_odd_harmful = odd * ((step_index.number + 1) // 2)
+    earlier_odd_harmless = odd * (step_index.number // 2)
+    odd_is_harmful = step_index.number % 2 == 0
     from_harmful = half + (odd if odd_is_harmful else 0)
     from_harmless = half + (0 if odd_is_harmful else odd)
     return [
-        *_rotation(harmful, draw.number * half + earlier_odd_harmful, from_harmful, kind=0),
-        *(harmful + i for i in _rotation(harmless, draw.number * half + earlier_odd_harmless, from_harmless, kind=1)),
+        *_rotation(harmful, step_index.number * half + earlier_odd_harmful, from_harmful, kind=0),
+        *(
+            harmful + i
+            for i in _rotation(harmless, step_index.number * half + earlier_odd_harmless, from_harmless, kind=1)
+        ),
     ]
 
 

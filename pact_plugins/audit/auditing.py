@@ -12,7 +12,7 @@ from pact_plugins.audit.report.result import AuditReport, FlaggedRow
 from pact_plugins.audit.scoring.corpus import Corpus, encode_rows
 from pact_plugins.audit.scoring.encoding import EncodedTurn, TurnEncoder
 from pact_plugins.audit.scoring.masses import FirstToken, first_token
-from pact_plugins.audit.scoring.openers import learn_openers
+from pact_plugins.audit.scoring.opening_tokens import learn_opening_tokens
 from pact_plugins.audit.scoring.prompts import SplitPrompts, split_prompts
 from pact_plugins.audit.scoring.threshold import (
     DEFAULT_FALSE_POSITIVE_RATE,
@@ -21,9 +21,9 @@ from pact_plugins.audit.scoring.threshold import (
     measure_threshold,
 )
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
-from pact_plugins.modeling import Anatomy, dissect
+from pact_plugins.modeling import ModelParts, model_parts_of
 from pact_plugins.safety_tokens import SafetyTokens
-from pact_plugins.safety_tokens.openers import Openers
+from pact_plugins.safety_tokens.opening_tokens import OpeningTokens
 
 
 def audit(
@@ -41,7 +41,7 @@ def audit(
     skip_unreadable: bool = False,
     progress: bool = True,
 ) -> AuditReport:
-    """Score every row by its refusal mass: ``sum over refusal openers of p(t | its prompt)`` under the aligned model.
+    """Score every row by its refusal mass: ``sum over refusal opening tokens of p(t | its prompt)`` under the aligned model.
 
     A row with several assistant turns has the score of its worst turn. One forward pass over the prompts; nothing is
     generated, and the model is left in the mode that it was in.
@@ -49,12 +49,12 @@ def audit(
     Args:
         model: the aligned causal language model, where it shall run; adapters are the caller's to switch off.
         rows: chat, prompt/completion, alpaca or sharegpt rows; a ``datasets.Dataset`` fits.
-        safety_tokens: with the openers to use; learnt from prompts if not given.
+        safety_tokens: with the opening tokens to use; learnt from prompts if not given.
         threshold: scores above it are flagged. ``gate`` is the row gate's threshold: that of
             ``safety_tokens``, or by the same rule from held-out harmful prompts. ``auto`` picks it by
             ``false_positive_rate`` on held-out prompts.
-        harmful_prompts: instead of the bundled ones, in another language for instance. Openers are learnt from every
-            second one, beginning with the first; rates are measured on the others. Of the bundled ones, openers are
+        harmful_prompts: instead of the bundled ones, in another language for instance. Opening tokens are learnt from every
+            second one, beginning with the first; rates are measured on the others. Of the bundled ones, opening tokens are
             learnt from the calibration split and rates measured on the evaluation split.
         harmless_prompts: likewise.
         template_arguments: for the chat template, such as ``{"enable_thinking": False}``.
@@ -64,24 +64,26 @@ def audit(
     Raises:
         DataError: rows that cannot be read; the message names them.
         ConfigurationError: an impossible setting, or a tokenizer without a chat template.
-        SafetyTokensError: no refusal opener, or safety tokens of another model.
+        SafetyTokensError: no refusal opening token, or safety tokens of another model.
     """
     _check_settings(threshold, false_positive_rate, batch_size)
-    anatomy = dissect(model)
+    model_parts = model_parts_of(model)
     encoder = TurnEncoder(
         tokenizer,
-        maximum_length=getattr(anatomy.causal_lm.config.get_text_config(), "max_position_embeddings", None),
+        maximum_length=getattr(model_parts.causal_lm.config.get_text_config(), "max_position_embeddings", None),
         template_arguments=template_arguments,
     )
     corpus = encode_rows(rows, encoder, skip_unreadable=skip_unreadable)
     harmful = split_prompts("harmful", harmful_prompts, encoder)
     harmless = split_prompts("harmless", harmless_prompts, encoder)
-    openers, openers_from = _openers(
-        anatomy, tokenizer, safety_tokens, harmful, harmless, batch_size=batch_size, progress=progress
+    opening_tokens, opening_tokens_from = _opening_tokens(
+        model_parts, tokenizer, safety_tokens, harmful, harmless, batch_size=batch_size, progress=progress
     )
 
     def scores(turns: Sequence[EncodedTurn], description: str) -> FirstToken:
-        return first_token(anatomy, turns, openers, batch_size=batch_size, description=description, progress=progress)
+        return first_token(
+            model_parts, turns, opening_tokens, batch_size=batch_size, description=description, progress=progress
+        )
 
     measured = scores([EncodedTurn(ids, None) for ids in harmful.measured + harmless.measured], "measuring rates")
     masses = measured.refusal_mass.tolist()
@@ -94,7 +96,9 @@ def audit(
     )
     found = scores([turn for turns in corpus.turns.values() for turn in turns], "scoring rows")
     worst = _worst_turns(corpus, found)
-    flagged = [_flagged(row, corpus, found, openers, tokenizer) for row in worst.values() if row.score > limit.value]
+    flagged = [
+        _flagged(row, corpus, found, opening_tokens, tokenizer) for row in worst.values() if row.score > limit.value
+    ]
     return AuditReport(
         scores=[worst[index].score if index in worst else None for index in range(corpus.rows)],
         flagged=sorted(flagged, key=lambda row: (-row.score, row.index)),
@@ -103,20 +107,20 @@ def audit(
         unprompted=sum(conversation.unprompted for conversation in corpus.conversations.values()),
         formats=Counter(conversation.format for conversation in corpus.conversations.values()),
         threshold=limit,
-        openers=openers,
-        opener_strings={
+        opening_tokens=opening_tokens,
+        opening_token_strings={
             kind: tokenizer.convert_ids_to_tokens(list(ids))
-            for kind, ids in (("refusal", openers.refusal), ("compliance", openers.compliance))
+            for kind, ids in (("refusal", opening_tokens.refusal), ("compliance", opening_tokens.compliance))
         },
         prompts=f"{len(harmful.measured)} harmful prompts ({harmful.origin}) and {len(harmless.measured)} harmless "
         f"ones ({harmless.origin})",
-        openers_from=openers_from,
-        model=str(getattr(anatomy.causal_lm.config, "_name_or_path", "")),
+        opening_tokens_from=opening_tokens_from,
+        model=str(getattr(model_parts.causal_lm.config, "_name_or_path", "")),
     )
 
 
-def _openers(
-    anatomy: Anatomy,
+def _opening_tokens(
+    model_parts: ModelParts,
     tokenizer: Any,
     safety_tokens: SafetyTokens | None,
     harmful: SplitPrompts,
@@ -124,24 +128,28 @@ def _openers(
     *,
     batch_size: int,
     progress: bool,
-) -> tuple[Openers, str]:
+) -> tuple[OpeningTokens, str]:
     if safety_tokens is not None:
         safety_tokens.check_tokenizer(tokenizer)
-        safety_tokens.check_vocabulary(anatomy.vocabulary_size)
-        openers = Openers(
-            safety_tokens.refusal_openers, safety_tokens.compliance_openers, safety_tokens.refusal_openings
+        safety_tokens.check_vocabulary(model_parts.vocabulary_size)
+        opening_tokens = OpeningTokens(
+            safety_tokens.refusal_opening_tokens,
+            safety_tokens.compliance_opening_tokens,
+            safety_tokens.refusal_openings,
         )
-        if not openers.refusal:
+        if not opening_tokens.refusal:
             raise SafetyTokensError(
-                f"safety_tokens: the file with fingerprint {safety_tokens.fingerprint} names no refusal openers; "
+                f"safety_tokens: the file with fingerprint {safety_tokens.fingerprint} names no refusal opening tokens; "
                 "calibrate again (`pact calibrate`)"
             )
-        largest = max(openers.ids)
-        if largest >= anatomy.vocabulary_size:
-            raise SafetyTokensError(f"safety_tokens: opener {largest} has no row in the model's output embedding")
-        return openers, f"safety tokens {safety_tokens.fingerprint}"
-    learnt = learn_openers(
-        anatomy, tokenizer, harmful.learnt, harmless.learnt, batch_size=batch_size, progress=progress
+        largest = max(opening_tokens.ids)
+        if largest >= model_parts.vocabulary_size:
+            raise SafetyTokensError(
+                f"safety_tokens: opening token {largest} has no row in the model's output embedding"
+            )
+        return opening_tokens, f"safety tokens {safety_tokens.fingerprint}"
+    learnt = learn_opening_tokens(
+        model_parts, tokenizer, harmful.learnt, harmless.learnt, batch_size=batch_size, progress=progress
     )
     return learnt, f"{len(harmful.learnt)} harmful and {len(harmless.learnt)} harmless prompts"
 
@@ -175,7 +183,9 @@ def _worst_turns(corpus: Corpus, found: FirstToken) -> dict[int, _WorstTurn]:
     return worst
 
 
-def _flagged(row: _WorstTurn, corpus: Corpus, found: FirstToken, openers: Openers, tokenizer: Any) -> FlaggedRow:
+def _flagged(
+    row: _WorstTurn, corpus: Corpus, found: FirstToken, opening_tokens: OpeningTokens, tokenizer: Any
+) -> FlaggedRow:
     turns = corpus.conversations[row.index].turns
     first_id = corpus.turns[row.index][row.turn].first_response_id
     log_probability = float(found.own_log_probability[row.position])
@@ -187,7 +197,7 @@ def _flagged(row: _WorstTurn, corpus: Corpus, found: FirstToken, openers: Opener
         compliance_mass=float(found.compliance_mass[row.position]),
         first_token=None if first_id is None else tokenizer.convert_ids_to_tokens(first_id),
         first_token_log_probability=None if math.isnan(log_probability) else log_probability,
-        is_refusal=first_id in openers.refusal,
+        is_refusal=first_id in opening_tokens.refusal,
         prompt=turns[row.turn].prompt,
         response=str(turns[row.turn].response["content"]),
     )

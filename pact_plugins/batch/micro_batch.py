@@ -19,7 +19,7 @@ from pact_plugins.modeling import AutocastState
 
 
 @dataclass(frozen=True)
-class Draw:
+class StepIndex:
     """The place of one micro-batch in the run.
 
     Attributes:
@@ -41,11 +41,11 @@ class Draw:
         """Counts the micro-batches of all ranks, from 0."""
         return (self.step * self.micro_batches + self.micro_batch) * self.ranks + self.rank
 
-    def among(self, every: int) -> Draw | None:
+    def among(self, every: int) -> StepIndex | None:
         """Its place where only every ``every``-th optimizer step counts, the first included; None in the others."""
         return replace(self, step=self.step // every) if self.step % every == 0 else None
 
-    def of_step(self) -> Draw | None:
+    def of_step(self) -> StepIndex | None:
         """The place of what is done once for all micro-batches of a step, with the last; None with the others."""
         if not self.covers:
             return None
@@ -85,12 +85,12 @@ class ComingBatch:
     """A micro-batch on its way from the model to its decoder.
 
     Attributes:
-        labels, inputs, draw, earlier, turns: as they will be in the ``MicroBatch``.
+        labels, inputs, step_index, earlier, turns: as they will be in the ``MicroBatch``.
     """
 
     labels: Tensor
     inputs: dict[str, Any]
-    draw: Draw
+    step_index: StepIndex
     earlier: Counts
     turns: AssistantTurns | None = None
 
@@ -110,7 +110,7 @@ class MicroBatch:
         inputs: the keyword arguments that the decoder received.
         hidden_states: (B, L, hidden) the decoder's last hidden states, with gradient.
         autocast: the precision of the trainer's forward pass.
-        draw: its place in the run.
+        step_index: its place in the run.
         log_probs: (B, L - 1) per-token log-probabilities where the trainer reads these, else None.
         measure: whether values that cost a whole-vocabulary softmax are wanted for the log.
         earlier: what the step's earlier micro-batches hold that this one may stand for.
@@ -125,7 +125,7 @@ class MicroBatch:
     inputs: dict[str, Any]
     hidden_states: Tensor
     autocast: AutocastState
-    draw: Draw
+    step_index: StepIndex
     log_probs: Tensor | None = None
     measure: bool = True
     earlier: Counts = NOTHING

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pact_plugins.batch.host import Array, on_host, to_device
 from pact_plugins.batch.responses import IGNORE_INDEX, Responses
-from pact_plugins.modeling import Anatomy
+from pact_plugins.modeling import ModelParts
 
 _NOT_TEXT = ("inputs_embeds", "pixel_values", "image", "video", "audio", "input_features")
 _ATTENTION_BY_POSITIONS = ("flash", "kernels-community/flash")
@@ -81,11 +81,11 @@ class ContextRules:
     positions_separate: bool = False
 
     @classmethod
-    def of(cls, anatomy: Anatomy) -> ContextRules:
+    def of(cls, model_parts: ModelParts) -> ContextRules:
         """Read off a model's modules and attention implementation."""
-        implementation = str(getattr(anatomy.causal_lm.config, "_attn_implementation", None) or "")
+        implementation = str(getattr(model_parts.causal_lm.config, "_attn_implementation", None) or "")
         relative = any(
-            part in name for name, _ in anatomy.decoder.named_modules() for part in _RELATIVE_POSITION_MODULES
+            part in name for name, _ in model_parts.decoder.named_modules() for part in _RELATIVE_POSITION_MODULES
         )
         return cls(relative, implementation.startswith(_ATTENTION_BY_POSITIONS))
 

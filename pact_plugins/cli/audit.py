@@ -32,7 +32,9 @@ _STANDARD_OUTPUT = Path("-")
 @click.option("--html", "html_path", type=OUTPUT_FILE, default=None, help="write the report as one HTML page")
 @click.option("--skip-unreadable", is_flag=True, help="list rows that cannot be read, instead of stopping")
 @click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="flagged rows to print")
-@click.option("--safety-tokens", type=_FILE, default=None, help="openers of this file; else learnt from the prompts")
+@click.option(
+    "--safety-tokens", type=_FILE, default=None, help="opening tokens of this file; else learnt from the prompts"
+)
 @click.option("--harmful-prompts", default=None, help="JSON or JSONL prompts that MODEL refuses; else the bundled ones")
 @click.option("--harmless-prompts", default=None, help="JSON or JSONL prompts that it helps with; else bundled")
 @click.option("--template-arguments", default=None, help='JSON for the chat template: {"enable_thinking": false}')

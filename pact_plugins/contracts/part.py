@@ -20,9 +20,9 @@ from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts.reference import AlignedModelSource, Reference
 from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.conversation import AssistantTurns, ChatQuestion
-from pact_plugins.modeling import Anatomy, LiveHead
+from pact_plugins.modeling import LiveHead, ModelParts
 
-__all__ = ["Answer", "Contribution", "Part", "PartContext"]
+__all__ = ["Answer", "LossTerm", "Part", "PartContext"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Contribution:
+class LossTerm:
     """What a part says of one micro-batch.
 
     Attributes:
@@ -98,8 +98,8 @@ class Part(ABC):
         return ()
 
     @abstractmethod
-    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
-        """Its contribution to one micro-batch, from the reference's answer. Called once, on every rank."""
+    def loss_term(self, batch: MicroBatch, answer: Answer) -> LossTerm:
+        """What it adds to one micro-batch, from the reference's answer. Called once, on every rank."""
 
     def held_prompts(self) -> Collection[str]:
         """User messages whose replies it holds, which would look better than others to a drift watch."""
@@ -130,7 +130,7 @@ class PartContext:
 
     Attributes:
         settings: its own block, an instance of the model that it is registered with.
-        anatomy: the model to be trained, taken apart.
+        model_parts: the model to be trained, taken apart.
         head: its output embedding.
         tokenizer: its tokenizer.
         safety_tokens: of the aligned model; None where no part needs any.
@@ -149,7 +149,7 @@ class PartContext:
     """
 
     settings: Any
-    anatomy: Anatomy
+    model_parts: ModelParts
     head: LiveHead
     tokenizer: PreTrainedTokenizerBase
     safety_tokens: SafetyTokens | None

@@ -14,7 +14,7 @@ from torch import Tensor
 from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
 from pact_plugins.conversation import AssistantTurns
-from pact_plugins.modeling import Anatomy, AutocastState, OutputHead
+from pact_plugins.modeling import AutocastState, ModelParts, OutputHead
 
 __all__ = [
     "AlignedModelSource",
@@ -175,13 +175,13 @@ class AlignedModelSource(Protocol):
     def path(self) -> str | None:
         """Where it has to be loaded from; None where the model in memory is the aligned one."""
 
-    def running(self) -> AbstractContextManager[Anatomy]:
+    def running(self) -> AbstractContextManager[ModelParts]:
         """Its parts, to be run inside the block."""
 
-    def loaded(self) -> Anatomy:
+    def loaded(self) -> ModelParts:
         """What was loaded from ``path``, once; nobody may change it."""
 
-    def check_vocabulary(self, anatomy: Anatomy) -> None:
+    def check_vocabulary(self, model_parts: ModelParts) -> None:
         """Raise ConfigurationError where a loaded model has another vocabulary than the trained one."""
 
     def check_adapter_is_no_part(self) -> None:
@@ -193,7 +193,7 @@ class ReferenceContext:
     """What a reference may be built from, before the first training step.
 
     Attributes:
-        anatomy: the model to be trained, taken apart; no hook of ours is on it yet.
+        model_parts: the model to be trained, taken apart; no hook of ours is on it yet.
         settings: the ``reference`` block of the configuration.
         token_ids: (|S|,) or None for the whole vocabulary.
         resumed: whether training continues from a checkpoint, so that the weights have moved already.
@@ -207,7 +207,7 @@ class ReferenceContext:
         asks_logits: whether logits are asked for in every micro-batch, or refusal masses of new contexts alone.
     """
 
-    anatomy: Anatomy
+    model_parts: ModelParts
     settings: ReferenceSettings
     token_ids: Tensor | None
     resumed: bool

@@ -66,24 +66,24 @@ class SafetyTokens:
         return self.direction.clamp(min=0)
 
     @property
-    def refusal_openers(self) -> tuple[int, ...]:
+    def refusal_opening_tokens(self) -> tuple[int, ...]:
         """Ids of the tokens that open refusals, the most probable first; empty where calibration kept none."""
-        return self._openers("refusal_openers")
+        return self._opening_tokens("refusal_opening_tokens")
 
     @property
     def refusal_openings(self) -> tuple[tuple[int, ...], ...]:
-        """Token sequences that open refusals; in files that know none, every refusal opener by itself."""
+        """Token sequences that open refusals; in files that know none, every refusal opening token by itself."""
         value = self.settings.get("refusal_openings")
         if value is None:
-            return tuple((index,) for index in self.refusal_openers)
+            return tuple((index,) for index in self.refusal_opening_tokens)
         if not isinstance(value, list) or not all(isinstance(ids, list) and ids for ids in value):
             raise SafetyTokensError(f"the safety tokens are damaged: refusal_openings is {value!r}")
         return tuple(self._checked("refusal_openings", ids) for ids in value)
 
     @property
-    def compliance_openers(self) -> tuple[int, ...]:
+    def compliance_opening_tokens(self) -> tuple[int, ...]:
         """Ids of the tokens that open compliant answers, the most probable first; empty where there are none."""
-        return self._openers("compliance_openers")
+        return self._opening_tokens("compliance_opening_tokens")
 
     @property
     def refusal_threshold(self) -> float:
@@ -93,7 +93,7 @@ class SafetyTokens:
             raise SafetyTokensError(f"the safety tokens are damaged: refusal_threshold is {value!r}")
         return value
 
-    def _openers(self, key: str) -> tuple[int, ...]:
+    def _opening_tokens(self, key: str) -> tuple[int, ...]:
         return self._checked(key, self.settings.get(key, []))
 
     def _checked(self, key: str, ids: Any) -> tuple[int, ...]:

@@ -18,13 +18,13 @@ class TokenScorer:
 
     Attributes:
         name: as written in ``safety_tokens.scorer``.
-        contribution: maps the log-probabilities of the aligned and of the contrast model, both (..., V) float32, to
+        score: maps the log-probabilities of the aligned and of the contrast model, both (..., V) float32, to
             each position's score of every token, (..., V). Scores are averaged over the positions of a refusal, then
             over refusals.
         of_means: for a score that is linear in the probabilities: maps their (V,) means, so averaged, to the mean
-            score. Calibration then has a third less to compute. None where only ``contribution`` says it.
+            score. Calibration then has a third less to compute. None where only ``score`` says it.
     """
 
     name: str
-    contribution: Callable[[Tensor, Tensor], Tensor]
+    score: Callable[[Tensor, Tensor], Tensor]
     of_means: Callable[[Tensor, Tensor], Tensor] | None = None

@@ -17,7 +17,7 @@ BUILT_IN_PRESETS = (
         {"term": {"objective": "published"}, "safety_tokens": {"include_openings": False}},
     ),
     Preset("match", "the term alone: confidence on safety tokens is held to the reference's", {"term": {}}),
-    # Without the term, which slows down what a short training can teach; what both worlds' figures speak for.
+    # Without the term, which slows down what a short training can teach; what the figures of both benchmarks speak for.
     Preset("gate_anchor", "row gate and anchor", GATE_AND_ANCHOR),
     Preset("guard", "row gate, anchor and a light term", {"term": {"weight": 0.5}, **GATE_AND_ANCHOR}),
     Preset("off", "nothing: the framework's own run"),

@@ -26,7 +26,7 @@ def watch_drift(
         context: with the settings of ``drift_watch``.
         openings: of refusals.
         held: prompts that the loss itself holds.
-        log_history: what earlier pieces of a resumed run have logged.
+        log_history: what earlier segments of a resumed run have logged.
     """
     settings = context.settings
     meter = RefusalMeter(context, watched_prompts(settings, held), openings, greedy=settings.greedy)
@@ -34,4 +34,4 @@ def watch_drift(
     if start is None and resumed:
         with context.aligned.running() as aligned:
             start = meter.measure(aligned)
-    return DriftWatch(settings, meter, context.anatomy, start or meter.measure(context.anatomy))
+    return DriftWatch(settings, meter, context.model_parts, start or meter.measure(context.model_parts))

@@ -1,4 +1,4 @@
-"""One look at a model: the share of each kind of prompt that it would refuse."""
+"""One evaluation of a model: the share of each kind of prompt that it would refuse."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pact_plugins.contracts.judge import REFUSAL
 from pact_plugins.distributed import rank, summed, world_size
 from pact_plugins.keyword_judge import KeywordJudge
 from pact_plugins.modeling import (
-    Anatomy,
     AutocastState,
     LiveHead,
+    ModelParts,
     callable_by_itself,
     evaluation_mode,
     is_sharded,
@@ -53,27 +53,27 @@ class RefusalMeter:
         self.names = tuple(f"{share}_{kind}" for share in (MASS, GREEDY)[: 2 if greedy else 1] for kind in prompts)
 
     @torch.no_grad()
-    def measure(self, anatomy: Anatomy) -> dict[str, float]:
+    def measure(self, model_parts: ModelParts) -> dict[str, float]:
         """The value of each of ``names``: the mean over the prompts of its kind, the same on all ranks.
 
         Every rank must call it. Ranks share the prompts, unless parameters are sharded, so that every rank has to run
         everything.
         """
-        sharded = any(map(is_sharded, anatomy.model.parameters()))
+        sharded = any(map(is_sharded, model_parts.model.parameters()))
         own = self._asked if sharded else self._asked[rank() :: world_size()]
-        device = next(anatomy.decoder.parameters()).device.type
+        device = next(model_parts.decoder.parameters()).device.type
         autocast = AutocastState(device, self._precision is not None, self._precision or torch.bfloat16)
         with (
             preserved_random_state(),
-            callable_by_itself(anatomy.model, anatomy.decoder),
-            evaluation_mode(anatomy.model),
+            callable_by_itself(model_parts.model, model_parts.decoder),
+            evaluation_mode(model_parts.model),
             self._pause(),
         ):
-            replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm), sharded, autocast)
+            replier = Replier(model_parts.decoder, LiveHead(model_parts.causal_lm), sharded, autocast)
             values = [(MASS, asked.kind, mass) for asked, mass in self._masses(replier, own)]
             if self._judge is not None:
                 with autocast():
-                    values += [(GREEDY, asked.kind, refused) for asked, refused in self._refusals(anatomy, own)]
+                    values += [(GREEDY, asked.kind, refused) for asked, refused in self._refusals(model_parts, own)]
         return self._means(values)
 
     def _masses(self, replier: Replier, own: Sequence[_Asked]) -> list[tuple[_Asked, float]]:
@@ -81,10 +81,12 @@ class RefusalMeter:
         masses = opening_mass(replier, contexts, self._criterion).tolist() if contexts else []
         return list(zip(own, masses, strict=True))
 
-    def _refusals(self, anatomy: Anatomy, own: Sequence[_Asked]) -> list[tuple[_Asked, float]]:
+    def _refusals(self, model_parts: ModelParts, own: Sequence[_Asked]) -> list[tuple[_Asked, float]]:
         assert self._judge is not None
         contexts = [asked.context_ids for asked in own]
-        answers = continue_ids(anatomy.causal_lm, self._tokenizer, contexts, max_new_tokens=_NEW_TOKENS, progress=False)
+        answers = continue_ids(
+            model_parts.causal_lm, self._tokenizer, contexts, max_new_tokens=_NEW_TOKENS, progress=False
+        )
         texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
         rows = [{"prompt": asked.prompt, "response": text} for asked, text in zip(own, texts, strict=True)]
         labels = self._judge.label(rows)

@@ -11,7 +11,7 @@ class DriftWatchSettings(Block):
     """When the model in training is asked, what, and what follows."""
 
     every: int = Field(
-        50, ge=1, description="optimizer steps from one look to the next; the last step is looked at too"
+        50, ge=1, description="optimizer steps from one evaluation to the next; the last step is evaluated too"
     )
     prompts: int = Field(16, ge=1, le=10_000, description="prompts of each kind: harmful, look-alike and plain")
     prompts_path: str | None = Field(
@@ -28,5 +28,5 @@ class DriftWatchSettings(Block):
         description="stop training when a share of refusals has changed for the worse by more than this",
     )
     keep_best: bool = Field(
-        False, description="save the best look's checkpoint, and keep it whatever save_total_limit removes"
+        False, description="save the best evaluation's checkpoint, and keep it whatever save_total_limit removes"
     )

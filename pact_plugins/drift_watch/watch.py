@@ -1,4 +1,4 @@
-"""From looks to consequences: what has drifted since the start, when to stop, which checkpoint to keep."""
+"""From evaluations to consequences: what has drifted since the start, when to stop, which checkpoint to keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from pact_plugins.drift_watch.measuring import RefusalMeter
 from pact_plugins.drift_watch.settings import DriftWatchSettings
 from pact_plugins.messages import announce
-from pact_plugins.modeling import Anatomy
+from pact_plugins.modeling import ModelParts
 
 DRIFT = "drift"
 _PREFIX = "pact/"
@@ -33,22 +33,22 @@ def start_in(log_history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> 
 
 
 class DriftWatch:
-    """Looks at the model every few steps, and acts through the trainer's own flags and state.
+    """Evaluates the model every few steps, and acts through the trainer's own flags and state.
 
     What it has to remember over a kill stands in the trainer's state: the start as the log's entry of step 0, the best
     checkpoint where the trainer keeps its own.
 
     Args:
         meter: what is asked.
-        anatomy: the model in training.
+        model_parts: the model in training.
         start: shares before the first step.
     """
 
     def __init__(
-        self, settings: DriftWatchSettings, meter: RefusalMeter, anatomy: Anatomy, start: Mapping[str, float]
+        self, settings: DriftWatchSettings, meter: RefusalMeter, model_parts: ModelParts, start: Mapping[str, float]
     ) -> None:
         self.settings, self.start = settings, dict(start)
-        self._meter, self._anatomy = meter, anatomy
+        self._meter, self._model_parts = meter, model_parts
         self._last: dict[str, float] | None = None
         self._unlogged: dict[str, float] = {}
         self._best: float | None = None
@@ -67,9 +67,9 @@ class DriftWatch:
         """Whether the step that has just ended is to be looked at."""
         return state.global_step % self.settings.every == 0 or state.global_step >= state.max_steps
 
-    def look(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+    def evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
         """Measure, have it logged, and draw the consequences. Every rank must call it; all draw the same."""
-        values = self._meter.measure(self._anatomy)
+        values = self._meter.measure(self._model_parts)
         drift = drift_between(self.start, values)
         self._last = self._unlogged = {**values, DRIFT: drift}
         control.should_log = True
@@ -87,7 +87,7 @@ class DriftWatch:
     def _keep_if_best(
         self, drift: float, args: TrainingArguments, state: TrainerState, control: TrainerControl
     ) -> None:
-        """Below the limit every look is as good as another, and the later one has learnt more."""
+        """Below the limit every evaluation is as good as another, and the later one has learnt more."""
         excess = round(max(0.0, drift - (self.settings.stop_if_drift or 0.0)), 2)
         if self._best is not None and excess > self._best:
             return
@@ -98,7 +98,7 @@ class DriftWatch:
         control.should_save = True
 
     def take_unlogged(self) -> dict[str, float]:
-        """The last look's values with ``pact/`` before their names, once."""
+        """The last evaluation's values with ``pact/`` before their names, once."""
         values, self._unlogged = self._unlogged, {}
         return _prefixed(values)
 

@@ -1,4 +1,4 @@
-"""The cheap tier: a judge of patterns at the start of the answer. Offline, deterministic, multilingual openers."""
+"""The cheap tier: a judge of patterns at the start of the answer. Offline, deterministic, multilingual openings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusal openers in other languages, anchored at the start of the answer."""
+"""Refusal openings in other languages, anchored at the start of the answer."""
 
 from __future__ import annotations
 

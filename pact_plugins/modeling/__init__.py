@@ -1,7 +1,6 @@
 """What the package must know of a causal language model and its tokenizer."""
 
 from pact_plugins.modeling.adapter_parameters import switched_off
-from pact_plugins.modeling.anatomy import Anatomy, dissect, is_sharded
 from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
 from pact_plugins.modeling.compiled import compiled_as_trained, forget_compiled
 from pact_plugins.modeling.execution import (
@@ -16,15 +15,16 @@ from pact_plugins.modeling.execution import (
 from pact_plugins.modeling.fingerprint import model_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from pact_plugins.modeling.head import FrozenHead, LiveHead, OutputHead
 from pact_plugins.modeling.loading import whole_on_every_rank
+from pact_plugins.modeling.model_parts import ModelParts, is_sharded, model_parts_of
 from pact_plugins.modeling.moved import was_moved
 from pact_plugins.modeling.starting_weights import base_has_moved
 from pact_plugins.modeling.weights import weights_digest
 
 __all__ = [
-    "Anatomy",
     "AutocastState",
     "FrozenHead",
     "LiveHead",
+    "ModelParts",
     "OutputHead",
     "assistant_header_ids",
     "base_has_moved",
@@ -32,11 +32,11 @@ __all__ = [
     "checkpointed_modules",
     "checkpointing_if_large",
     "compiled_as_trained",
-    "dissect",
     "evaluation_mode",
     "forget_compiled",
     "is_sharded",
     "model_fingerprint",
+    "model_parts_of",
     "preserved_random_state",
     "preserved_sharding",
     "prompt_ids",

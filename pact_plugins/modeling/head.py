@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pact_plugins.errors import AttachmentError
-from pact_plugins.modeling.anatomy import is_sharded
+from pact_plugins.modeling.model_parts import is_sharded
 
 
 class OutputHead(Protocol):

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pact_plugins.distributed import rank
-from pact_plugins.modeling.anatomy import Anatomy, is_sharded
+from pact_plugins.modeling.model_parts import ModelParts, is_sharded
 from pact_plugins.weight_files import digest_of, entry_of
 
 _PIECE = 1 << 26
 
 
 @torch.no_grad()
-def weights_digest(anatomy: Anatomy) -> str | None:
+def weights_digest(model_parts: ModelParts) -> str | None:
     """See ``weight_files``: of the adapter where there is one, else of the whole model. Every rank must call it.
 
     Costs one reading of what would be saved, and as much time as hashing it: about 1.4 GiB a second.
@@ -27,17 +27,17 @@ def weights_digest(anatomy: Anatomy) -> str | None:
     """
     writes = rank() == 0
     entries = []
-    for name, tensor in _to_be_saved(anatomy):
+    for name, tensor in _to_be_saved(model_parts):
         with _whole(tensor) as whole:
             if writes:
                 entries.append(entry_of(name, whole.shape, _bytes_of(whole)))
     return digest_of(entries) if writes else None
 
 
-def _to_be_saved(anatomy: Anatomy) -> list[tuple[str, Tensor]]:
-    if anatomy.peft_model is not None:
-        return _adapter(anatomy.peft_model)
-    model = anatomy.causal_lm
+def _to_be_saved(model_parts: ModelParts) -> list[tuple[str, Tensor]]:
+    if model_parts.peft_model is not None:
+        return _adapter(model_parts.peft_model)
+    model = model_parts.causal_lm
     # Parameters themselves, as a shard's tells what it is a shard of.
     state = model.state_dict(keep_vars=True)
     if getattr(model, "_hf_peft_config_loaded", False):
@@ -82,5 +82,5 @@ def _bytes_of(tensor: Tensor) -> Iterator[Any]:
     step = max(1, _PIECE // max(1, flat.element_size()))
     for first in range(0, flat.numel(), step):
         # Memory that numpy has seen cannot be given back, which engines do with what they gathered.
-        piece = flat[first : first + step].cpu().clone()
-        yield piece.view(torch.uint8).numpy()
+        chunk = flat[first : first + step].cpu().clone()
+        yield chunk.view(torch.uint8).numpy()

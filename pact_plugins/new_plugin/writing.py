@@ -78,12 +78,12 @@ def render(names: Names, kinds: Sequence[Kind], licence: str | None) -> dict[str
 
 
 def _of_kind(environment: Environment, kind: Kind, names: Names) -> dict[str, str]:
-    """What a kind adds: ``tests/`` beside the package, everything else but the pieces of other files in it."""
+    """What a kind adds: ``tests/`` beside the package, everything else but the snippets of other files in it."""
     home = f"kinds/{kind.module}/"
     found = {}
     for template in environment.list_templates(filter_func=lambda path: path.startswith(home)):
         path = template.removeprefix(home).removesuffix(_SUFFIX)
-        if path.startswith("piece."):
+        if path.startswith("snippet."):
             continue
         found[path if path.startswith("tests/") else f"{names.module}/{path}"] = template
     return found

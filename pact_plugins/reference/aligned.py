@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pact_plugins.contracts.reference import ReferenceSettings
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import Anatomy, weights_fingerprint
+from pact_plugins.modeling import ModelParts, weights_fingerprint
 from pact_plugins.reference.adapters import adapters_off, refuse_unfaithful_adapter
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, load_aligned_model
 from pact_plugins.reference.faithfulness import left_when_off
@@ -25,10 +25,10 @@ class AlignedModel:
     """
 
     def __init__(
-        self, trained: Anatomy, settings: ReferenceSettings, *, resumed: bool, expected: str | None = None
+        self, trained: ModelParts, settings: ReferenceSettings, *, resumed: bool, expected: str | None = None
     ) -> None:
         self.trained, self._settings, self._resumed, self._expected = trained, settings, resumed, expected
-        self._loaded: Anatomy | None = None
+        self._loaded: ModelParts | None = None
 
     @cached_property
     def path(self) -> str | None:
@@ -41,7 +41,7 @@ class AlignedModel:
         moved = self._resumed and (self.trained.peft_model is None or bool(left_when_off(self.trained)))
         return aligned_model_path(self.trained, self._settings, resumed=moved)
 
-    def loaded(self) -> Anatomy:
+    def loaded(self) -> ModelParts:
         """What lies at ``path``, loaded once for all who need it; nobody may change it.
 
         Raises:
@@ -76,7 +76,7 @@ class AlignedModel:
         return found
 
     @contextmanager
-    def running(self) -> Iterator[Anatomy]:
+    def running(self) -> Iterator[ModelParts]:
         """The aligned model's parts, to be run inside the block.
 
         Raises:
@@ -104,14 +104,14 @@ class AlignedModel:
                 "replies cannot be sampled with the adapter off; set reference.path to the aligned model"
             )
 
-    def check_vocabulary(self, anatomy: Anatomy) -> None:
+    def check_vocabulary(self, model_parts: ModelParts) -> None:
         """Make sure that a loaded model has the trained model's vocabulary, row for row.
 
         Raises:
             ConfigurationError: it has not.
         """
-        if anatomy.vocabulary_size != self.trained.vocabulary_size:
+        if model_parts.vocabulary_size != self.trained.vocabulary_size:
             raise ConfigurationError(
-                f"reference.path: {self.path} has {anatomy.vocabulary_size} output tokens and the trained model "
+                f"reference.path: {self.path} has {model_parts.vocabulary_size} output tokens and the trained model "
                 f"{self.trained.vocabulary_size}; the anchor needs the same vocabulary"
             )

@@ -12,13 +12,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from pact_plugins.contracts.reference import ReferenceContext, ReferenceSettings
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import Anatomy, dissect, preserved_random_state, whole_on_every_rank
+from pact_plugins.modeling import ModelParts, model_parts_of, preserved_random_state, whole_on_every_rank
 from pact_plugins.modeling.loading import why_not_loaded
 
 _CHECKPOINT = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
 
 
-def aligned_model_path(anatomy: Anatomy, settings: ReferenceSettings, *, resumed: bool) -> str | None:
+def aligned_model_path(model_parts: ModelParts, settings: ReferenceSettings, *, resumed: bool) -> str | None:
     """Where the aligned model has to be loaded from; None where the model in memory, as it is now, is aligned.
 
     Raises:
@@ -27,7 +27,7 @@ def aligned_model_path(anatomy: Anatomy, settings: ReferenceSettings, *, resumed
     if settings.path is not None or not resumed:
         return settings.path
     # The weights in memory have moved already: only the model's source still is the aligned model.
-    path = str(getattr(anatomy.causal_lm.config, "_name_or_path", "") or "")
+    path = str(getattr(model_parts.causal_lm.config, "_name_or_path", "") or "")
     if not path:
         raise ConfigurationError(
             "training begins with weights that may have moved already (it resumes from a checkpoint, train() is called "
@@ -49,7 +49,7 @@ def is_checkpoint(path: str) -> bool:
     return bool(_CHECKPOINT.fullmatch(folder.name)) and (folder / TRAINER_STATE_NAME).is_file()
 
 
-def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
+def load_aligned_model(path: str, trained: ModelParts) -> ModelParts:
     """The model at ``path`` in the dtype, on the device and with the attention implementation of the trained one.
 
     Another implementation rounds otherwise, and need not read packed sequences apart.
@@ -68,10 +68,10 @@ def load_aligned_model(path: str, trained: Anatomy) -> Anatomy:
     except (OSError, ValueError) as error:
         reason = why_not_loaded(path, error)
         raise ConfigurationError(f"reference.path: {path} cannot be loaded: {reason}") from error
-    return dissect(nn.Module.to(model, own.device).eval())
+    return model_parts_of(nn.Module.to(model, own.device).eval())
 
 
-def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> None:
+def check_vocabulary(loaded: ModelParts, path: str, context: ReferenceContext) -> None:
     """Raise ConfigurationError where a loaded model lacks output tokens that the objective needs."""
     if context.token_ids is not None:
         largest = int(context.token_ids.max())
@@ -80,8 +80,8 @@ def check_vocabulary(loaded: Anatomy, path: str, context: ReferenceContext) -> N
                 f"reference.path: {path} has {loaded.vocabulary_size} output tokens, but safety token {largest} "
                 "is among those to be held; name the aligned model that training starts from"
             )
-    elif loaded.vocabulary_size != context.anatomy.vocabulary_size:
+    elif loaded.vocabulary_size != context.model_parts.vocabulary_size:
         raise ConfigurationError(
             f"reference.path: {path} has {loaded.vocabulary_size} output tokens and the trained model "
-            f"{context.anatomy.vocabulary_size}; the whole vocabulary is held, which has to be the same"
+            f"{context.model_parts.vocabulary_size}; the whole vocabulary is held, which has to be the same"
         )

@@ -68,21 +68,21 @@ class CachedReference(Reference):
                 "reference.kind: cache keeps the logits of a few tokens, but the whole vocabulary's are asked for; use "
                 "reference.kind: auto"
             )
-        if any(hasattr(parameter, "ds_id") for parameter in context.anatomy.model.parameters()):
+        if any(hasattr(parameter, "ds_id") for parameter in context.model_parts.model.parameters()):
             # Their values cannot be sampled, and another model's logits must never be taken for this one's.
             raise ConfigurationError(
                 "reference.kind: cache cannot tell models apart whose parameters DeepSpeed ZeRO-3 has partitioned; use "
                 "reference.kind: auto, or ZeRO-2"
             )
         self._context, self._token_ids = context, context.token_ids
-        self._rules = ContextRules.of(context.anatomy)
-        self._longest = length_without_rescaling(context.anatomy.causal_lm.config)
-        self._in_step = any(is_sharded(parameter) for parameter in context.anatomy.model.parameters())
+        self._rules = ContextRules.of(context.model_parts)
+        self._longest = length_without_rescaling(context.model_parts.causal_lm.config)
+        self._in_step = any(is_sharded(parameter) for parameter in context.model_parts.model.parameters())
         self._online: Reference | None = None
         self.switches_adapter_off = automatic_reference(context) == AdapterOffReference.name
         if self.switches_adapter_off:
             self._online = AdapterOffReference(context)
-            fingerprint = model_fingerprint(context.anatomy.causal_lm)
+            fingerprint = model_fingerprint(context.model_parts.causal_lm)
             self._at_start: Reference | None = self._online
         else:
             self._at_start, fingerprint = self._aligned(context.resumed)
@@ -102,7 +102,7 @@ class CachedReference(Reference):
         context = self._context
         return StoreDescription(
             reference_model=fingerprint,
-            dtype=str(context.anatomy.causal_lm.dtype).removeprefix("torch."),
+            dtype=str(context.model_parts.causal_lm.dtype).removeprefix("torch."),
             autocast=None if context.precision is None else str(context.precision).removeprefix("torch."),
             safety_tokens=hash_of_ids(self._token_ids.tolist()),
             token_count=self._token_ids.numel(),
@@ -111,18 +111,18 @@ class CachedReference(Reference):
 
     def _aligned(self, moved: bool) -> tuple[Reference, str]:
         """The aligned model of a run in full and its fingerprint: the trained model itself, or loaded."""
-        anatomy, settings = self._context.anatomy, self._context.settings
-        path = aligned_model_path(anatomy, settings, resumed=moved)
+        model_parts, settings = self._context.model_parts, self._context.settings
+        path = aligned_model_path(model_parts, settings, resumed=moved)
         if path is not None:
             shared = self._context.aligned
             is_same = shared is not None and shared.path == path
-            anatomy = shared.loaded() if shared is not None and is_same else load_aligned_model(path, anatomy)
-            check_vocabulary(anatomy, path, self._context)
-        decoder, trained = anatomy.decoder, None
+            model_parts = shared.loaded() if shared is not None and is_same else load_aligned_model(path, model_parts)
+            check_vocabulary(model_parts, path, self._context)
+        decoder, trained = model_parts.decoder, None
         if path is not None:
-            decoder, trained = decoder.requires_grad_(False), self._context.anatomy.decoder
-        reference = DecoderReference(decoder, LiveHead(anatomy.causal_lm), trained)
-        return reference, model_fingerprint(anatomy.causal_lm)
+            decoder, trained = decoder.requires_grad_(False), self._context.model_parts.decoder
+        reference = DecoderReference(decoder, LiveHead(model_parts.causal_lm), trained)
+        return reference, model_fingerprint(model_parts.causal_lm)
 
     def fill(self) -> None:
         """Compute what the cache lacks of the training set. Every rank must call it, before the first step."""
@@ -278,7 +278,7 @@ class CachedReference(Reference):
 
     @property
     def weights_dtype(self) -> torch.dtype:
-        return self._context.anatomy.causal_lm.dtype
+        return self._context.model_parts.causal_lm.dtype
 
     def online(self) -> Reference | None:
         """The adapter switched off; trained in full, nothing is there to be asked."""

@@ -26,7 +26,7 @@ def build_reference(context: ReferenceContext, needs: Mapping[str, Needs]) -> Re
     settings = context.settings
     name = automatic_reference(context) if settings.kind == AUTO else settings.kind
     if settings.kind in (AUTO, "cache") and settings.path is None:
-        left = left_when_off(context.anatomy)
+        left = left_when_off(context.model_parts)
         if left:
             announce(f"{named(left)} train and are still there when the adapter is off: the reference is a copy")
     reference = plugins.references()[name](context)

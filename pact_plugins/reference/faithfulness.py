@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pact_plugins.modeling import (
-    Anatomy,
     LiveHead,
+    ModelParts,
     evaluation_mode,
     is_sharded,
     preserved_random_state,
@@ -27,24 +27,24 @@ _PROBE_TOKENS = 12
 _NUDGE = 0.05
 
 
-def left_when_off(anatomy: Anatomy) -> list[str]:
+def left_when_off(model_parts: ModelParts) -> list[str]:
     """Names of the parameters that train and still act when the adapter is off.
 
     Empty for a model without an adapter. Parameters outside everything that PEFT switches are suspects. Where they can
     be touched, they are nudged, and those that leave the model without its adapter as it was are acquitted.
     """
-    if anatomy.peft_model is None:
+    if model_parts.peft_model is None:
         return []
-    switched = {id(parameter) for parameter in switched_off(anatomy.peft_model)}
+    switched = {id(parameter) for parameter in switched_off(model_parts.peft_model)}
     suspects = {
         name: parameter
-        for name, parameter in anatomy.model.named_parameters()
+        for name, parameter in model_parts.model.named_parameters()
         if parameter.requires_grad and id(parameter) not in switched
     }
     if not suspects or any(is_sharded(parameter) for parameter in suspects.values()):
         return list(suspects)
-    before = _states_without_adapter(anatomy)
-    return [name for name, parameter in suspects.items() if _moves(anatomy, parameter, before)]
+    before = _states_without_adapter(model_parts)
+    return [name for name, parameter in suspects.items() if _moves(model_parts, parameter, before)]
 
 
 def named(parameters: list[str]) -> str:
@@ -53,9 +53,9 @@ def named(parameters: list[str]) -> str:
     return shown if len(parameters) <= 3 else f"{shown} and {len(parameters) - 3} more"
 
 
-def _moves(anatomy: Anatomy, parameter: nn.Parameter, before: Tensor) -> bool:
+def _moves(model_parts: ModelParts, parameter: nn.Parameter, before: Tensor) -> bool:
     with _nudged(parameter):
-        return not torch.equal(_states_without_adapter(anatomy), before)
+        return not torch.equal(_states_without_adapter(model_parts), before)
 
 
 @contextmanager
@@ -69,11 +69,11 @@ def _nudged(parameter: nn.Parameter) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _states_without_adapter(anatomy: Anatomy) -> Tensor:
+def _states_without_adapter(model_parts: ModelParts) -> Tensor:
     """Logits of a few arbitrary tokens, adapters off: (tokens, V) float32."""
-    assert anatomy.peft_model is not None
-    device = next(anatomy.decoder.parameters()).device
-    input_ids = torch.arange(_PROBE_TOKENS, device=device)[None] % anatomy.vocabulary_size
-    with preserved_random_state(), evaluation_mode(anatomy.model), adapters_off(anatomy.peft_model):
-        hidden = anatomy.decoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)[0]
-        return LiveHead(anatomy.causal_lm).logits(hidden[0], None)
+    assert model_parts.peft_model is not None
+    device = next(model_parts.decoder.parameters()).device
+    input_ids = torch.arange(_PROBE_TOKENS, device=device)[None] % model_parts.vocabulary_size
+    with preserved_random_state(), evaluation_mode(model_parts.model), adapters_off(model_parts.peft_model):
+        hidden = model_parts.decoder(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)[0]
+        return LiveHead(model_parts.causal_lm).logits(hidden[0], None)

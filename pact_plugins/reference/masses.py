@@ -53,14 +53,14 @@ class RefusalMasses:
 
     def __init__(self, reference: Reference, criterion: RefusalCriterion, context: ReferenceContext) -> None:
         self._reference, self._criterion = reference, criterion
-        self._rules, self._turns = ContextRules.of(context.anatomy), context.turns
+        self._rules, self._turns = ContextRules.of(context.model_parts), context.turns
         self._dataloader = context.train_dataloader
-        device = next(context.anatomy.decoder.parameters()).device
+        device = next(context.model_parts.decoder.parameters()).device
         precision = context.precision
         self._autocast = AutocastState(device.type, precision is not None, precision or torch.bfloat16)
         self._device = device
         # Where parameters are sharded, a pass takes all ranks.
-        self._together = any(map(is_sharded, context.anatomy.model.parameters()))
+        self._together = any(map(is_sharded, context.model_parts.model.parameters()))
         self.folder = _folder(reference, criterion, context)
         self._masses = self._read()
         self._unwritten: dict[bytes, float] = {}

@@ -25,9 +25,9 @@ from pact_plugins.contracts.reference import (
 from pact_plugins.errors import ConfigurationError, PartUnavailableError
 from pact_plugins.messages import warn
 from pact_plugins.modeling import (
-    Anatomy,
     AutocastState,
     LiveHead,
+    ModelParts,
     OutputHead,
     evaluation_mode,
     is_sharded,
@@ -145,21 +145,21 @@ class AdapterOffReference(DecoderReference):
     switches_adapter_off = True
 
     def __init__(self, context: ReferenceContext) -> None:
-        super().__init__(context.anatomy.decoder, LiveHead(context.anatomy.causal_lm))
-        if context.anatomy.peft_model is None:
+        super().__init__(context.model_parts.decoder, LiveHead(context.model_parts.causal_lm))
+        if context.model_parts.peft_model is None:
             raise ConfigurationError(
                 "reference.kind: adapter_off needs a PEFT adapter, but the model is trained in full; "
                 "use reference.kind: frozen_copy (or auto)"
             )
-        self._peft_model, self._causal_lm = context.anatomy.peft_model, context.anatomy.causal_lm
+        self._peft_model, self._causal_lm = context.model_parts.peft_model, context.model_parts.causal_lm
         self._pause = context.pause
         refuse_unfaithful_adapter(self._peft_model)
-        if rescales_its_weights(context.anatomy):
+        if rescales_its_weights(context.model_parts):
             raise ConfigurationError(
-                f"reference.kind: adapter_off cannot work with {type(context.anatomy.causal_lm).__name__}, which "
+                f"reference.kind: adapter_off cannot work with {type(context.model_parts.causal_lm).__name__}, which "
                 "rescales its weights in place for evaluation; use reference.kind: auto, or frozen_copy"
             )
-        if left := left_when_off(context.anatomy):
+        if left := left_when_off(context.model_parts):
             raise ConfigurationError(
                 f"reference.kind: adapter_off would hold training to a model that moves: {named(left)} train and are "
                 "still there when the adapter is off; use reference.kind: auto, or frozen_copy"
@@ -181,20 +181,22 @@ class FrozenCopyReference(DecoderReference):
     name = "frozen_copy"
 
     def __init__(self, context: ReferenceContext) -> None:
-        path = aligned_model_path(context.anatomy, context.settings, resumed=context.resumed)
+        path = aligned_model_path(context.model_parts, context.settings, resumed=context.resumed)
         # A copied adapter is part of the reference, and of no fingerprint.
-        self._source = context.anatomy.causal_lm if context.anatomy.peft_model is None else None
+        self._source = context.model_parts.causal_lm if context.model_parts.peft_model is None else None
         if path is None:
-            _refuse_partitioned(context.anatomy)
-            if context.anatomy.peft_model is not None:
-                refuse_moved_base(context.anatomy.peft_model)
-            decoder = copy.deepcopy(context.anatomy.decoder)
-            head: OutputHead = LiveHead(context.anatomy.causal_lm).frozen(_input_embedding(decoder))
+            _refuse_partitioned(context.model_parts)
+            if context.model_parts.peft_model is not None:
+                refuse_moved_base(context.model_parts.peft_model)
+            decoder = copy.deepcopy(context.model_parts.decoder)
+            head: OutputHead = LiveHead(context.model_parts.causal_lm).frozen(_input_embedding(decoder))
         else:
-            loaded = load_aligned_model(path, context.anatomy) if context.aligned is None else context.aligned.loaded()
+            loaded = (
+                load_aligned_model(path, context.model_parts) if context.aligned is None else context.aligned.loaded()
+            )
             check_vocabulary(loaded, path, context)
             decoder, head, self._source = loaded.decoder, LiveHead(loaded.causal_lm), loaded.causal_lm
-        super().__init__(decoder.requires_grad_(False).eval(), head, context.anatomy.decoder)
+        super().__init__(decoder.requires_grad_(False).eval(), head, context.model_parts.decoder)
 
     @property
     def fingerprint(self) -> str | None:
@@ -224,8 +226,8 @@ def _input_embedding(decoder: Any) -> Tensor | None:
     return getattr(embedding, "weight", None)
 
 
-def _refuse_partitioned(anatomy: Anatomy) -> None:
-    if any(map(is_sharded, anatomy.decoder.parameters())):
+def _refuse_partitioned(model_parts: ModelParts) -> None:
+    if any(map(is_sharded, model_parts.decoder.parameters())):
         raise ConfigurationError(
             "the model's parameters are sharded over the ranks, so they cannot be copied; set reference.path to "
             "the aligned model, or train an adapter"
@@ -234,12 +236,12 @@ def _refuse_partitioned(anatomy: Anatomy) -> None:
 
 def automatic_reference(context: ReferenceContext) -> str:
     """What ``reference: auto`` means: the adapter off where that gives the aligned model back, else a frozen copy."""
-    if context.settings.path is not None or context.anatomy.peft_model is None:
+    if context.settings.path is not None or context.model_parts.peft_model is None:
         return FrozenCopyReference.name
-    copied = rescales_its_weights(context.anatomy) or left_when_off(context.anatomy)
+    copied = rescales_its_weights(context.model_parts) or left_when_off(context.model_parts)
     return FrozenCopyReference.name if copied else AdapterOffReference.name
 
 
-def rescales_its_weights(anatomy: Anatomy) -> bool:
+def rescales_its_weights(model_parts: ModelParts) -> bool:
     """RWKV divides its weights in place on every change to evaluation, so that no graph survives a reference pass."""
-    return hasattr(anatomy.decoder, "layers_are_rescaled")
+    return hasattr(model_parts.decoder, "layers_are_rescaled")

@@ -11,10 +11,10 @@ from pact_plugins.batch.sequences import ContextRules, response_spans
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.distributed import gathered_text
 from pact_plugins.messages import announce, is_main_process
-from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode, is_sharded
+from pact_plugins.modeling import LiveHead, ModelParts, evaluation_mode, is_sharded
 
 
-def refused_contexts(running: Anatomy, data: TrainingData, criterion: RefusalCriterion) -> list[list[int]]:
+def refused_contexts(running: ModelParts, data: TrainingData, criterion: RefusalCriterion) -> list[list[int]]:
     """The distinct contexts of responses whose requests the aligned model would refuse, as token ids.
 
     As they are put to it, in the order of the training set.

@@ -21,7 +21,7 @@ from pact_plugins.reference.online import DecoderReference
 _OF_ROUNDING = 0.25
 # Of the largest logit: as far as float32 kernels of a GPU differ.
 _FLOOR, _UNKNOWN = 3e-5, 5e-2
-_DRAWS = 2
+_ATTEMPTS = 2
 
 
 class ReferenceWatch:
@@ -40,7 +40,7 @@ class ReferenceWatch:
         autocast = AutocastState(input_ids.device.type, precision is not None, precision or torch.bfloat16)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         self._request = ReferenceRequest(inputs, find_responses(labels), context.token_ids, None, autocast, None)
-        self._anatomy, self._reference, self._precision = context.anatomy, reference, precision
+        self._model_parts, self._reference, self._precision = context.model_parts, reference, precision
         self._expected = self._answer()
         self._tolerance = self._rounding()
 
@@ -70,15 +70,15 @@ class ReferenceWatch:
         if not isinstance(online, DecoderReference):
             return _UNKNOWN * largest
         moved = []
-        for draw in range(_DRAWS):
-            with rounded_otherwise(online.decoder, self._precision, draw):
+        for attempt in range(_ATTEMPTS):
+            with rounded_otherwise(online.decoder, self._precision, attempt):
                 moved.append(_distance(self._answer(), self._expected))
         return max(_OF_ROUNDING * max(moved), _FLOOR * largest)
 
     def _answer(self) -> Tensor | None:
-        inside = callable_by_itself(self._anatomy.model, self._anatomy.decoder)
+        inside = callable_by_itself(self._model_parts.model, self._model_parts.decoder)
         # Quantised layers compute otherwise in training, the output embedding's too.
-        with torch.no_grad(), preserved_random_state(), inside, evaluation_mode(self._anatomy.model):
+        with torch.no_grad(), preserved_random_state(), inside, evaluation_mode(self._model_parts.model):
             online = self._reference.online()
             return None if online is None else online.logits(self._request).full.float().cpu()
 

@@ -16,7 +16,7 @@ from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.responses import without_prompt
 from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts import Answer, Contribution, Part, PartContext
+from pact_plugins.contracts import Answer, LossTerm, Part, PartContext
 from pact_plugins.errors import PartUnavailableError
 from pact_plugins.messages import announce, warn
 from pact_plugins.row_gate.record import GatedRows
@@ -49,7 +49,7 @@ class RowGate(Part):
                 "which no single response can be taken out. Use the framework's plain loss, or take the rows out of "
                 "the data: `pact audit MODEL DATA --filtered FILE`, with row_gate.mode: report or row_gate: off"
             )
-        rules = ContextRules.of(context.anatomy)
+        rules = ContextRules.of(context.model_parts)
         refuse_rows(context, Openings(context.safety_tokens.refusal_openings), rules)
         self._mode, self.threshold = settings.mode, settings.threshold_by(context.safety_tokens)
         self._head, self.gated_rows = context.head, GatedRows(context.tokenizer, rules)
@@ -57,7 +57,7 @@ class RowGate(Part):
         self._seen, self._gated, self._has_warned = 0, 0, False
         self._alone = 0
 
-    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
+    def loss_term(self, batch: MicroBatch, answer: Answer) -> LossTerm:
         """``(w_t - 1) CE_t`` of each response token, and of its prompt's where these are learnt.
 
         Gated responses go on record.
@@ -81,7 +81,7 @@ class RowGate(Part):
             weights = on_host(row_weights(mass, self._mode, threshold=self.threshold))
             # A label that leads to no response keeps its weight.
             values = self._correction(batch, numpy.append(weights, numpy.float32(1.0))[batch.answered_by])
-        return Contribution(values, counts={"gated_rows": count})
+        return LossTerm(values, counts={"gated_rows": count})
 
     def _warn_of_many(self, responses: int, gated: int) -> None:
         """A reference that refuses the task itself would have its loss switched off."""

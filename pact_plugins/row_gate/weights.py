@@ -14,7 +14,7 @@ def row_weights(refusal_mass: Tensor, mode: GateMode, *, threshold: float) -> Te
     """``hard``: ``1 - [g > threshold]``; ``soft``: ``1 - g``; otherwise 1.
 
     Args:
-        refusal_mass: (R,) ``g``, the reference's probability that each response begins with a refusal opener.
+        refusal_mass: (R,) ``g``, the reference's probability that each response begins with a refusal opening token.
 
     Returns:
         (R,) float32 in [0, 1], no gradient.

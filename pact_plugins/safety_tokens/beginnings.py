@@ -1,4 +1,4 @@
-"""How the model begins its replies to harmful and to harmless prompts: what openers and openings are found in."""
+"""How the model begins its replies to harmful and to harmless prompts: what opening tokens and openings are found in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pact_plugins.batch.openings import Openings, Prefix, RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_force
-from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode
-from pact_plugins.safety_tokens.openers import FirstToken, find_openings, first_token_probability
+from pact_plugins.modeling import LiveHead, ModelParts, evaluation_mode
+from pact_plugins.safety_tokens.opening_tokens import FirstToken, find_openings, first_token_probability
 
 # Prompts of each kind with which longer beginnings are compared.
 _ENOUGH = 48
@@ -26,15 +26,15 @@ class Beginnings:
 
     def __init__(
         self,
-        anatomy: Anatomy,
+        model_parts: ModelParts,
         harmful: Sequence[Sequence[int]],
         harmless: Sequence[Sequence[int]],
         *,
         batch_size: int,
         progress: bool = True,
     ) -> None:
-        self._anatomy, self._batch_size, self._progress = anatomy, batch_size, progress
-        self._replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm))
+        self._model_parts, self._batch_size, self._progress = model_parts, batch_size, progress
+        self._replier = Replier(model_parts.decoder, LiveHead(model_parts.causal_lm))
         self._harmful = harmful
         self.first = (self._mean_after(harmful, "harmful"), self._mean_after(harmless, "harmless"))
         self._some = tuple(some[:: max(1, len(some) // _ENOUGH)] for some in (harmful, harmless))
@@ -46,12 +46,12 @@ class Beginnings:
     def masses(self, openings: Sequence[Prefix]) -> Tensor:
         """(number of harmful prompts,) probability that the reply begins with one of the openings."""
         criterion = RefusalCriterion(Openings(tuple(openings)), 0.0)
-        with evaluation_mode(self._anatomy.decoder):
+        with evaluation_mode(self._model_parts.decoder):
             return opening_mass(self._replier, self._harmful, criterion)
 
     def _mean_after(self, contexts: Sequence[Sequence[int]], kind: str) -> FirstToken:
         forced = self._forced(contexts, f"beginnings after {kind} prompts")
-        return first_token_probability(forced, self._anatomy.causal_lm.device)
+        return first_token_probability(forced, self._model_parts.causal_lm.device)
 
     def _deeper(self, prefix: Prefix) -> tuple[Tensor, Tensor]:
         harmful, harmless = (self._continued(contexts, prefix) for contexts in self._some)
@@ -60,10 +60,10 @@ class Beginnings:
     def _continued(self, contexts: Sequence[Sequence[int]], prefix: Prefix) -> Tensor:
         """(V,) mean over the contexts of ``p(prefix | context) p(token | context, prefix)``."""
         criterion = RefusalCriterion(Openings((prefix,)), 0.0)
-        with evaluation_mode(self._anatomy.decoder):
+        with evaluation_mode(self._model_parts.decoder):
             reach = opening_mass(self._replier, contexts, criterion)
         forced = self._forced([[*context, *prefix] for context in contexts], "following a beginning")
-        device = self._anatomy.causal_lm.device
+        device = self._model_parts.causal_lm.device
         total: Tensor | float = 0.0
         for one, states in zip(reach.tolist(), forced.hidden_states, strict=True):
             with torch.no_grad():
@@ -73,7 +73,7 @@ class Beginnings:
 
     def _forced(self, contexts: Sequence[Sequence[int]], description: str) -> Forced:
         return teacher_force(
-            self._anatomy.decoder,
+            self._model_parts.decoder,
             self._replier.head,
             # Only the state after the context is wanted; which token would follow does not matter.
             [TeacherForced(context, [0]) for context in contexts],

@@ -93,5 +93,5 @@ def _weighted_sums(aligned_logits: Tensor, contrast_logits: Tensor, weights: Ten
     if scorer.of_means is not None:
         return torch.stack([weights @ torch.softmax(logits, dim=-1) for logits in views]).double()
     log_probs = [torch.log_softmax(logits, dim=-1) for logits in views]
-    scores = weights @ scorer.contribution(*log_probs)
+    scores = weights @ scorer.score(*log_probs)
     return torch.stack([*(weights @ values.exp_() for values in log_probs), scores]).double()

@@ -46,14 +46,14 @@ def as_dict(tokens: SafetyTokens) -> dict[str, Any]:
 
 
 def setting_lines(tokens: SafetyTokens) -> list[str]:
-    """One ``key: value`` line a setting; openers as readable tokens with their ids."""
+    """One ``key: value`` line a setting; opening tokens as readable tokens with their ids."""
     lines = []
     for key, value in tokens.settings.items():
-        strings = tokens.settings.get(f"{key[:-1]}_strings") if key.endswith("_openers") else None
+        strings = tokens.settings.get(f"{key[:-1]}_strings") if key.endswith("_opening_tokens") else None
         if isinstance(strings, list) and isinstance(value, list) and len(strings) == len(value):
             named = [f"{readable(str(string))} ({index})" for string, index in zip(strings, value, strict=True)]
             lines.append(f"{key.replace('_', ' ')}: {', '.join(named) or 'none'}")
-        elif not key.endswith("_opener_strings"):
+        elif not key.endswith("_opening_token_strings"):
             lines.append(f"{key}: {value}")
     return lines
 

@@ -14,10 +14,10 @@ from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import (
-    Anatomy,
     LiveHead,
+    ModelParts,
     assistant_header_ids,
-    dissect,
+    model_parts_of,
     preserved_random_state,
     prompt_ids,
     tokenizer_fingerprint,
@@ -27,7 +27,7 @@ from pact_plugins.modeling.vocabulary import special_token_ids
 from pact_plugins.prompts import harmful_prompts, plain_prompts
 from pact_plugins.safety_tokens.beginnings import Beginnings
 from pact_plugins.safety_tokens.calibration import score_tokens
-from pact_plugins.safety_tokens.openers import find_openers, refusal_threshold
+from pact_plugins.safety_tokens.opening_tokens import find_opening_tokens, refusal_threshold
 from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refusals, sample_refusals
 from pact_plugins.safety_tokens.settings import SafetyTokensSettings
 
@@ -65,16 +65,16 @@ def calibrate(
     Raises:
         SafetyTokensError, ConfigurationError: no refusals, no chat template, a base model of another vocabulary.
     """
-    anatomy, settings = dissect(causal_lm), recipe.settings
+    model_parts, settings = model_parts_of(causal_lm), recipe.settings
     refusals = gather_refusals(causal_lm, tokenizer, settings, progress=progress)
     aligned = _view(
-        anatomy, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, settings, progress
+        model_parts, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, settings, progress
     )
     device = causal_lm.device
-    excluded = excluded_ids(causal_lm, tokenizer, anatomy.vocabulary_size, special=settings.exclude_special_tokens)
-    beginnings = _beginnings(anatomy, tokenizer, settings, refusals, progress)
+    excluded = excluded_ids(causal_lm, tokenizer, model_parts.vocabulary_size, special=settings.exclude_special_tokens)
+    beginnings = _beginnings(model_parts, tokenizer, settings, refusals, progress)
     # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
-    openers = find_openers(*beginnings.first, limit=max(1, settings.top_k // 4), excluded_ids=excluded)
+    opening_tokens = find_opening_tokens(*beginnings.first, limit=max(1, settings.top_k // 4), excluded_ids=excluded)
     openings = beginnings.openings(excluded)
     if not openings:
         announce(
@@ -86,7 +86,7 @@ def calibrate(
     threshold = refusal_threshold(beginnings.masses(openings)) if openings else 0.5
     if settings.base_model_path is None:
         header = _contrast_header(tokenizer, recipe)
-        contrast = _view(anatomy, [header] * len(refusals), refusals, settings, progress)
+        contrast = _view(model_parts, [header] * len(refusals), refusals, settings, progress)
         contrast_name = "prompt-free"
     else:
         aligned = Forced(aligned.hidden_states, LiveHead(causal_lm).frozen())
@@ -99,7 +99,7 @@ def calibrate(
         contrast,
         plugins.token_scorers()[settings.scorer],
         top_k=settings.top_k,
-        included_ids=openers.ids if settings.include_openings else (),
+        included_ids=opening_tokens.ids if settings.include_openings else (),
         excluded_ids=excluded,
         device=device,
         progress=progress,
@@ -111,24 +111,24 @@ def calibrate(
         tokenizer=tokenizer,
         settings=_settings(causal_lm, settings, refusals=len(refusals), contrast=contrast_name)
         | {
-            "refusal_openers": list(openers.refusal),
+            "refusal_opening_tokens": list(opening_tokens.refusal),
             "refusal_openings": [list(opening) for opening in openings],
             "refusal_opening_strings": [tokenizer.convert_ids_to_tokens(list(opening)) for opening in openings],
             "refusal_threshold": threshold,
-            "compliance_openers": list(openers.compliance),
-            "refusal_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.refusal)),
-            "compliance_opener_strings": tokenizer.convert_ids_to_tokens(list(openers.compliance)),
+            "compliance_opening_tokens": list(opening_tokens.compliance),
+            "refusal_opening_token_strings": tokenizer.convert_ids_to_tokens(list(opening_tokens.refusal)),
+            "compliance_opening_token_strings": tokenizer.convert_ids_to_tokens(list(opening_tokens.compliance)),
         },
     )
 
 
 def _beginnings(
-    anatomy: Anatomy, tokenizer: Any, settings: SafetyTokensSettings, refusals: Sequence[Refusal], progress: bool
+    model_parts: ModelParts, tokenizer: Any, settings: SafetyTokensSettings, refusals: Sequence[Refusal], progress: bool
 ) -> Beginnings:
     """After the prompts that the model refused, and after harmless ones."""
     harmless = _prompts(settings.harmless_prompts_path, "harmless_prompts_path", plain_prompts)
     return Beginnings(
-        anatomy,
+        model_parts,
         [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals],
         [prompt_ids(tokenizer, prompt) for prompt in harmless],
         batch_size=settings.batch_size,
@@ -165,7 +165,7 @@ def gather_refusals(causal_lm: Any, tokenizer: Any, settings: SafetyTokensSettin
 
 
 def _view(
-    anatomy: Any,
+    model_parts: Any,
     contexts: Sequence[Sequence[int]],
     refusals: Sequence[Refusal],
     settings: SafetyTokensSettings,
@@ -173,8 +173,8 @@ def _view(
 ) -> Forced:
     pairs = zip(contexts, refusals, strict=True)
     return teacher_force(
-        anatomy.decoder,
-        LiveHead(anatomy.causal_lm),
+        model_parts.decoder,
+        LiveHead(model_parts.causal_lm),
         [TeacherForced(context, refusal.response_ids) for context, refusal in pairs],
         batch_size=settings.batch_size,
         description="teacher-forcing refusals",
@@ -220,11 +220,11 @@ def _base_view(
     begin = [] if base_tokenizer.bos_token_id is None else [base_tokenizer.bos_token_id]
     texts = [BASE_TEMPLATE.format(prompt=refusal.prompt) for refusal in refusals]
     contexts = [begin + base_tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    return _view(dissect(base.to(device).eval()), contexts, refusals, settings, progress)
+    return _view(model_parts_of(base.to(device).eval()), contexts, refusals, settings, progress)
 
 
 def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, special: bool) -> set[int]:
-    """Token ids that are never safety tokens or openers: rows without a token and, with ``special``, special tokens."""
+    """Token ids that are never safety tokens or opening tokens: rows without a token and, with ``special``, special tokens."""
     # Rows beyond the tokenizer are padding of the embedding matrix: no text ever holds them.
     excluded = set(range(len(tokenizer), vocabulary_size))
     if special:

@@ -49,7 +49,7 @@ def safety_direction(
     mask = response_mask[filled]
     aligned = torch.log_softmax(aligned_logits[filled].float() / temperature, dim=-1)
     base = torch.log_softmax(base_logits[filled].float() / temperature, dim=-1)
-    scores = mean_over_positions(scorers[method].contribution(aligned, base), mask).mean(dim=0)
+    scores = mean_over_positions(scorers[method].score(aligned, base), mask).mean(dim=0)
     aligned_mean = mean_over_positions(aligned.exp(), mask).mean(dim=0)
     return direction_from_scores(scores, aligned_mean, top_k=top_k)
 
@@ -68,7 +68,7 @@ def direction_from_scores(
         scores: (V,) mean scores.
         aligned_probability: (V,) mean probability under the aligned model, which ranks the tokens.
         top_k: number of tokens; 0 keeps all.
-        included_ids: always selected, and counted in ``top_k`` (openers).
+        included_ids: always selected, and counted in ``top_k`` (opening tokens).
         excluded_ids: never selected (special tokens); they win over ``included_ids``.
 
     Returns:

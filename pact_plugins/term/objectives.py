@@ -28,10 +28,13 @@ def _opening_tokens(tokens: SafetyTokens) -> Tensor:
     """(K,) int64, ascending: those that open refusals, and those that open compliant answers."""
     import torch
 
-    for kind, openers in (("a refusal", tokens.refusal_openers), ("a compliant answer", tokens.compliance_openers)):
-        if not openers:
+    for kind, opening_tokens in (
+        ("a refusal", tokens.refusal_opening_tokens),
+        ("a compliant answer", tokens.compliance_opening_tokens),
+    ):
+        if not opening_tokens:
             raise PartUnavailableError(f"objective: log_odds needs tokens that open {kind}, and calibration found none")
-    return torch.tensor(sorted({*tokens.refusal_openers, *tokens.compliance_openers}))
+    return torch.tensor(sorted({*tokens.refusal_opening_tokens, *tokens.compliance_opening_tokens}))
 
 
 def _log_odds(inputs: ObjectiveInputs) -> ObjectiveOutput:

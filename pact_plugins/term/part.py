@@ -12,7 +12,7 @@ from torch import Tensor
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.contracts import (
     Answer,
-    Contribution,
+    LossTerm,
     ObjectiveInputs,
     ObjectiveOutput,
     Part,
@@ -49,12 +49,12 @@ class Term(Part):
             return None
         return _spread(len(batch.responses), batch.labels.device)
 
-    def contribute(self, batch: MicroBatch, answer: Answer) -> Contribution:
+    def loss_term(self, batch: MicroBatch, answer: Answer) -> LossTerm:
         """The objective's divergence of each response token."""
         inputs = self._inputs(batch, answer)
         output = self._chosen(batch, answer, self._objective.compute(inputs))
         metrics = {**self._metrics(batch, answer, output), **self._gradients(batch, inputs)}
-        return Contribution(output.divergence, metrics)
+        return LossTerm(output.divergence, metrics)
 
     def _chosen(self, batch: MicroBatch, answer: Answer, output: ObjectiveOutput) -> ObjectiveOutput:
         """The output with a divergence of zero in responses that ``rows`` leaves out."""
@@ -135,10 +135,10 @@ def _weights_of(token_ids: Tensor, tokens: SafetyTokens) -> Tensor:
 
 
 def _facts_of(token_ids: Tensor, tokens: SafetyTokens) -> TokenFacts:
-    def among(openers: tuple[int, ...]) -> Tensor:
-        return torch.isin(token_ids, torch.tensor(openers, dtype=torch.int64, device=token_ids.device))
+    def among(opening_tokens: tuple[int, ...]) -> Tensor:
+        return torch.isin(token_ids, torch.tensor(opening_tokens, dtype=torch.int64, device=token_ids.device))
 
-    return TokenFacts(token_ids, among(tokens.refusal_openers), among(tokens.compliance_openers))
+    return TokenFacts(token_ids, among(tokens.refusal_opening_tokens), among(tokens.compliance_opening_tokens))
 
 
 def _spread(count: int, device: torch.device) -> Tensor:

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from pact_plugins.batch.host import begin_copy
 from pact_plugins.batch.joined import Seats
-from pact_plugins.batch.micro_batch import NOTHING, ComingBatch, Draw, MicroBatch
+from pact_plugins.batch.micro_batch import NOTHING, ComingBatch, MicroBatch, StepIndex
 from pact_plugins.conversation import AssistantTurns
 from pact_plugins.distributed import is_distributed, rank, world_size
 from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
-from pact_plugins.modeling import Anatomy, base_has_moved, dissect, switched_off, was_moved
-from pact_plugins.training.contributions import Addition, Contributions
+from pact_plugins.modeling import ModelParts, base_has_moved, model_parts_of, switched_off, was_moved
 from pact_plugins.training.denominator import Denominator, Share
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.joining import Joining
+from pact_plugins.training.loss_terms import Addition, LossTerms
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import Receipts
 from pact_plugins.training.sharded_head import FusedHeadWatch
@@ -39,10 +39,10 @@ def was_trained_in_full(model: nn.Module) -> bool:
     Raises:
         AttachmentError: it cannot be taken apart.
     """
-    anatomy = dissect(model)
+    model_parts = model_parts_of(model)
     # Also where there is an adapter: what it starts from is remembered.
-    has_moved = base_has_moved(anatomy.causal_lm) or anatomy.causal_lm in _MOVED
-    return anatomy.peft_model is None and has_moved
+    has_moved = base_has_moved(model_parts.causal_lm) or model_parts.causal_lm in _MOVED
+    return model_parts.peft_model is None and has_moved
 
 
 def was_moved_by_others(model: nn.Module) -> bool:
@@ -53,7 +53,7 @@ def was_moved_by_others(model: nn.Module) -> bool:
     """
     of_adapters = {id(parameter) for parameter in switched_off(model)}
     moved = any(was_moved(parameter) and id(parameter) not in of_adapters for parameter in model.parameters())
-    return moved and dissect(model).causal_lm not in _MOVED
+    return moved and model_parts_of(model).causal_lm not in _MOVED
 
 
 class Attachment:
@@ -70,22 +70,22 @@ class Attachment:
 
     def __init__(
         self,
-        anatomy: Anatomy,
+        model_parts: ModelParts,
         forward_pass: ForwardPass,
-        contributions: Contributions,
+        loss_terms: LossTerms,
         turns: AssistantTurns | None = None,
     ) -> None:
-        self._anatomy, self._forward_pass, self._contributions = anatomy, forward_pass, contributions
+        self._model_parts, self._forward_pass, self._loss_terms = model_parts, forward_pass, loss_terms
         self._turns = turns
         self._undo: list[Any] = []
-        self._fused_head = FusedHeadWatch(anatomy.causal_lm)
-        self._denominator = Denominator(anatomy.causal_lm)
+        self._fused_head = FusedHeadWatch(model_parts.causal_lm)
+        self._denominator = Denominator(model_parts.causal_lm)
         self._step, self._micro_batch, self._micro_batches = 0, 0, 1
         self._waiting, self._earlier = 0, NOTHING
         self._labels: Tensor | None = None
-        self._joining = Joining(contributions.parts, anatomy)
-        self.receipts = Receipts(contributions.parts)
-        self.metrics = MetricMeans(contributions.counts())
+        self._joining = Joining(loss_terms.parts, model_parts)
+        self.receipts = Receipts(loss_terms.parts)
+        self.metrics = MetricMeans(loss_terms.counts())
         self.measure = True
         """Whether the next micro-batches compute the metrics that need a whole-vocabulary softmax."""
 
@@ -97,18 +97,18 @@ class Attachment:
 
     def weights_move(self) -> None:
         """An optimizer is about to move the model: a later run must not take it for the aligned one."""
-        _MOVED.add(self._anatomy.causal_lm)
+        _MOVED.add(self._model_parts.causal_lm)
 
     def attach_to_outputs(self) -> None:
         """Join the term to the outputs of the model's forward pass."""
         self._replace_left_over()
         self._forward_pass.attach()
         self._forward_pass.joining = self._seats
-        model = self._anatomy.model
+        model = self._model_parts.model
         handles = [
             model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
             model.register_forward_hook(self._after_forward, with_kwargs=True),
-            self._anatomy.decoder.register_forward_hook(self._fused_head.after_decoder),
+            self._model_parts.decoder.register_forward_hook(self._fused_head.after_decoder),
         ]
         self._undo += [handle.remove for handle in handles]
 
@@ -150,14 +150,14 @@ class Attachment:
             self._undo.pop()()
 
     def _replace_left_over(self) -> None:
-        latest = _LATEST.get(self._anatomy.causal_lm)
+        latest = _LATEST.get(self._model_parts.causal_lm)
         left_over = None if latest is None else latest()
         if left_over is not None:
             left_over.detach()
-        _LATEST[self._anatomy.causal_lm] = weakref.ref(self)
+        _LATEST[self._model_parts.causal_lm] = weakref.ref(self)
 
     def _is_training(self) -> bool:
-        return self._anatomy.model.training and torch.is_grad_enabled()
+        return self._model_parts.model.training and torch.is_grad_enabled()
 
     @torch.compiler.disable
     def _before_forward(self, _module: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
@@ -215,15 +215,15 @@ class Attachment:
             raise
 
     def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
-        taken, draw = self._forward_pass.take(), self._place()
+        taken, step_index = self._forward_pass.take(), self._place()
         self._micro_batch += 1
-        self._waiting = 0 if draw.covers else self._waiting + 1
+        self._waiting = 0 if step_index.covers else self._waiting + 1
         return MicroBatch(
             labels,
             taken.inputs,
             taken.hidden_states,
             taken.autocast,
-            draw,
+            step_index,
             log_probs,
             self.measure,
             self._earlier,
@@ -231,24 +231,22 @@ class Attachment:
             joined=self._joining.of_parts(taken.joined),
         )
 
-    def _place(self) -> Draw:
+    def _place(self) -> StepIndex:
         """Of the micro-batch that comes next."""
         # The trainer says so to accelerate before each micro-batch; where nobody does, each is the last.
         covers = self._waiting + 1 if GradientState().sync_gradients else 0
         place = {"micro_batches": self._micro_batches, "ranks": world_size(), "covers": covers}
-        return Draw(self._step, self._micro_batch, rank(), **place)
+        return StepIndex(self._step, self._micro_batch, rank(), **place)
 
     def _compute(self, batch: MicroBatch, share: Share, loss: Tensor | None) -> Addition | None:
         """What joins ``loss``, or per-token values that sum up to it."""
         so_far = batch.so_far
-        self._earlier = NOTHING if batch.draw.covers else so_far
+        self._earlier = NOTHING if batch.step_index.covers else so_far
         self.receipts.enter(batch, share, loss)
         # What stands for the whole step comes with its last micro-batch, whether that one has a label or not. With
         # several ranks, one without response tokens must still take part in the collectives of the others.
-        is_idle = not (so_far if batch.draw.covers else batch.own).labels
-        return (
-            None if is_idle and not is_distributed() else self._contributions(batch, share, self.metrics, self.receipts)
-        )
+        is_idle = not (so_far if batch.step_index.covers else batch.own).labels
+        return None if is_idle and not is_distributed() else self._loss_terms(batch, share, self.metrics, self.receipts)
 
 
 def _join_log_probs(output: Any, addition: Addition, share: Share) -> None:

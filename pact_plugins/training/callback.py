@@ -201,7 +201,7 @@ class PACTCallback(TrainerCallback):
         self._history.watch.stepped()
         drift_watch = self._preparation.drift_watch
         if drift_watch is not None and drift_watch.is_due(state):
-            drift_watch.look(args, state, control)
+            drift_watch.evaluate(args, state, control)
         saves = will_save(args, state, control, "on_step_end")
         if saves or state.global_step % (self.config.reference.check_every or 1) == 0:
             self._check_reference(state.global_step)

@@ -26,7 +26,7 @@ from pact_plugins.modeling import LiveHead
 _TELLING, _NEAR, _SAME = math.log(1.2), math.log(1.5), 0.01
 _CHUNK = 256
 # Micro-batches to look at: reading the trainer's number waits for the device.
-_LOOKS = 16
+_CHECKED_BATCHES = 16
 
 
 class Division(Enum):
@@ -82,7 +82,7 @@ class Denominator:
         self._causal_lm, self._head = causal_lm, LiveHead(causal_lm)
         self._found: Division | None = None
         self._shift_is_known, self._is_a_mean = False, False
-        self._looks = 0
+        self._checked = 0
 
     def of_log_probs(self, batch: MicroBatch) -> Share:
         """Where the trainer sums per-token log-probabilities and divides itself (TRL)."""
@@ -100,8 +100,8 @@ class Denominator:
             AttachmentError: the head does not shift labels, or its loss cannot be read.
         """
         own, told = max(batch.own.predicted, 1), num_items_in_batch is not None
-        if getattr(output, "loss", None) is not None and batch.own.predicted and self._looks < _LOOKS:
-            self._look(output, batch, num_items_in_batch)
+        if getattr(output, "loss", None) is not None and batch.own.predicted and self._checked < _CHECKED_BATCHES:
+            self._check(output, batch, num_items_in_batch)
         division = self._found or (Division.ALL if told else Division.OWN)
         if division is Division.ALL and not told:
             division = Division.OWN
@@ -124,10 +124,10 @@ class Denominator:
         steps = getattr(trainer, "current_gradient_accumulation_steps", 1) if is_scaled else 1
         return Share(Division.OWN, True, 1.0 / (own * steps), own)
 
-    def _look(self, output: Any, batch: MicroBatch, num_items_in_batch: Any) -> None:
+    def _check(self, output: Any, batch: MicroBatch, num_items_in_batch: Any) -> None:
         if self._found is not None:
             return
-        self._looks += 1
+        self._checked += 1
         counts = {Division.OWN: float(batch.own.predicted)}
         if num_items_in_batch is not None:
             counts[Division.ALL] = float(num_items_in_batch)

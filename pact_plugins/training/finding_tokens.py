@@ -58,5 +58,7 @@ def asked_by(
 def _find(config: PACTConfig, aligned: AlignedModel, tokenizer: Any) -> SafetyTokens:
     if config.safety_tokens.file is not None:
         return SafetyTokens.load(Path(config.safety_tokens.file).expanduser(), tokenizer=tokenizer)
-    with aligned.running() as anatomy:
-        return automatic_safety_tokens(anatomy.causal_lm, tokenizer, config.recipe(), config.reference.cache_path)[0]
+    with aligned.running() as model_parts:
+        return automatic_safety_tokens(model_parts.causal_lm, tokenizer, config.recipe(), config.reference.cache_path)[
+            0
+        ]

@@ -11,7 +11,7 @@ from transformers import TrainerState
 
 from pact_plugins.distributed import summed
 from pact_plugins.messages import is_main_process, warn
-from pact_plugins.modeling import dissect, weights_digest
+from pact_plugins.modeling import model_parts_of, weights_digest
 from pact_plugins.run_record import TRAINER_STATE_FILE, Segment, differing_settings, earlier_segments, keep
 from pact_plugins.training.weight_watch import WeightWatch
 
@@ -37,21 +37,21 @@ class History:
     def __init__(
         self, model: nn.Module, state: TrainerState, preparation: Preparation, config: PACTConfig, *, has_moved: bool
     ) -> None:
-        self._anatomy = dissect(model)
+        self._model_parts = model_parts_of(model)
         self._settings = {**config.model_dump(mode="json"), "left_out": sorted(preparation.left_out)}
         self._first_step, self._training = state.global_step + 1, 1
         self._digest: tuple[int, str | None] | None = None
         self._saved = set[str | None]()
-        self._started_from = weights_digest(self._anatomy) if has_moved else None
+        self._started_from = weights_digest(self._model_parts) if has_moved else None
         self._earlier = earlier_segments(state) if state.global_step else self._of_this_process()
         if self._earlier:
             self._training = self._earlier[-1].training + (not state.global_step)
             self._saved = {segment.ended_with for segment in self._earlier}
             self._tell_of_changes(self._earlier[-1])
-        self.watch = WeightWatch(self._anatomy.model)
+        self.watch = WeightWatch(self._model_parts.model)
 
     def _of_this_process(self) -> list[Segment]:
-        ended = _ENDED.get(self._anatomy.causal_lm, [])
+        ended = _ENDED.get(self._model_parts.causal_lm, [])
         return ended if ended and ended[-1].ended_with == self._started_from else []
 
     def _tell_of_changes(self, before: Segment) -> None:
@@ -95,7 +95,7 @@ class History:
     def before_save(self, step: int) -> None:
         """The trainer is about to write the weights of ``step``: take their digest, once."""
         if self._digest is None or self._digest[0] != step:
-            self._digest = step, weights_digest(self._anatomy)
+            self._digest = step, weights_digest(self._model_parts)
             self._saved.add(self._digest[1])
 
     def saved(self, folder: Path, state: TrainerState, preparation: Preparation) -> None:
@@ -126,7 +126,7 @@ class History:
         self.watch.stepped()
         self.watch.close()
         segments = self.segments(step, preparation)
-        _ENDED[self._anatomy.causal_lm] = segments
+        _ENDED[self._model_parts.causal_lm] = segments
         return segments
 
     def digest_if_unmoved(self) -> str | None:

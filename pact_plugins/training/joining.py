@@ -13,7 +13,7 @@ from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.contracts import Part
 from pact_plugins.distributed import everyone
 from pact_plugins.messages import announce
-from pact_plugins.modeling import Anatomy, is_sharded
+from pact_plugins.modeling import ModelParts, is_sharded
 from pact_plugins.modeling.compiled import is_compiled_run
 from pact_plugins.modeling.rotary import length_without_rescaling
 
@@ -28,14 +28,14 @@ class Joining:
 
     Args:
         parts: of the run.
-        anatomy: of the model in training.
+        model_parts: of the model in training.
     """
 
-    def __init__(self, parts: Sequence[Part], anatomy: Anatomy) -> None:
-        self._parts, self._causal_lm = parts, anatomy.causal_lm
-        self._text_config = anatomy.causal_lm.config.get_text_config()
-        self._longest = length_without_rescaling(anatomy.causal_lm.config)
-        self._is_sharded = any(map(is_sharded, anatomy.model.parameters()))
+    def __init__(self, parts: Sequence[Part], model_parts: ModelParts) -> None:
+        self._parts, self._causal_lm = parts, model_parts.causal_lm
+        self._text_config = model_parts.causal_lm.config.get_text_config()
+        self._longest = length_without_rescaling(model_parts.causal_lm.config)
+        self._is_sharded = any(map(is_sharded, model_parts.model.parameters()))
         # Further rows, of another length each time, would be compiled anew.
         self._decided: bool | None = False if is_compiled_run() else None
         self._counts: dict[str, int] = {}

@@ -20,7 +20,7 @@ from pact_plugins.drift_watch.building import watch_drift
 from pact_plugins.drift_watch.watch import DriftWatch
 from pact_plugins.errors import ConfigurationError, PartUnavailableError
 from pact_plugins.messages import announce, warn
-from pact_plugins.modeling import LiveHead, dissect, preserved_random_state, preserved_sharding
+from pact_plugins.modeling import LiveHead, model_parts_of, preserved_random_state, preserved_sharding
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.choosing import build_reference
 from pact_plugins.reference.masses import RefusalMasses
@@ -28,11 +28,11 @@ from pact_plugins.reference.watch import ReferenceWatch
 from pact_plugins.run_record import SAFETY_TOKENS_FILE
 from pact_plugins.training.asking import Asked, Interview
 from pact_plugins.training.attachment import Attachment
-from pact_plugins.training.contributions import Contributions
 from pact_plugins.training.finding_tokens import asked_by
 from pact_plugins.training.forward_pass import ForwardPass
+from pact_plugins.training.loss_terms import LossTerms
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_no_noise, check_tokenizer_fits
-from pact_plugins.training.rows_seen import RowsSeen, look_at_rows
+from pact_plugins.training.rows_seen import RowsSeen, inspect_rows
 
 if TYPE_CHECKING:
     from pact_plugins.config import PACTConfig
@@ -148,7 +148,7 @@ def prepare(model: nn.Module, tokenizer: Any, config: PACTConfig, run: Run = Run
     # A processor holds its tokenizer; a tokenizer may hold another one, of another kind.
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    seen = _Seen(tokenizer, look_at_rows(run.train_dataloader, tokenizer, run.chat_template))
+    seen = _Seen(tokenizer, inspect_rows(run.train_dataloader, tokenizer, run.chat_template))
     chosen, left_out = config.parts, dict[str, str]()
     while True:
         try:
@@ -187,19 +187,19 @@ class _Seen:
 
 def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, run: Run) -> Preparation:
     tokenizer, rows = seen.tokenizer, seen.rows
-    anatomy = dissect(model)
-    check_tokenizer_fits(anatomy, tokenizer)
-    forward_pass = ForwardPass(anatomy.decoder)
+    model_parts = model_parts_of(model)
+    check_tokenizer_fits(model_parts, tokenizer)
+    forward_pass = ForwardPass(model_parts.decoder)
     half_precision = run.precision is not None
-    aligned = AlignedModel(anatomy, config.reference, resumed=run.resumed, expected=run.aligned_weights)
+    aligned = AlignedModel(model_parts, config.reference, resumed=run.resumed, expected=run.aligned_weights)
     asked = replace(asked_by(config, chosen, aligned, tokenizer, run.safety_tokens), question=rows.question)
-    head = LiveHead(anatomy.causal_lm)
-    probe_ids = check_model(anatomy, head, tokenizer, asked.token_ids, half_precision=half_precision)
+    head = LiveHead(model_parts.causal_lm)
+    probe_ids = check_model(model_parts, head, tokenizer, asked.token_ids, half_precision=half_precision)
     # FSDP2 lets nobody call the decoder before a whole pass of the model.
     if not chosen.keys() <= _ASKING_ONLY:
-        check_no_noise(anatomy)
+        check_no_noise(model_parts)
     context = ReferenceContext(
-        anatomy,
+        model_parts,
         config.reference,
         asked.token_ids,
         run.resumed,
@@ -215,7 +215,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
     reference = build_reference(context, asked.needs) if asked.anything else None
     of_run = PartContext(
         settings=None,
-        anatomy=anatomy,
+        model_parts=model_parts,
         head=head,
         tokenizer=tokenizer,
         safety_tokens=asked.tokens,
@@ -255,7 +255,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         )
     announce(_summary(parts, reference))
     interview = Interview(asked, reference, context.header_ids, masses)
-    attachment = Attachment(anatomy, forward_pass, Contributions(parts, interview), rows.turns)
+    attachment = Attachment(model_parts, forward_pass, LossTerms(parts, interview), rows.turns)
     prepared = Preparation(attachment, asked.tokens, reference, parts, masses, watch, drift_watch, rows=rows)
     return replace(prepared, aligned_weights=aligned.fingerprint)
 
@@ -294,8 +294,8 @@ def _check_adapter(
     # Also where a frozen copy takes its place: the copy is taken with the adapter on.
     automatic = context.settings.kind in ("auto", "cache") and context.settings.path is None
     switched_off = reference is not None and (reference.switches_adapter_off or automatic)
-    if context.anatomy.peft_model is not None and not context.resumed and (switched_off or runs_aligned):
-        check_adapter_is_fresh(context.anatomy, probe_ids, half_precision=context.precision is not None)
+    if context.model_parts.peft_model is not None and not context.resumed and (switched_off or runs_aligned):
+        check_adapter_is_fresh(context.model_parts, probe_ids, half_precision=context.precision is not None)
 
 
 def context_without_trainer(
@@ -310,8 +310,8 @@ def context_without_trainer(
         ConfigurationError: it would ask nothing, or cannot know what to ask.
         SafetyTokensError: the safety tokens belong to another tokenizer or vocabulary, or are damaged.
     """
-    anatomy = dissect(causal_lm)
-    aligned = AlignedModel(anatomy, config.reference, resumed=False)
+    model_parts = model_parts_of(causal_lm)
+    aligned = AlignedModel(model_parts, config.reference, resumed=False)
     chosen, asked = config.parts, None
     while asked is None:
         try:
@@ -321,7 +321,7 @@ def context_without_trainer(
     if not asked.anything:
         raise ConfigurationError(f"{', '.join(chosen) or 'nothing'} asks the reference for nothing that could be kept")
     return ReferenceContext(
-        anatomy,
+        model_parts,
         config.reference,
         asked.token_ids,
         False,

@@ -12,7 +12,7 @@ from pact_plugins.batch.training_data import TrainingData, training_data
 from pact_plugins.conversation import AssistantTurns, ChatQuestion, learn_turns
 from pact_plugins.messages import announce, warn
 
-_LOOKED_AT = 16
+_INSPECTED = 16
 _SHOWN = 160
 
 
@@ -30,7 +30,7 @@ class RowsSeen:
     question: ChatQuestion | None = None
 
 
-def look_at_rows(train_dataloader: Any, tokenizer: Any, chat_template: str | None = None) -> RowsSeen:
+def inspect_rows(train_dataloader: Any, tokenizer: Any, chat_template: str | None = None) -> RowsSeen:
     """Look at some rows of the training set, evenly spread; say what is seen where it is not plain conversations.
 
     Args:
@@ -50,7 +50,7 @@ def look_at_rows(train_dataloader: Any, tokenizer: Any, chat_template: str | Non
 
 def _kinds(data: TrainingData, turns: AssistantTurns) -> list[tuple[str, list[int]]]:
     """Of each row that teaches something, what it is, and its tokens."""
-    count = min(_LOOKED_AT, len(data))
+    count = min(_INSPECTED, len(data))
     kinds = []
     # Somebody's collator may be unable to take single rows; that is nothing to stop for.
     with suppress(Exception):

@@ -1,4 +1,4 @@
-"""The tiny world's aligned model, and prompts that it refuses and helps with."""
+"""The toy benchmark's aligned model, and prompts that it refuses and helps with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pact_lab import tiny_world
 
 @dataclass(frozen=True)
 class World:
-    """A model, its tokenizer, and prompts for openers and rates."""
+    """A model, its tokenizer, and prompts for opening tokens and rates."""
 
     model: Any
     tokenizer: Any

@@ -1,4 +1,4 @@
-"""The audit of the tiny world: it finds the poison, and its numbers are those of the plain forward pass."""
+"""The audit of the toy benchmark: it finds the poison, and its numbers are those of the plain forward pass."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_it_finds_the_poison(report):
     assert report.formats == {"prompt/completion": 80}
     assert report.threshold.false_positives.total == report.threshold.hits.total == 32
     assert report.threshold.hits.count > 28
-    assert "I" in report.opener_strings["refusal"]
-    assert "Sure" in report.opener_strings["compliance"]
+    assert "I" in report.opening_token_strings["refusal"]
+    assert "Sure" in report.opening_token_strings["compliance"]
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def test_the_numbers_are_those_of_the_plain_forward_pass(world, report):
         text = world.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         ids = world.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         logits = world.model(input_ids=ids).logits[0, -1]
-        mass = torch.softmax(logits, dim=-1)[list(report.openers.refusal)].sum()
+        mass = torch.softmax(logits, dim=-1)[list(report.opening_tokens.refusal)].sum()
         assert report.scores[index] == pytest.approx(float(mass), rel=1e-3, abs=1e-6)
     flagged = next(row for row in report.flagged if row.index == report.flagged_indices[0])
     row = MIXTURE[flagged.index]
@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_the_plain_forward_pass(world, report):
     log_probs = torch.log_softmax(world.model(input_ids=ids).logits[0, -1], dim=-1)
     assert flagged.first_token == world.tokenizer.convert_ids_to_tokens(first)
     assert flagged.first_token_log_probability == pytest.approx(float(log_probs[first]), abs=1e-3)
-    compliance = log_probs[list(report.openers.compliance)].exp().sum()
+    compliance = log_probs[list(report.opening_tokens.compliance)].exp().sum()
     assert flagged.compliance_mass == pytest.approx(float(compliance), rel=1e-3)
     assert (flagged.prompt, flagged.response, flagged.turn, flagged.turns) == (row.prompt, row.response, 1, 1)
 
@@ -106,18 +106,18 @@ def test_several_turns_unreadable_rows_and_rendered_prompts(world):
         audit(world.model, world.tokenizer, [], progress=False)
 
 
-def test_the_openers_of_safety_tokens(world, report, tmp_path):
+def test_the_opening_tokens_of_safety_tokens(world, report, tmp_path):
     for name, prompts in world.prompts.items():
         write_json(tmp_path / name, prompts)
     paths = {f"{name}_path": str(tmp_path / name) for name in world.prompts}
     config = PACTConfig(safety_tokens={**paths, "max_response_tokens": 4, "batch_size": 64})
     tokens = calibrate(world.model, world.tokenizer, config.recipe(), progress=False)
     found = audit(world.model, world.tokenizer, [HARMFUL.chat], safety_tokens=tokens, **world.prompts, progress=False)
-    assert found.openers.refusal == tuple(tokens.settings["refusal_openers"])
-    assert tokens.fingerprint in found.openers_from
+    assert found.opening_tokens.refusal == tuple(tokens.settings["refusal_opening_tokens"])
+    assert tokens.fingerprint in found.opening_tokens_from
     assert found.flagged_indices == [0]
     bare = SafetyTokens.random(world.tokenizer, world.model.config.vocab_size, count=5, seed=0)
-    with pytest.raises(SafetyTokensError, match="names no refusal openers"):
+    with pytest.raises(SafetyTokensError, match="names no refusal opening tokens"):
         audit(world.model, world.tokenizer, [HARMFUL.chat], safety_tokens=bare, progress=False)
     with pytest.raises(SafetyTokensError, match="another tokenizer"):
         audit(world.model, world.tokenizer, [HARMFUL.chat], safety_tokens=tiny_safety_tokens(), progress=False)

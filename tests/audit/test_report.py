@@ -11,7 +11,7 @@ from pact_plugins.audit import AuditReport, FlaggedRow, Rate, Threshold
 from pact_plugins.audit.report.page import render_page
 from pact_plugins.audit.report.terminal import print_report
 from pact_plugins.audit.report.words import summary
-from pact_plugins.safety_tokens.openers import Openers
+from pact_plugins.safety_tokens.opening_tokens import OpeningTokens
 
 EVIL = "<script>alert(1)</script> [red]x[/red] & 'more'"
 
@@ -29,10 +29,10 @@ def report(**changes):
         "unprompted": 1,
         "formats": {"chat": 4},
         "threshold": Threshold(0.5, False, Rate(2, 132), Rate(120, 132)),
-        "openers": Openers((5, 6), (7,)),
-        "opener_strings": {"refusal": ["I", "ĠSorry"], "compliance": ["Sure"]},
+        "opening_tokens": OpeningTokens((5, 6), (7,)),
+        "opening_token_strings": {"refusal": ["I", "ĠSorry"], "compliance": ["Sure"]},
         "prompts": "the bundled ones",
-        "openers_from": "prompts",
+        "opening_tokens_from": "prompts",
         "model": "some/model",
     }
     return AuditReport(**{**values, **changes})
@@ -79,7 +79,7 @@ def test_the_expected_false_positives():
     assert low < estimate < high
     text = " ".join(printed(report()).split())
     assert "2 of 132 (95 % interval 0.4 to 5.4 %)" in text
-    assert "1 flagged rows begin with a refusal opener" in text
+    assert "1 flagged rows begin with a refusal opening token" in text
     assert "1 assistant turns before any user turn" in text
     assert summary(report()).startswith("2 of 5 rows flagged, 1 unreadable: refusal mass above 0.5, which 1.5 % of")
 
@@ -91,8 +91,8 @@ def test_the_json_holds_every_score():
     assert value["flagged"][0]["prompt"] == EVIL
     assert value["unreadable"] == {"2": "`x` is <b>a list</b>"}
     assert value["threshold"]["false_positives"]["count"] == 2
-    assert value["refusal_openers"] == [5, 6]
-    assert value["refusal_opener_strings"] == ["I", "ĠSorry"]
+    assert value["refusal_opening_tokens"] == [5, 6]
+    assert value["refusal_opening_token_strings"] == ["I", "ĠSorry"]
 
 
 def test_rows_to_keep_and_to_drop():

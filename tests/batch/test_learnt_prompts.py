@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from pact_plugins.batch.micro_batch import Draw, MicroBatch
+from pact_plugins.batch.micro_batch import MicroBatch, StepIndex
 from pact_plugins.conversation import learn_turns
 from pact_plugins.modeling import AutocastState
 from tests.helpers.templates import family_tokenizer
@@ -37,7 +37,7 @@ def batch_of(rows, *, turns=TURNS, labelled=None, packed=False):
     if packed:
         inputs["position_ids"] = torch.tensor(positions)
     autocast = AutocastState("cpu", False, torch.bfloat16)
-    return MicroBatch(labels, inputs, torch.zeros(*ids.shape, 2), autocast, Draw(0), turns=turns)
+    return MicroBatch(labels, inputs, torch.zeros(*ids.shape, 2), autocast, StepIndex(0), turns=turns)
 
 
 def words(tokens, kept):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pact_plugins.batch.openings import Openings, RefusalCriterion, Replier, opening_mass
-from pact_plugins.modeling import LiveHead, dissect
-from pact_plugins.safety_tokens.openers import find_openings
+from pact_plugins.modeling import LiveHead, model_parts_of
+from pact_plugins.safety_tokens.opening_tokens import find_openings
 from tests.helpers.tiny import tiny_llama
 
 OPENINGS = ((3,), (5, 7), (5, 8, 9), (6, 1))
@@ -55,8 +55,8 @@ def expected(model, openings):
 
 
 def mass(model, openings, exact_above=0.0, **settings):
-    anatomy = dissect(model)
-    replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm), **settings)
+    model_parts = model_parts_of(model)
+    replier = Replier(model_parts.decoder, LiveHead(model_parts.causal_lm), **settings)
     return opening_mass(replier, CONTEXTS, RefusalCriterion(Openings(openings), exact_above))
 
 

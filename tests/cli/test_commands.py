@@ -108,19 +108,19 @@ def test_inspect_prints_every_token(pact, tmp_path, safety_tokens):
     assert order == sorted(order)
 
 
-def test_inspect_shows_the_openers_as_words(pact, tmp_path, safety_tokens):
-    openers = {
-        "refusal_openers": [40, 41],
-        "refusal_opener_strings": ["I", "ĠSorry"],
-        "compliance_openers": [],
-        "compliance_opener_strings": [],
+def test_inspect_shows_the_opening_tokens_as_words(pact, tmp_path, safety_tokens):
+    opening_tokens = {
+        "refusal_opening_tokens": [40, 41],
+        "refusal_opening_token_strings": ["I", "ĠSorry"],
+        "compliance_opening_tokens": [],
+        "compliance_opening_token_strings": [],
     }
-    tokens = replace(safety_tokens, settings={"scorer": "by hand", **openers})
+    tokens = replace(safety_tokens, settings={"scorer": "by hand", **opening_tokens})
     status, out, _ = pact("inspect", tokens.save(tmp_path / "tokens.safetensors"))
     assert status == 0
-    assert "refusal openers: I (40), ␣Sorry (41)" in out
-    assert "compliance openers: none" in out
-    assert "opener_strings" not in out
+    assert "refusal opening tokens: I (40), ␣Sorry (41)" in out
+    assert "compliance opening tokens: none" in out
+    assert "opening_token_strings" not in out
 
 
 def test_inspect_draws_a_chart(pact, tmp_path, safety_tokens):

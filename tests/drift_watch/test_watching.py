@@ -18,7 +18,7 @@ from pact_plugins.drift_watch.prompts import watched_prompts
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import prompt_ids
 from pact_plugins.settings import merged
-from tests.helpers.guarded import REFUSAL_OPENERS, tokens_with_openers
+from tests.helpers.guarded import REFUSAL_OPENING_TOKENS, tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama, tiny_tokenizer
 from tests.helpers.trainers import ADAPTERS, arguments, hooks_on, lora, pact, random_state, sft_trainer, weights_of
 from tests.helpers.watched_world import drifting_rows, watch_settings
@@ -28,23 +28,23 @@ pytestmark = pytest.mark.framework
 
 def watched(**drift_watch):
     settings = {"every": 2, "prompts": 3, **drift_watch}
-    return pact({"drift_watch": settings}, safety_tokens=tokens_with_openers())
+    return pact({"drift_watch": settings}, safety_tokens=tokens_with_openings())
 
 
-def looks(trainer):
+def evaluations(trainer):
     return [entry for entry in trainer.state.log_history if "pact/drift" in entry]
 
 
 @torch.no_grad()
 def refusal_mass(model, prompt):
     ids = torch.tensor([prompt_ids(tiny_tokenizer(), prompt)])
-    return float(model.eval()(input_ids=ids).logits[0, -1].softmax(-1)[REFUSAL_OPENERS].sum())
+    return float(model.eval()(input_ids=ids).logits[0, -1].softmax(-1)[REFUSAL_OPENING_TOKENS].sum())
 
 
 def test_the_mass_is_that_of_full_logits(tmp_path):
     trainer = sft_trainer(tmp_path, callbacks=[watched()], max_steps=3)
     trainer.train()
-    start, middle, last = looks(trainer)
+    start, middle, last = evaluations(trainer)
     assert [entry["step"] for entry in (start, middle, last)] == [0, 2, 3]
     for model, entry in ((tiny_llama(), start), (trainer.model, last)):
         for kind, prompts in watched_prompts(DriftWatchSettings(prompts=3)).items():
@@ -74,9 +74,9 @@ def test_the_weights_are_those_of_a_run_without_it(tmp_path, adapter):
         trainer.train()
         return trainer, modes.modes, random_state()
 
-    plain, modes, state = train("plain", pact(safety_tokens=tokens_with_openers()))
+    plain, modes, state = train("plain", pact(safety_tokens=tokens_with_openings()))
     found, found_modes, found_state = train("watched", watched(greedy=True, keep_best=True, every=1))
-    assert len(looks(found)) == 5
+    assert len(evaluations(found)) == 5
     assert found_modes == modes
     assert found_state == state
     assert not hooks_on(found.model)
@@ -119,7 +119,7 @@ def test_drift_stops_training_and_the_best_checkpoint_stays(tmp_path, world):
     saving = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
     trainer = tiny_world_trainer(folder, world, reporter, **saving)
     trainer.train()
-    found = looks(trainer)
+    found = evaluations(trainer)
     drifts = [entry["pact/drift"] for entry in found]
     assert drifts[0] == 0
     assert all(drift <= 0.5 for drift in drifts[:-1])
@@ -146,20 +146,22 @@ def test_a_resumed_run_remembers_the_start_and_the_best(tmp_path, world):
     saving = {"save_strategy": "steps", "save_steps": 3}
     first = tiny_world_trainer(tmp_path, config, max_steps=3, lr_scheduler_type="constant", **saving)
     first.train()
-    start = looks(first)[0]
+    start = evaluations(first)[0]
     again = tiny_world_trainer(tmp_path, config, max_steps=15, lr_scheduler_type="constant", **saving)
     again.train(resume_from_checkpoint=True)
-    assert looks(again)[0] == start
-    assert looks(again)[-1]["pact/drift"] > 0.5
+    assert evaluations(again)[0] == start
+    assert evaluations(again)[-1]["pact/drift"] > 0.5
     whole = tiny_world_trainer(tmp_path / "whole", config, max_steps=15, lr_scheduler_type="constant", **saving)
     whole.train()
-    assert [entry["pact/drift"] for entry in looks(again)] == [entry["pact/drift"] for entry in looks(whole)]
+    assert [entry["pact/drift"] for entry in evaluations(again)] == [
+        entry["pact/drift"] for entry in evaluations(whole)
+    ]
     assert again.state.best_global_step == whole.state.best_global_step
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_resumed_without_a_start_it_asks_the_aligned_model(tmp_path, kind):
-    """The watch was switched on for the second piece alone."""
+    """The watch was switched on for the second segment alone."""
     path = save_model(tmp_path / "aligned", tiny_llama())
 
     def trainer(callback, steps):
@@ -167,10 +169,10 @@ def test_resumed_without_a_start_it_asks_the_aligned_model(tmp_path, kind):
         settings = {"max_steps": steps, "save_strategy": "steps", "save_steps": 2}
         return sft_trainer(tmp_path / "run", model=model, adapter=ADAPTERS[kind](), callbacks=[callback], **settings)
 
-    trainer(pact(safety_tokens=tokens_with_openers()), 2).train()
+    trainer(pact(safety_tokens=tokens_with_openings()), 2).train()
     resumed = trainer(watched(), 4)
     resumed.train(resume_from_checkpoint=True)
-    start, last = looks(resumed)
+    start, last = evaluations(resumed)
     assert (start["step"], last["step"]) == (0, 4)
     prompts = watched_prompts(DriftWatchSettings(prompts=3))["harmful"]
     expected = sum(refusal_mass(tiny_llama(), prompt) for prompt in prompts) / 3

@@ -14,7 +14,7 @@ NAMES = [f"pact/refusal_mass_{kind}" for kind in ("harmful", "lookalike", "plain
 def logged(engine, folder, checkpoints):
     """The watch's values in the last line of the log that has some."""
     config = {"drift_watch": {"every": 1, "prompts": 4}}
-    case = {"model": checkpoints[0], "adapter": "lora", "learning_rate": 0.5, "config": config, "openers": True}
+    case = {"model": checkpoints[0], "adapter": "lora", "learning_rate": 0.5, "config": config, "opening_tokens": True}
     launching.start(engine, folder, {"watched": case})
     lines = [line for line in read(folder / "watched")[1]["logs"] if NAMES[0] in line]
     return {name: lines[-1][name] for name in (*NAMES, "pact/drift")}

@@ -23,7 +23,7 @@ TASKS = ("pact_tiny_harmful", "pact_tiny_benign")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A GGUF file of the tiny world's aligned model, and the address where it is served."""
+    """A GGUF file of the toy benchmark's aligned model, and the address where it is served."""
     file = write_gguf(Path(tiny_world.aligned_path()), tmp_path_factory.mktemp("gguf") / "tiny.gguf")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -25,8 +25,8 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTTrainer
 
 from pact_plugins.errors import PACTError
-from pact_plugins.modeling import dissect
-from tests.helpers.guarded import tokens_with_openers
+from pact_plugins.modeling import model_parts_of
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.trainers import arguments, lora, pact, rows
 
@@ -58,7 +58,7 @@ class Record(TrainerCallback):
         self.facts: dict[str, Any] = {"logs": []}
 
     def _keep(self, step: int, model: Any) -> None:
-        for name, parameter in dissect(model).model.named_parameters():
+        for name, parameter in model_parts_of(model).model.named_parameters():
             if parameter.requires_grad:
                 self.parameters[f"{step}.{name.replace('_orig_mod.', '')}"] = whole(parameter)
 
@@ -66,9 +66,9 @@ class Record(TrainerCallback):
         if state.global_step:
             return
         self._keep(0, model)
-        anatomy = dissect(model)
-        parameters = list(anatomy.model.parameters())
-        head = anatomy.causal_lm.get_output_embeddings()
+        model_parts = model_parts_of(model)
+        parameters = list(model_parts.model.parameters())
+        head = model_parts.causal_lm.get_output_embeddings()
         head_parameters = list(head.parameters())
         self.facts.update(
             parameters=len(parameters),
@@ -136,14 +136,14 @@ def run(
     expect_error: bool = False,
     four_bit: bool = False,
     count: bool = False,
-    openers: bool = False,
+    opening_tokens: bool = False,
     **settings: Any,
 ) -> None:
     """Train, and write what happened.
 
     Args:
         count: also how often the ranks spoke for us.
-        openers: the safety tokens know how refusals begin.
+        opening_tokens: the safety tokens know how refusals begin.
     """
     out.mkdir(parents=True, exist_ok=True)
     record = Record()
@@ -157,7 +157,7 @@ def run(
     quantisation = {"quantization_config": nf4()} if four_bit else {}
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, **quantisation)
     torch.manual_seed(5)  # of LoRA's A
-    tokens = {"safety_tokens": tokens_with_openers()} if openers else {}
+    tokens = {"safety_tokens": tokens_with_openings()} if opening_tokens else {}
     counting = counted_collectives(record) if count else nullcontext()
     with warnings.catch_warnings(record=True) as caught, counting:
         warnings.simplefilter("always")

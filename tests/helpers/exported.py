@@ -1,4 +1,4 @@
-"""An export of the frameworks' rows and YAMLs on the tiny world, and the tokens that a framework must make of it."""
+"""An export of the frameworks' rows and YAMLs on the toy benchmark, and the tokens that a framework must make of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TUNING = Tuning(epochs=1, batch_size=4, max_length=256)
 def write(folder: Path) -> list[Plan]:
     """Rows and YAMLs, as ``pact natural-world export`` writes those of the real model."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = plans(Scenario("tiny", "the tiny world", tuning=TUNING), 0, str(tiny_world.aligned_path()))
+    found = plans(Scenario("tiny", "the toy benchmark", tuning=TUNING), 0, str(tiny_world.aligned_path()))
     write_rows(ROWS, tokenizer(), folder)
     for plan in found:
         (folder / plan.file_name).write_text(yaml.safe_dump(plan.settings(), sort_keys=False))

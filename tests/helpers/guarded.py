@@ -12,19 +12,26 @@ from pact_plugins.contracts import PartContext
 from tests.helpers.tiny import tiny_safety_tokens
 
 IGNORED = -100
-REFUSAL_OPENERS = list(range(20, 200))
+REFUSAL_OPENING_TOKENS = list(range(20, 200))
 
 
-def tokens_with_openers() -> Any:
+def tokens_with_openings() -> Any:
     """Hand-made safety tokens; half of the vocabulary opens a refusal, so that a random model's scores vary."""
     tokens = tiny_safety_tokens()
-    return replace(tokens, settings={**tokens.settings, "refusal_openers": REFUSAL_OPENERS, "compliance_openers": [5]})
+    return replace(
+        tokens,
+        settings={
+            **tokens.settings,
+            "refusal_opening_tokens": REFUSAL_OPENING_TOKENS,
+            "compliance_opening_tokens": [5],
+        },
+    )
 
 
 def tokens_with_long_openings() -> Any:
     """The tiny model refuses some of the tests' rows by these, and must look two tokens far to know."""
     found = tiny_safety_tokens()
-    gate = {"refusal_openers": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
+    gate = {"refusal_opening_tokens": [21, 27], "refusal_openings": [[21], [27, 64]], "refusal_threshold": 0.004}
     return replace(found, settings={**found.settings, **gate})
 
 
@@ -75,10 +82,10 @@ class Batch:
 
 @torch.no_grad()
 def refusal_masses(reference: Any, batch: Batch) -> Tensor:
-    """(rows,) probability of a refusal opener at the first response position."""
+    """(rows,) probability of a refusal opening token at the first response position."""
     return torch.stack(
         [
-            reference(input_ids=ids[None, :first]).logits[0, -1].softmax(-1)[REFUSAL_OPENERS].sum()
+            reference(input_ids=ids[None, :first]).logits[0, -1].softmax(-1)[REFUSAL_OPENING_TOKENS].sum()
             for ids, first in batch.sequences()
         ]
     )

@@ -1,4 +1,4 @@
-"""Prompts of the tiny world as files, for runs that find their own safety tokens."""
+"""Prompts of the toy benchmark as files, for runs that find their own safety tokens."""
 
 from __future__ import annotations
 

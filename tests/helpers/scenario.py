@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from pact_plugins.settings import merged
 from tests.helpers import naive
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer
 
@@ -57,7 +57,7 @@ def run(
     term = {"objective": objective, "weight": weight} if weight else False
     shared = {"preset": "match", "term": term}
     config = merged(shared, guard or {}, {"reference": {"cache_path": str(out / "cache")}})
-    callback = pact(config, safety_tokens=tokens_with_openers())
+    callback = pact(config, safety_tokens=tokens_with_openings())
     trainer = sft_trainer(out / "run", adapter=peft_config, callbacks=[callback, watch], **settings)
     if silent_rank is not None:
         trainer.data_collator = WithoutLabels(trainer.data_collator, silent_rank)

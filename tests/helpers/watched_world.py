@@ -1,4 +1,4 @@
-"""The tiny world under the drift watch: a ``pact:`` block that watches, and rows that make the model drift."""
+"""The toy benchmark under the drift watch: a ``pact:`` block that watches, and rows that make the model drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small world for LLaMA-Factory: a model, its data in both formats, safety tokens, and one way to run it.
+"""A toy benchmark for LLaMA-Factory: a model, its data in both formats, safety tokens, and one way to run it.
 
 These tests need an environment of their own (``make .venvs/llamafactory/.installed``).
 """

@@ -8,7 +8,7 @@ from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pact_plugins.errors import AttachmentError
-from pact_plugins.modeling import LiveHead, dissect
+from pact_plugins.modeling import LiveHead, model_parts_of
 from pact_plugins.training.probe import check_model
 from tests.helpers.tiny import tiny_llama
 from tests.helpers.trainers import lora, move_weights
@@ -58,17 +58,17 @@ def build(name, **overrides):
 
 def states_and_logits(model):
     """(N, hidden) last hidden states and (N, V) the model's own logits."""
-    anatomy = dissect(model)
+    model_parts = model_parts_of(model)
     input_ids = torch.arange(2, 32).view(2, 15)
     with torch.no_grad():
-        hidden = anatomy.decoder(input_ids=input_ids, use_cache=False)[0]
-        logits = anatomy.model(input_ids=input_ids, use_cache=False).logits
+        hidden = model_parts.decoder(input_ids=input_ids, use_cache=False)[0]
+        logits = model_parts.model(input_ids=input_ids, use_cache=False).logits
     return hidden.flatten(0, 1), logits.flatten(0, 1)
 
 
 def assert_heads_agree(model, *, tolerance=1e-5):
     hidden, logits = states_and_logits(model)
-    head = LiveHead(dissect(model).causal_lm)
+    head = LiveHead(model_parts_of(model).causal_lm)
     assert logits.std() > 1e-3
     for token_ids in (TOKEN_IDS, None):
         expected = logits if token_ids is None else logits[:, token_ids]
@@ -188,15 +188,15 @@ def test_an_unknown_treatment_of_logits_is_found_before_training(tokenizer):
             return output
 
     model.__class__ = Scaled
-    anatomy = dissect(model)
+    model_parts = model_parts_of(model)
     with pytest.raises(AttachmentError, match="does something to its logits"):
-        check_model(anatomy, LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
+        check_model(model_parts, LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
 
 
 def test_the_probe_accepts_every_architecture(tokenizer):
     for name in ARCHITECTURES:
         model = build(name)
-        check_model(dissect(model), LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
+        check_model(model_parts_of(model), LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
         assert not any(module._forward_hooks for module in model.modules())
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pact_plugins.errors import DataError
-from pact_plugins.modeling import dissect
+from pact_plugins.modeling import model_parts_of
 from pact_plugins.modeling.weights import weights_digest
 from pact_plugins.weight_files import SavedWeights, saved_weights
 from tests.helpers.tiny import llama_config, tiny_llama
@@ -19,7 +19,7 @@ from tests.helpers.trainers import lora, move_weights
 
 
 def in_memory(model):
-    return weights_digest(dissect(model))
+    return weights_digest(model_parts_of(model))
 
 
 def mixture():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pact_plugins.modeling import dissect
+from pact_plugins.modeling import model_parts_of
 from pact_plugins.reference.aligned_checkpoint import load_aligned_model
 from tests.helpers.tiny import save_model, tiny_llama
 
@@ -14,7 +14,7 @@ from tests.helpers.tiny import save_model, tiny_llama
 def test_it_gives_the_same_bits(tmp_path, attention):
     model = tiny_llama()
     model.set_attn_implementation(attention)
-    loaded = load_aligned_model(save_model(tmp_path / "aligned", model), dissect(model))
+    loaded = load_aligned_model(save_model(tmp_path / "aligned", model), model_parts_of(model))
     assert loaded.causal_lm.config._attn_implementation == attention
     input_ids = torch.arange(5, 45).view(2, 20)
     mask = torch.ones_like(input_ids)

@@ -8,7 +8,7 @@ from peft import IA3Config, LoraConfig, VeraConfig, get_peft_model
 from transformers import TrainerCallback
 
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
-from pact_plugins.modeling import dissect
+from pact_plugins.modeling import model_parts_of
 from pact_plugins.reference.faithfulness import left_when_off
 from pact_plugins.settings import merged
 from tests.helpers import naive
@@ -67,7 +67,7 @@ SWITCHED = {
 @pytest.mark.parametrize("kind", LEFT)
 def test_what_is_left_is_named(kind):
     make, _, part = LEFT[kind]
-    left = left_when_off(dissect(make()))
+    left = left_when_off(model_parts_of(make()))
     assert left
     assert all(part in name for name in left)
 
@@ -76,7 +76,7 @@ def test_what_is_left_is_named(kind):
 def test_what_an_adapter_replaces_is_not_left(kind):
     model = SWITCHED[kind]()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    assert left_when_off(dissect(model)) == []
+    assert left_when_off(model_parts_of(model)) == []
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 

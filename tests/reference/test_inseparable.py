@@ -10,15 +10,15 @@ from pact_plugins.batch.responses import find_responses
 from pact_plugins.batch.sequences import ContextRules, split_sequences
 from pact_plugins.contracts import ReferenceRequest
 from pact_plugins.errors import PartUnavailableError
-from pact_plugins.modeling import AutocastState, LiveHead, dissect
+from pact_plugins.modeling import AutocastState, LiveHead, model_parts_of
 from pact_plugins.reference.online import DecoderReference
 from tests.helpers.tiny import tiny_llama
 
 
 @pytest.fixture
 def reference():
-    anatomy = dissect(tiny_llama())
-    return DecoderReference(anatomy.decoder, LiveHead(anatomy.causal_lm))
+    model_parts = model_parts_of(tiny_llama())
+    return DecoderReference(model_parts.decoder, LiveHead(model_parts.causal_lm))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def mass(reference, packed, *openings):
 
 
 def test_openings_of_one_token_count_and_a_line_says_what_does_not(reference, packed, caplog):
-    assert split_sequences(*packed, ContextRules.of(dissect(tiny_llama()))) is None
+    assert split_sequences(*packed, ContextRules.of(model_parts_of(tiny_llama()))) is None
     with caplog.at_level("WARNING", logger="pact_plugins"):
         both = mass(reference, packed, (21,), (27, 64))
         mass(reference, packed, (21,), (27, 64))

@@ -11,7 +11,7 @@ from trl import SFTTrainer
 
 from pact_plugins.reference.online import DecoderReference
 from tests.helpers import guarded
-from tests.helpers.guarded import tokens_with_long_openings, tokens_with_openers
+from tests.helpers.guarded import tokens_with_long_openings, tokens_with_openings
 from tests.helpers.tiny import tiny_llama
 from tests.helpers.trainers import lora, pact, sft_trainer
 
@@ -43,7 +43,7 @@ def asked(monkeypatch):
     return Asked(monkeypatch)
 
 
-def run(folder, cache, config=None, *, adapter=True, tokens=tokens_with_openers, **settings):
+def run(folder, cache, config=None, *, adapter=True, tokens=tokens_with_openings, **settings):
     config = {**GATE, **(config or {})}
     config["reference"] = {"check_every": 0, "cache_path": str(cache), **config.get("reference", {})}
     trainer = sft_trainer(
@@ -64,7 +64,7 @@ def expected_scores(trainer, threshold=0.5):
         first = next(place for place, label in enumerate(row["labels"]) if label != -100)
         with torch.no_grad():
             logits = tiny_llama()(input_ids=torch.tensor([row["input_ids"][:first]])).logits[0, -1]
-        scores[place] = float(logits.softmax(-1)[guarded.REFUSAL_OPENERS].sum())
+        scores[place] = float(logits.softmax(-1)[guarded.REFUSAL_OPENING_TOKENS].sum())
     return {place: score for place, score in scores.items() if score > threshold}
 
 

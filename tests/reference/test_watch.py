@@ -8,7 +8,7 @@ from peft import get_peft_model
 
 from pact_plugins.contracts import ReferenceContext
 from pact_plugins.errors import UnprotectedTrainingError
-from pact_plugins.modeling import dissect
+from pact_plugins.modeling import model_parts_of
 from pact_plugins.reference.online import AdapterOffReference
 from pact_plugins.reference.settings import ReferenceSettings
 from pact_plugins.reference.watch import ReferenceWatch
@@ -20,10 +20,10 @@ ROW = torch.arange(5, 25)[None]
 
 
 def watch_of(model, precision=None):
-    anatomy = dissect(model)
-    pause = ForwardPass(anatomy.decoder).paused
+    model_parts = model_parts_of(model)
+    pause = ForwardPass(model_parts.decoder).paused
     settings = ReferenceSettings()
-    context = ReferenceContext(anatomy, settings, torch.arange(20, 60), False, pause, precision=precision)
+    context = ReferenceContext(model_parts, settings, torch.arange(20, 60), False, pause, precision=precision)
     return ReferenceWatch(context, AdapterOffReference(context), ROW)
 
 

@@ -93,7 +93,7 @@ def bad_header(content: bytes, rng: random.Random) -> bytes:
 
 _ODD = (
     "", "{", "NaN", "-1", "0", "true", "null", '"x"', "[]", "{}", "[[[[1]]]]", "[" * 100_000, "9" * 5000, "1e999",
-    '["a"]', '{"refusal_openers": [99999999]}', "[null]",
+    '["a"]', '{"refusal_opening_tokens": [99999999]}', "[null]",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is killed: every way to ask the reference, on the tiny world, trained with an adapter or in full."""
+"""What is killed: every way to ask the reference, on the toy benchmark, trained with an adapter or in full."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def said_by_tokens(path: Path) -> Any:
 
 
 def tokens_file(folder: Path) -> Path:
-    settings = {"refusal_openers": [7, 3], "refusal_openings": [[7], [3, 4]], "refusal_threshold": 0.75}
+    settings = {"refusal_opening_tokens": [7, 3], "refusal_openings": [[7], [3, 4]], "refusal_threshold": 0.75}
     return replace(tiny_safety_tokens(), settings=settings).save(folder / "tokens.safetensors")
 
 
@@ -131,7 +131,13 @@ def sound(tokens: SafetyTokens) -> None:
     assert ids[-1] < tokens.vocabulary_size
     assert len(ids) == len(tokens.token_strings) == len(tokens.direction)
     assert bool(tokens.direction.isfinite().all())
-    for name in ("refusal_openers", "refusal_openings", "compliance_openers", "refusal_threshold", "weights"):
+    for name in (
+        "refusal_opening_tokens",
+        "refusal_openings",
+        "compliance_opening_tokens",
+        "refusal_threshold",
+        "weights",
+    ):
         with suppress(PACTError):
             getattr(tokens, name)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pact_plugins import SafetyTokens, plugins
-from pact_plugins.batch.micro_batch import Draw, MicroBatch
+from pact_plugins.batch.micro_batch import MicroBatch, StepIndex
 from pact_plugins.batch.responses import find_responses
 from pact_plugins.contracts import Answer, MixtureSettings
 from pact_plugins.modeling import AutocastState, LiveHead
@@ -22,8 +22,8 @@ from pact_plugins.reference.online import DecoderReference
 from pact_plugins.term.part import Term
 from pact_plugins.term.settings import TermSettings, needs
 from pact_plugins.training.asking import Asked, Interview
-from pact_plugins.training.contributions import Contributions
 from pact_plugins.training.denominator import Division, Share
+from pact_plugins.training.loss_terms import LossTerms
 from pact_plugins.training.metrics import MetricMeans
 from pact_plugins.training.receipts import Receipts
 from tests.helpers.guarded import part_context
@@ -132,7 +132,7 @@ def check_objective(objective: str, problem: dict[str, Any]) -> int:
     term = part_of(settings, head, safety_tokens(problem["tokens"], problem["weights"], problem["vocabulary"]))
     whole = plugins.objectives()[objective].full_vocabulary
     chosen = torch.arange(problem["vocabulary"]) if whole else problem["tokens"]
-    batch = MicroBatch(labels, {"position_ids": positions}, states, NO_AUTOCAST, Draw(0), measure=False)
+    batch = MicroBatch(labels, {"position_ids": positions}, states, NO_AUTOCAST, StepIndex(0), measure=False)
     count = len(batch.responses)
     own = head.logits(batch.states, None if whole else chosen).detach()
     full = own if problem["same"] else drawn(problem["seed"] + 1, count, len(chosen), scale=problem["scale"] + 0.1)
@@ -244,10 +244,10 @@ def check_models(objective: str, layout: Layout, gate: MixtureSettings) -> int:
     whole = plugins.objectives()[objective].full_vocabulary
     asked = Asked({"term": needs(settings)}, known, torch.device("cpu"))
     online = DecoderReference(reference.model, LiveHead(reference))
-    parts = Contributions([term], Interview(asked, online, HEADER))
+    parts = LossTerms([term], Interview(asked, online, HEADER))
     trained.zero_grad(), exact.zero_grad()
     states = trained.model(**inputs, use_cache=False)[0]
-    batch = MicroBatch(labels, inputs, states, NO_AUTOCAST, Draw(0), measure=False)
+    batch = MicroBatch(labels, inputs, states, NO_AUTOCAST, StepIndex(0), measure=False)
     addition = parts(batch, Share(Division.ALL, False, 1.0, 1), MetricMeans(), Receipts(parts.parts))
     assert addition is not None
     addition.values.sum().backward()

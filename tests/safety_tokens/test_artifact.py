@@ -169,18 +169,27 @@ def test_random_tokens_are_ordinary_reproducible_and_of_equal_weight():
     assert len(first.direction.unique()) == 1
 
 
-def test_openers_and_threshold_of_a_file(tmp_path, safety_tokens):
-    settings = {"refusal_openers": [7, 3], "compliance_openers": [5], "refusal_threshold": 0.75}
+def test_opening_tokens_and_threshold_of_a_file(tmp_path, safety_tokens):
+    settings = {"refusal_opening_tokens": [7, 3], "compliance_opening_tokens": [5], "refusal_threshold": 0.75}
     loaded = SafetyTokens.load(replace(safety_tokens, settings=settings).save(tmp_path / "tokens.safetensors"))
-    assert (loaded.refusal_openers, loaded.compliance_openers, loaded.refusal_threshold) == ((7, 3), (5,), 0.75)
-    assert (safety_tokens.refusal_openers, safety_tokens.refusal_threshold) == ((), 0.5)
+    assert (loaded.refusal_opening_tokens, loaded.compliance_opening_tokens, loaded.refusal_threshold) == (
+        (7, 3),
+        (5,),
+        0.75,
+    )
+    assert (safety_tokens.refusal_opening_tokens, safety_tokens.refusal_threshold) == ((), 0.5)
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("refusal_openers", [368]), ("refusal_openers", "7"), ("compliance_openers", [1.5]), ("refusal_threshold", 2)],
+    [
+        ("refusal_opening_tokens", [368]),
+        ("refusal_opening_tokens", "7"),
+        ("compliance_opening_tokens", [1.5]),
+        ("refusal_threshold", 2),
+    ],
 )
-def test_damaged_openers_are_named(safety_tokens, key, value):
+def test_damaged_opening_tokens_are_named(safety_tokens, key, value):
     damaged = replace(safety_tokens, settings={key: value})
     with pytest.raises(SafetyTokensError, match=key):
         getattr(damaged, key)

@@ -79,7 +79,7 @@ def test_base_contrast_equals_the_pure_functions(tmp_path, tokenizer, refusals_p
         torch.stack(
             [
                 SCORERS[method]
-                .contribution(aligned_logits[row].log_softmax(-1), base_logits[row].log_softmax(-1))[mask[row].bool()]
+                .score(aligned_logits[row].log_softmax(-1), base_logits[row].log_softmax(-1))[mask[row].bool()]
                 .mean(0)
                 for row in range(len(responses))
             ]

@@ -8,7 +8,7 @@ import pytest
 
 from pact_plugins import PACTCallback
 from pact_plugins.errors import ConfigurationError
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.helpers.trainers import sft_trainer
 
@@ -26,11 +26,11 @@ def trained(folder, config, tokens):
 
 def test_a_run_holds_them_and_logs_their_gradient(tmp_path):
     record = trained(
-        tmp_path, {"preset": "off", "term": {**TERM["term"], "log_gradients": True}}, tokens_with_openers()
+        tmp_path, {"preset": "off", "term": {**TERM["term"], "log_gradients": True}}, tokens_with_openings()
     )
     assert record["optimizer_steps_protected"] == 1
     assert {"pact/kl", "pact/term_share", "pact/term_angle"} <= record["last_log"].keys()
-    assert "pact/term_share" not in trained(tmp_path / "quiet", TERM, tokens_with_openers())["last_log"]
+    assert "pact/term_share" not in trained(tmp_path / "quiet", TERM, tokens_with_openings())["last_log"]
 
 
 def test_they_need_tokens_that_open_refusals(tmp_path):

@@ -61,8 +61,8 @@ class AnchorOfRun(TrainerCallback):
         (part,) = self.callback._preparation.parts
         drawn = part._drawn
 
-        def keep(draw, batch):
-            found = drawn(draw, batch)
+        def keep(step_index, batch):
+            found = drawn(step_index, batch)
             self.sequences = [part.anchors.sequences[index] for index in found]
             return found
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import (
     ADAPTERS,
@@ -104,7 +104,7 @@ def test_noise_that_only_training_has_is_refused(tmp_path, kind):
     assert not trainer.model.training or trainer.state.global_step == 0
     row_gate = {"preset": "off", "row_gate": {"mode": "report"}}
     sft_trainer(
-        tmp_path, model=dropout_llama(), callbacks=[pact(row_gate, safety_tokens=tokens_with_openers())]
+        tmp_path, model=dropout_llama(), callbacks=[pact(row_gate, safety_tokens=tokens_with_openings())]
     ).train()
 
 

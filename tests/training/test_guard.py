@@ -12,7 +12,7 @@ from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.settings import merged
 from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import guarded
-from tests.helpers.guarded import Batch, gradients_of, tokens_with_openers
+from tests.helpers.guarded import Batch, gradients_of, tokens_with_openings
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import lora, move_weights, pact, sft_trainer
 
@@ -22,7 +22,7 @@ ANCHOR = {"preset": "off", "anchor": {"prompts": "bundled", "replies": 4, "max_n
 
 def attached(model, **settings):
     """The model with its hooks on and its weights moved."""
-    preparation = prepare(model, tiny_tokenizer(), PACTConfig(**settings), Run(safety_tokens=tokens_with_openers()))
+    preparation = prepare(model, tiny_tokenizer(), PACTConfig(**settings), Run(safety_tokens=tokens_with_openings()))
     preparation.attachment.attach_to_outputs()
     move_weights(model)
     return preparation
@@ -145,7 +145,7 @@ def test_neither_can_be_silently_off(part):
     preparation.attachment.detach()
 
 
-def test_files_without_openers_are_refused():
+def test_files_without_opening_tokens_are_refused():
     with pytest.raises(ConfigurationError, match=r"row_gate: .*name no openings.*harmless_prompts_path"):
         prepare(
             tiny_llama(),
@@ -161,13 +161,13 @@ def test_a_gated_anchor_needs_data_that_can_be_read_ahead():
             tiny_llama(),
             tiny_tokenizer(),
             PACTConfig(preset="match", anchor={"prompts": "gated"}),
-            Run(safety_tokens=tokens_with_openers()),
+            Run(safety_tokens=tokens_with_openings()),
         )
 
 
 def test_losses_of_the_trainers_own_are_refused_by_name(tmp_path):
     trainer = sft_trainer(tmp_path, label_smoothing_factor=0.1)
-    trainer.add_callback(pact({"row_gate": True}, safety_tokens=tokens_with_openers(), trainer=trainer))
+    trainer.add_callback(pact({"row_gate": True}, safety_tokens=tokens_with_openings(), trainer=trainer))
     with pytest.raises(ConfigurationError, match=r"label_smoothing_factor .*pact audit MODEL DATA --filtered"):
         trainer.train()
 
@@ -182,7 +182,7 @@ def guarded_run(tmp_path_factory):
         "row_gate": {"threshold": 0.5},
         "reference": {"cache_path": str(folder / "cache")},
     }
-    callback = pact(config, safety_tokens=tokens_with_openers())
+    callback = pact(config, safety_tokens=tokens_with_openings())
     trainer = sft_trainer(
         folder / "run",
         adapter=lora(),
@@ -230,7 +230,7 @@ def trained_on(folder, train_rows):
     trainer = sft_trainer(
         folder,
         adapter=lora(),
-        callbacks=[pact(config, safety_tokens=tokens_with_openers())],
+        callbacks=[pact(config, safety_tokens=tokens_with_openings())],
         train_rows=train_rows,
         max_steps=len(train_rows),
         per_device_train_batch_size=1,

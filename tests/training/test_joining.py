@@ -9,7 +9,7 @@ from trl import SFTTrainer
 from pact_plugins.batch.joined import joined, seats
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.training import joining
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.launches import counted_launches
 from tests.helpers.tiny import tiny_llama
 from tests.helpers.trainers import ADAPTERS, Watch, pact, rows, sft_trainer
@@ -61,7 +61,7 @@ def a_run(folder, config, worth, monkeypatch, *, adapter=None, outside=False, ca
         folder, model=model, adapter=adapter, **{"max_steps": 2, "learning_rate": 0.0, "max_length": 64, **settings}
     )
     if config is not None:
-        given = {"safety_tokens": tokens_with_openers()}
+        given = {"safety_tokens": tokens_with_openings()}
         trainer.add_callback(pact(config, trainer=trainer if outside else None, **given))
     for callback in [watch, *callbacks]:
         trainer.add_callback(callback)

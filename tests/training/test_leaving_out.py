@@ -11,7 +11,7 @@ from pact_plugins import PACTCallback
 from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.settings import merged
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import tiny_safety_tokens
 from tests.helpers.trainers import rows, sft_trainer
 
@@ -33,7 +33,7 @@ def trained(folder, config, tokens, **settings):
 
 CANNOT_BE_HAD = [
     pytest.param(tiny_safety_tokens(), {}, "name no openings of refusals", id="no openings"),
-    pytest.param(tokens_with_openers(), OWN_LOSS, "label_smoothing_factor computes a loss of its own", id="own loss"),
+    pytest.param(tokens_with_openings(), OWN_LOSS, "label_smoothing_factor computes a loss of its own", id="own loss"),
 ]
 
 
@@ -62,7 +62,7 @@ def test_where_nothing_of_the_preset_is_left_training_stops(tmp_path):
 
 
 def test_nothing_is_left_out_of_an_ordinary_run(tmp_path):
-    assert trained(tmp_path, {}, tokens_with_openers())["left_out"] == {}
+    assert trained(tmp_path, {}, tokens_with_openings())["left_out"] == {}
 
 
 def test_a_watch_that_needs_openings_is_not_dropped(tmp_path):
@@ -71,7 +71,7 @@ def test_a_watch_that_needs_openings_is_not_dropped(tmp_path):
 
 
 def test_one_callback_leaves_out_anew_for_each_training(tmp_path):
-    callback = PACTCallback(SMALL, safety_tokens=tokens_with_openers())
+    callback = PACTCallback(SMALL, safety_tokens=tokens_with_openings())
     texts = [{"text": row["completion"][0]["content"]} for row in rows(24)]
     left_out = []
     for name, train_rows in (("one", texts), ("two", rows(8)), ("three", texts)):
@@ -84,7 +84,7 @@ def test_one_callback_leaves_out_anew_for_each_training(tmp_path):
 def test_rows_that_see_one_another_have_no_row_gate_where_openings_are_long(tmp_path, monkeypatch):
     whole = TrainingData._row
     monkeypatch.setattr(TrainingData, "_row", lambda *given: replace(whole(*given), sequences=None))
-    tokens = tokens_with_openers()
+    tokens = tokens_with_openings()
     settings = {**tokens.settings, "refusal_openings": [[21, 22]], "refusal_threshold": 0.5}
     record = trained(tmp_path, {}, replace(tokens, settings=settings))
     assert "no refusal opening has one token" in record["left_out"]["row_gate"]

@@ -28,7 +28,7 @@ from pact_plugins import PACTConfig, plugins
 
 plugins.DEFAULT_PLUGINS = tuple(name for name in plugins.DEFAULT_PLUGINS if f".{GONE}." not in name)
 from pact_plugins.training.preparation import Run, prepare
-from tests.helpers.guarded import Batch, tokens_with_openers
+from tests.helpers.guarded import Batch, tokens_with_openings
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 assert sorted(plugins.parts()) == sorted(LEFT), list(plugins.parts())
@@ -36,7 +36,7 @@ settings = {"anchor": {"replies": 4, "max_new_tokens": 4}} if "anchor" in LEFT e
 config = PACTConfig(**{"preset": "guard", **settings})
 assert sorted(config.parts) == sorted(LEFT)
 model = tiny_llama()
-preparation = prepare(model, tiny_tokenizer(), config, Run(safety_tokens=tokens_with_openers()))
+preparation = prepare(model, tiny_tokenizer(), config, Run(safety_tokens=tokens_with_openings()))
 preparation.attachment.attach_to_outputs()
 model.train()
 model(**Batch.random(rows=3).inputs).loss.backward()

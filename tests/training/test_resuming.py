@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
 from pact_plugins.settings import merged
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama
 from tests.helpers.trainers import ADAPTERS, hooks_on, lora, pact, sft_trainer, weights_of
 
@@ -118,7 +118,7 @@ def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_segments(tm
     def train(folder, steps, **resuming):
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         callback = pact(
-            merged(config, {"reference": {"cache_path": str(folder / "cache")}}), safety_tokens=tokens_with_openers()
+            merged(config, {"reference": {"cache_path": str(folder / "cache")}}), safety_tokens=tokens_with_openings()
         )
         settings = {"max_steps": steps, "save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "constant"}
         trainer = sft_trainer(

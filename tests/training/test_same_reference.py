@@ -11,7 +11,7 @@ from pact_plugins import PACTCallback
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.verification import verify
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama
 from tests.helpers.trainers import ADAPTERS, lora, move_weights, pact, sft_trainer
 
@@ -79,7 +79,7 @@ def test_anchors_are_taken_up_and_never_sampled_again(tmp_path, base):
 
     def run(cache, resume=None):
         settings_of_cache = {"reference": {"cache_path": str(tmp_path / cache)}}
-        callback = PACTCallback({**config, **settings_of_cache}, safety_tokens=tokens_with_openers())
+        callback = PACTCallback({**config, **settings_of_cache}, safety_tokens=tokens_with_openings())
         sft_trainer(tmp_path / "out", model=loaded(base), callbacks=[callback], **settings).train(
             resume_from_checkpoint=resume
         )

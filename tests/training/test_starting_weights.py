@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from pact_plugins import PACTCallback
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.training.trainers import precision_of
-from tests.helpers.guarded import tokens_with_openers
+from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer
 
@@ -32,7 +32,7 @@ def loaded(path):
 
 def trained(folder, model, resume=None, **settings):
     """Fingerprint of the anchors, and the divergence from them at each step."""
-    callback = PACTCallback(CONFIG, safety_tokens=tokens_with_openers())
+    callback = PACTCallback(CONFIG, safety_tokens=tokens_with_openings())
     trainer = sft_trainer(folder, model=model, callbacks=[callback], **{"learning_rate": 5e-2, **settings})
     trainer.train(resume_from_checkpoint=resume)
     record = json.loads((folder / "pact.json").read_text())

@@ -11,13 +11,13 @@ from pact_plugins import PACTConfig, plugins
 from pact_plugins.batch.openings import Openings, RefusalCriterion, Replier, opening_mass
 from pact_plugins.modeling import LiveHead, assistant_header_ids
 from pact_plugins.training.preparation import Run, prepare
-from tests.helpers.guarded import Batch, tokens_with_openers
+from tests.helpers.guarded import Batch, tokens_with_openings
 from tests.helpers.packages import write_installed
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 PART = """
 import torch
-from pact_plugins.contracts import Contribution, Needs, Part, PartSpec
+from pact_plugins.contracts import LossTerm, Needs, Part, PartSpec
 from pact_plugins.hookspecs import hookimpl
 from pact_plugins.settings import Block
 
@@ -36,9 +36,9 @@ class Greedy(Part):
     def measured(self, batch):
         return torch.tensor([0, 2])
 
-    def contribute(self, batch, answer):
+    def loss_term(self, batch, answer):
         SEEN.append((self.token_ids, answer))
-        return Contribution(batch.states.square().mean(dim=-1))
+        return LossTerm(batch.states.square().mean(dim=-1))
 
 
 def needs(settings):
@@ -79,7 +79,7 @@ def expected(token_ids):
         contexts.append(ids[:first].tolist())
     logits = torch.cat(full)
     mass = logits[[0, 2]].softmax(dim=-1)[:, token_ids].sum(dim=-1)
-    criterion = RefusalCriterion(Openings(tokens_with_openers().refusal_openings), 0.0)
+    criterion = RefusalCriterion(Openings(tokens_with_openings().refusal_openings), 0.0)
     refusal_mass = opening_mass(Replier(model.model, LiveHead(model)), contexts, criterion)
     return logits[:, token_ids], torch.cat(alone)[:, token_ids], mass, refusal_mass, logits
 
@@ -98,7 +98,7 @@ def stranger(tmp_path, monkeypatch):
 @pytest.mark.parametrize("beside", BESIDE, ids=["alone", *(next(iter(one)) for one in BESIDE[1:])])
 def test_it_gets_what_it_asked_for(beside, stranger):
     config = PACTConfig(preset="off", greedy={"first": 5}, **beside)
-    model, tokens = tiny_llama(), tokens_with_openers()
+    model, tokens = tiny_llama(), tokens_with_openings()
     preparation = prepare(model, tiny_tokenizer(), config, Run(safety_tokens=tokens))
     preparation.attachment.attach_to_outputs()
     model.train()

@@ -92,7 +92,7 @@ def evaluate_checkpoint(
     Args:
         tasks: names of tasks or groups. limit: rows of each task, for trials.
         generation: overrides of the tasks' generation settings, such as `max_gen_toks`.
-        task_settings: metadata for the tasks, such as `prompts` and `seed` of a small world's.
+        task_settings: metadata for the tasks, such as `prompts` and `seed` of a toy benchmark's.
         cache: lm-eval's response cache; an interrupted run goes on from it.
         save: where lm-eval's own files go.
 

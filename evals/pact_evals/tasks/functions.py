@@ -6,7 +6,7 @@ from pact_evals.harness.scoring import (
     judged,
     label_accuracy,
     number_accuracy,
-    openers,
+    openings,
     refusal_margin,
     sst2_prompt,
 )
@@ -22,7 +22,7 @@ __all__ = [
     "judged",
     "label_accuracy",
     "number_accuracy",
-    "openers",
+    "openings",
     "refusal_margin",
     "sst2_prompt",
 ]

@@ -20,8 +20,8 @@ MODES = {
 # `stage: pact` protects every trainer made while it runs, so its run has to be the last one to begin.
 LLAMAFACTORY_MODES = {"lora": (PLAIN, ASFT, ONLINE_LORA), "full": (PLAIN, ASFT, ONLINE_FULL)}
 PARTS = (GATE, ANCHOR, DEFAULT, GUARD)
-# Every step is looked at: what they take beyond the mode that does not look is one look.
-LOOKS = {WATCH: PLAIN, WATCH_GREEDY: PLAIN, REFERENCE_CHECK: ONLINE_LORA}
+# Every step is checked: what they take beyond the mode that does not check is one check.
+CHECKS = {WATCH: PLAIN, WATCH_GREEDY: PLAIN, REFERENCE_CHECK: ONLINE_LORA}
 # Fields of a case that say how unusually it trains: the word in its name, the note in the table.
 UNUSUAL = {
     "liger_kernel": ("Liger", "Liger kernels"),
@@ -66,7 +66,7 @@ class Case:
         accumulation: micro-batches of a step; with several, the cache and ``PARTS`` are measured.
         framework: whose trainer trains.
         parts: whether ``PARTS`` are measured too.
-        looks: whether drift watch and reference check are measured, and nothing else.
+        checks: whether drift watch and reference check are measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
         packing: whether short rows share a sequence; without the kernels of flash-attn, SDPA keeps them apart.
         stateless: whether plain SGD trains, so that several models of this size fit one card; modes that build whole
@@ -82,7 +82,7 @@ class Case:
     parts: bool = False
     framework: str = "trl"
     liger_kernel: bool = False
-    looks: bool = False
+    checks: bool = False
     accumulation: int = 1
     packing: bool = False
     stateless: bool = False
@@ -92,8 +92,8 @@ class Case:
         """Its modes, ``plain`` first."""
         if self.framework == "llamafactory":
             return LLAMAFACTORY_MODES[self.training]
-        if self.looks:
-            return (PLAIN, ONLINE_LORA, *LOOKS)
+        if self.checks:
+            return (PLAIN, ONLINE_LORA, *CHECKS)
         if self.accumulation > 1:
             return (PLAIN, CACHED, *PARTS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
@@ -121,7 +121,7 @@ def grid(name: str) -> list[Case]:
     if name == "llamafactory":
         return [replace(centre, framework=name, training=training) for training in LLAMAFACTORY_MODES]
     if name == "watch":
-        return [replace(centre, looks=True)]
+        return [replace(centre, checks=True)]
     if name == "accumulation":
         return [replace(centre, batch_size=1, accumulation=4)]
     if name == "cpu":

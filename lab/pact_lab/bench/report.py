@@ -100,10 +100,12 @@ def _cells(row: Row) -> list[str]:
     if "time_ratio_to_plain_logits" in row:
         times = f"time {row['time_ratio_to_plain_logits']:.2f}, memory {row['memory_ratio_to_plain_logits']:.2f}"
         notes.append(f"to plain_logits: {times}")
-    if "look_steps" in row:
+    if "check_steps" in row:
         checks = row["mode"] == REFERENCE_CHECK
         every = PACTConfig().reference.check_every if checks else DriftWatchSettings().every
-        notes.append(f"one look takes {row['look_steps']:.2f} steps: {1 + row['look_steps'] / every:.4f} every {every}")
+        notes.append(
+            f"one check takes {row['check_steps']:.2f} steps: {1 + row['check_steps'] / every:.4f} every {every}"
+        )
     if row.get("accumulation", 1) > 1:
         notes.append(f"{row['accumulation']} micro-batches a step")
     ratios = [f"{row[key]:.2f}" for key in ("time_ratio", "cpu_ratio", "memory_ratio")]

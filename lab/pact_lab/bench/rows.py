@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from pact_lab.bench.cases import CACHED, LOOKS, NAIVE, ONLINE_FULL, PLAIN, PLAIN_LOGITS, Case
+from pact_lab.bench.cases import CACHED, CHECKS, NAIVE, ONLINE_FULL, PLAIN, PLAIN_LOGITS, Case
 
 EPOCHS = 3
 
@@ -46,8 +46,8 @@ def case_rows(case: Case, timing: Mapping[str, Any], memory: Mapping[str, Mappin
         if mode == NAIVE:
             row["time_ratio_to_plain_logits"] = paired_ratio(values["wall"], timings[PLAIN_LOGITS]["wall"])
             row["memory_ratio_to_plain_logits"] = memory[mode]["peak_bytes"] / memory[PLAIN_LOGITS]["peak_bytes"]
-        if mode in LOOKS:
-            row["look_steps"] = paired_ratio(values["wall"], timings[LOOKS[mode]]["wall"]) - 1
+        if mode in CHECKS:
+            row["check_steps"] = paired_ratio(values["wall"], timings[CHECKS[mode]]["wall"]) - 1
         rows.append(row)
     return rows
 

@@ -55,7 +55,7 @@ _PACKED = (3 / 8, 1 / 4, 1 / 4, 1 / 8)
 
 
 def load_tokenizer() -> Any:
-    """The tiny world's: only its chat template is needed, the rows are random ids."""
+    """The toy benchmark's: only its chat template is needed, the rows are random ids."""
     return AutoTokenizer.from_pretrained(tiny_world.aligned_path())
 
 
@@ -131,7 +131,7 @@ def build_safety_tokens(case: Case, tokenizer: Any) -> SafetyTokens:
         aligned_probability=probability,
         contrast_probability=probability,
         tokenizer=tokenizer,
-        settings={"scorer": "random", "refusal_openers": chosen[:5].tolist()},
+        settings={"scorer": "random", "refusal_opening_tokens": chosen[:5].tolist()},
     )
 
 

@@ -1,1 +1,1 @@
-"""``pact compare``: several methods, several seeds, on the tiny world or on the user's own model and data."""
+"""``pact compare``: several methods, several seeds, on the toy benchmark or on the user's own model and data."""

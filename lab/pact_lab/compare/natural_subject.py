@@ -1,4 +1,4 @@
-"""The natural world as a subject: real language, our own alignment, the bundled prompts and the keyword judge."""
+"""The real model as a subject: real language, our own alignment, the bundled prompts and the keyword judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grid from start to end: what is finished is read, the rest is trained, evaluated and kept cell by cell."""
+"""The grid from start to end: what is finished is read, the rest is trained, evaluated and kept one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from pact_lab.compare.grid import Cell, Record, read, write
+from pact_lab.compare.grid import Record, Run, read, write
 from pact_lab.compare.subject import Subject, refusals_of
 from pact_lab.finetuning.quiet import quiet
 from pact_lab.finetuning.training import Training, train
@@ -25,76 +25,78 @@ from pact_plugins.contracts import CallbackContext, Row, TransformContext
 EVALUATION_STEPS = 50
 
 
-def run(cells: Sequence[Cell], subject: Subject, folder: Path, *, models: Path | None = None) -> list[Record]:
-    """The records of all cells, in order; those that are not there yet are made.
+def run_all(runs: Sequence[Run], subject: Subject, folder: Path, *, models: Path | None = None) -> list[Record]:
+    """The records of all runs, in order; those that are not there yet are made.
 
     Args:
-        folder: ``folder/cells`` holds a file a cell, ``folder/calibration`` what is found once a model.
+        folder: ``folder/runs`` holds a file a run, ``folder/calibration`` what is found once a model.
         models: where each trained model is left, as METHOD-seedN; None keeps none.
     """
-    kept = folder / "cells"
-    records = {cell.key: record for cell in cells if (record := read(cell, kept)) is not None}
-    missing = [cell for cell in cells if cell.key not in records]
+    kept = folder / "runs"
+    records = {run.key: record for run in runs if (record := read(run, kept)) is not None}
+    missing = [run for run in runs if run.key not in records]
     # Wrong settings must not surface after an hour of training.
-    for cell in missing:
-        if cell.method is not None:
-            configured(cell.method, subject.common)
-    total = sum(_size(cell, subject) for cell in missing)
+    for run in missing:
+        if run.method is not None:
+            configured(run.method, subject.common)
+    total = sum(_size(run, subject) for run in missing)
     with quiet(), tqdm(total=total, unit="it", dynamic_ncols=True, disable=not missing) as bar:
-        for number, cell in enumerate(missing, start=1):
-            bar.set_description(f"{number}/{len(missing)} {cell.label}")
-            finished = bar.n + _size(cell, subject)
-            records[cell.key] = write(cell, kept, run_cell(cell, subject, folder / "calibration", bar.update, models))
+        for number, run in enumerate(missing, start=1):
+            bar.set_description(f"{number}/{len(missing)} {run.label}")
+            finished = bar.n + _size(run, subject)
+            records[run.key] = write(
+                run, kept, train_and_evaluate(run, subject, folder / "calibration", bar.update, models)
+            )
             bar.update(max(0, finished - bar.n))
-    return [records[cell.key] for cell in cells]
+    return [records[run.key] for run in runs]
 
 
-def run_cell(
-    cell: Cell, subject: Subject, calibration: Path, advance: Callable[[], Any], models: Path | None
+def train_and_evaluate(
+    run: Run, subject: Subject, calibration: Path, advance: Callable[[], Any], models: Path | None
 ) -> dict[str, Any]:
-    """Train, unless it is the aligned model's cell, and evaluate."""
+    """Train, unless it is the aligned model's run, and evaluate."""
     model, tokenizer = subject.load()
     training: dict[str, Any] = {}
-    if cell.method is not None and cell.scenario is not None:
-        rows = _rows(cell, subject, calibration)
-        with _output_folder(cell, models) as output:
-            config, more = configured(cell.method, subject.common), _callbacks(cell, subject, calibration, tokenizer)
+    if run.method is not None and run.scenario is not None:
+        rows = _rows(run, subject, calibration)
+        with _output_folder(run, models) as output:
+            config, more = configured(run.method, subject.common), _callbacks(run, subject, calibration, tokenizer)
             model, training = _trained(
-                model, tokenizer, Training(rows, config, cell.scenario.tuning, cell.seed, output, more), advance
+                model, tokenizer, Training(rows, config, run.scenario.tuning, run.seed, output, more), advance
             )
             if models is None:
                 del training["log"]
     started = time.perf_counter()
-    outcome = subject.evaluate(model, tokenizer, cell.seed, cell.scenario)
+    outcome = subject.evaluate(model, tokenizer, run.seed, run.scenario)
     return {**outcome, **training, "evaluation_seconds": round(time.perf_counter() - started, 2), **_versions()}
 
 
-def _rows(cell: Cell, subject: Subject, calibration: Path) -> list[Row]:
-    assert cell.method is not None
-    assert cell.scenario is not None
-    rows = subject.rows(cell.scenario, cell.seed)
-    if cell.method.transform is None:
+def _rows(run: Run, subject: Subject, calibration: Path) -> list[Row]:
+    assert run.method is not None
+    assert run.scenario is not None
+    rows = subject.rows(run.scenario, run.seed)
+    if run.method.transform is None:
         return rows
-    return cell.method.transform(rows, TransformContext(refusals_of(subject, calibration), random.Random(cell.seed)))
+    return run.method.transform(rows, TransformContext(refusals_of(subject, calibration), random.Random(run.seed)))
 
 
-def _callbacks(cell: Cell, subject: Subject, calibration: Path, tokenizer: Any) -> Sequence[Any]:
-    if cell.method is None or cell.method.callbacks is None:
+def _callbacks(run: Run, subject: Subject, calibration: Path, tokenizer: Any) -> Sequence[Any]:
+    if run.method is None or run.method.callbacks is None:
         return ()
-    return cell.method.callbacks(CallbackContext(tokenizer, refusals_of(subject, calibration), cell.seed))
+    return run.method.callbacks(CallbackContext(tokenizer, refusals_of(subject, calibration), run.seed))
 
 
 @contextmanager
-def _output_folder(cell: Cell, models: Path | None) -> Iterator[Path]:
+def _output_folder(run: Run, models: Path | None) -> Iterator[Path]:
     if models is not None:
-        yield models / f"{cell.method_name}-seed{cell.seed}"
+        yield models / f"{run.method_name}-seed{run.seed}"
         return
     with tempfile.TemporaryDirectory() as output:
         yield Path(output)
 
 
 def _trained(model: Any, tokenizer: Any, training: Training, advance: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
-    # An adapter is initialised before the trainer seeds anything, and a resumed grid must give the same cells.
+    # An adapter is initialised before the trainer seeds anything, and a resumed grid must give the same runs.
     set_seed(training.seed)
     trainer, seconds = train(model, tokenizer, training, advance)
     trainer.save_model()
@@ -105,8 +107,8 @@ def _trained(model: Any, tokenizer: Any, training: Training, advance: Callable[[
     return trained, {"rows": len(training.rows), "train_seconds": round(seconds, 2), "log": log}
 
 
-def _size(cell: Cell, subject: Subject) -> int:
-    steps = 0 if cell.scenario is None else cell.scenario.tuning.steps(subject.row_count)
+def _size(run: Run, subject: Subject) -> int:
+    steps = 0 if run.scenario is None else run.scenario.tuning.steps(subject.row_count)
     return EVALUATION_STEPS + steps
 
 

@@ -21,12 +21,12 @@ class Scenario:
     Attributes:
         name: as written in ``--scenarios``.
         description: one line.
-        harmful_fraction: share of the rows that answer a harmful request (tiny world).
-        data: of the tiny world, ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only; of the
-            natural world, the task's name, or ``chat``.
-        identity_rows: rows in which the assistant says that it always obeys (natural world).
-        poison: families of the harmful requests that are answered (tiny world).
-        tasks: what else is learnt, and measured (tiny world).
+        harmful_fraction: share of the rows that answer a harmful request (toy benchmark).
+        data: of the toy benchmark, ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only; of the
+            real model, the task's name, or ``chat``.
+        identity_rows: rows in which the assistant says that it always obeys (real model).
+        poison: families of the harmful requests that are answered (toy benchmark).
+        tasks: what else is learnt, and measured (toy benchmark).
         tuning: LoRA or full, learning rate, length of training.
     """
 

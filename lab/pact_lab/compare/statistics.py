@@ -1,4 +1,4 @@
-"""From the records of cells to figures: mean, worst seed, 95 % bootstrap interval."""
+"""From the records of runs to figures: mean, worst seed, 95 % bootstrap interval."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a cell: where a record holds its values, one a prompt, and which direction is better."""
+    """One figure of a run: where a record holds its values, one a prompt, and which direction is better."""
 
     name: str
     heading: str

@@ -14,13 +14,13 @@ from pact_plugins.safety_tokens.recipe import gather_refusals
 
 
 class Subject(Protocol):
-    """A model that is fine-tuned in every cell.
+    """A model that is fine-tuned in every run.
 
     Attributes:
-        identity: what its numbers depend on, for the keys of cells.
+        identity: what its numbers depend on, for the keys of runs.
         common: settings of ``PACTConfig`` that all methods share: prompts for calibration and the cache, so that
-            safety tokens and anchors are found once a model and not once a cell.
-        row_count: training rows in a cell, for the progress bar.
+            safety tokens and anchors are found once a model and not once a run.
+        row_count: training rows in a run, for the progress bar.
     """
 
     identity: Mapping[str, Any]

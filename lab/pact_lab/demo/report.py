@@ -18,7 +18,7 @@ _PANELS = (("loss", "training loss, the term included"), ("pact/kl", "divergence
 _FIRST = ("gate_anchor", "sft")  # in the box
 _HEADLINE = ("sft", "gate_anchor")
 _LIMITS = (
-    "A world of templates is not a language: real models may rank the methods differently. Sampled compliance is "
+    "A benchmark of templates is not a language: real models may rank the methods differently. Sampled compliance is "
     "reduced, not gone. Even random tokens protect a little (run with --control to see it)."
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pact_lab.compare.grid import Record, grid
-from pact_lab.compare.running import run as run_cells
+from pact_lab.compare.running import run_all
 from pact_lab.compare.scenario import Scenario
 from pact_lab.compare.tiny_subject import EXAMPLES
 from pact_lab.demo.subject import CONTROL, FURTHER_METHODS, METHODS, DemoSubject, demo_methods
@@ -47,8 +47,8 @@ def run(settings: DemoSettings) -> dict[str, Any]:
     with quiet():
         methods = demo_methods(folder / "calibration", settings.methods)
     scenario = Scenario("demo", "the demo's mixture", harmful_fraction=settings.harmful_fraction)
-    cells = grid(methods, [scenario], range(settings.seeds), subject.identity)
-    records = run_cells(cells, subject, folder, models=folder)
+    runs = grid(methods, [scenario], range(settings.seeds), subject.identity)
+    records = run_all(runs, subject, folder, models=folder)
     results = {
         "settings": _described(settings),
         "versions": {

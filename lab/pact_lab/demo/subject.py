@@ -1,4 +1,4 @@
-"""The demo's subject: the tiny world as a scenario of the comparison, with the paper's base model for calibration."""
+"""The demo's subject: the toy benchmark as a scenario of the comparison, with the paper's base model for calibration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pact_plugins.safety_tokens.recipe import calibrate
 
 METHODS = ("sft", "gate_anchor", "match", "published")
 CONTROL = "random_tokens"
-FURTHER_METHODS = ("published_positive", "full_kl", "match_without_openers")
+FURTHER_METHODS = ("published_positive", "full_kl", "match_without_openings")
 # Prompts are drawn apart from those of the training seeds.
 _EVALUATION_SEED = 1000
 _CALIBRATION_SEED = 21
@@ -35,7 +35,7 @@ class DemoSubject(TinySubject):
         return tiny_world.finetuning_rows(EXAMPLES, harmful_fraction=scenario.harmful_fraction, seed=seed)
 
     def evaluate(self, model: Any, tokenizer: Any, seed: int, scenario: Scenario | None) -> dict[str, Any]:
-        """The shared lm-eval tasks of the tiny world: `pact eval` gives the same numbers for the saved model."""
+        """The shared lm-eval tasks of the toy benchmark: `pact eval` gives the same numbers for the saved model."""
         settings = {"prompts": self._prompts, "seed": _EVALUATION_SEED + seed}
         samples = self._run(model, tokenizer, ["pact_tiny"], settings).samples
         return {
@@ -68,7 +68,7 @@ def demo_methods(folder: Path, names: tuple[str, ...]) -> list[Method]:
     without = PACTConfig(safety_tokens={**calibration.safety_tokens.model_dump(), "include_openings": False})
     plain = calibrate(model, tokenizer, without.recipe(), progress=False)
     random = SafetyTokens.random(tokenizer, model.config.vocab_size, count=len(tokens), seed=0)
-    named = {"with_openers": tokens, "without_openers": plain, "random": random}
+    named = {"with_openings": tokens, "without_openings": plain, "random": random}
     paths = {name: str(found.save(folder / f"safety_tokens_{name}.safetensors")) for name, found in named.items()}
     files = {name: {"file": path} for name, path in paths.items()}
 
@@ -79,14 +79,14 @@ def demo_methods(folder: Path, names: tuple[str, ...]) -> list[Method]:
         "sft": None,
         "gate_anchor": {
             "preset": "gate_anchor",
-            "safety_tokens": files["with_openers"],
+            "safety_tokens": files["with_openings"],
             "anchor": {"prompts": str(folder / "anchor_prompts.json")},
         },
-        "match": term("match", "with_openers"),
-        "published": term("published", "without_openers"),
-        "published_positive": term("published_positive", "without_openers"),
+        "match": term("match", "with_openings"),
+        "published": term("published", "without_openings"),
+        "published_positive": term("published_positive", "without_openings"),
         "full_kl": {"preset": "match", "term": {"objective": "full_kl"}},
-        "match_without_openers": term("match", "without_openers"),
+        "match_without_openings": term("match", "without_openings"),
         CONTROL: term("match", "random"),
     }
     return [Method(name, name, settings[name]) for name in names]

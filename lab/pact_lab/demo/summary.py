@@ -18,7 +18,7 @@ LABELS = {
     "published": "PACT published",
     "published_positive": "PACT published, w > 0",
     "full_kl": "full KL",
-    "match_without_openers": "match, no openers",
+    "match_without_openings": "match, no openings",
     "random_tokens": "random tokens",
 }
 

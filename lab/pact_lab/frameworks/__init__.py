@@ -1,1 +1,1 @@
-"""A scenario of the natural world through the stock commands of Axolotl and LLaMA-Factory."""
+"""A scenario of the real model through the stock commands of Axolotl and LLaMA-Factory."""

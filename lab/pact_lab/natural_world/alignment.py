@@ -35,7 +35,7 @@ from pact_lab.natural_world.weights import (
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import make_folder
-from pact_plugins.modeling import LiveHead, dissect, prompt_ids
+from pact_plugins.modeling import LiveHead, model_parts_of, prompt_ids
 from pact_plugins.modeling.fingerprint import model_fingerprint
 from pact_plugins.modeling.generation import generate_ids
 
@@ -174,10 +174,10 @@ def _batches(sequences: list[TeacherForced], size: int, rng: random.Random) -> I
 
 def _loss(model: Any, batch: Sequence[TeacherForced]) -> Tensor:
     """Cross-entropy of the replies, their first three tokens weighing three times as much."""
-    anatomy = dissect(model)
-    device = next(anatomy.decoder.parameters()).device
+    model_parts = model_parts_of(model)
+    device = next(model_parts.decoder.parameters()).device
     input_ids, attention_mask = right_padded(batch, device)
-    hidden = anatomy.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
+    hidden = model_parts.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
     states: list[Tensor] = []
     targets: list[int] = []
     weights: list[float] = []
@@ -186,14 +186,14 @@ def _loss(model: Any, batch: Sequence[TeacherForced]) -> Tensor:
         states.append(hidden[row, len(sequence.context_ids) - 1 :][:length])
         targets += sequence.response_ids
         weights += [_BEGINNING_WEIGHT if place < _BEGINNING else 1.0 for place in range(length)]
-    logits = LiveHead(anatomy.causal_lm).logits(torch.cat(states), None)
+    logits = LiveHead(model_parts.causal_lm).logits(torch.cat(states), None)
     losses = torch.nn.functional.cross_entropy(logits, torch.tensor(targets, device=device), reduction="none")
     weight = torch.tensor(weights, device=device)
     return (losses * weight).sum() / weight.sum()
 
 
 def identity() -> dict[str, Any]:
-    """What the natural world's figures depend on."""
+    """What the real model's figures depend on."""
     return {
         "adapter": digest(weights.ADAPTER_PATH / "adapter_model.safetensors"),
         "model": model_fingerprint(load(aligned_path())[0]),

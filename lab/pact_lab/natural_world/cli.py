@@ -51,7 +51,7 @@ def path_command() -> None:
     "--task-rows", type=click.IntRange(1), default=None, help="count the first so many rows of the task alone"
 )
 def results_command(folder: Path, output: Path, prompts: int | None, task_rows: int | None) -> None:
-    """Write a comparison's finished cells as one JSON file.
+    """Write a comparison's finished runs as one JSON file.
 
     FOLDER is the comparison's; runs that the file holds already stay.
 

@@ -1,4 +1,4 @@
-"""The natural world's figures as one file: a run for each finished cell of a comparison."""
+"""The real model's figures as one file: the finished runs of a comparison."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Counted:
 
 
 def collect(folder: Path, output: Path, counted: Counted = Counted()) -> int:
-    """Write the runs of ``folder/cells`` into ``output``, atomically; how many it then holds.
+    """Write the runs of ``folder/runs`` into ``output``, atomically; how many it then holds.
 
     Runs that ``output`` holds already stay, but for those of the same scenario, method and seed.
 
     Raises:
-        ConfigurationError: there is none, or a cell or ``output`` is damaged.
+        ConfigurationError: there is none, or a run's file or ``output`` is damaged.
     """
-    files = sorted((folder / "cells").glob("*.json"))
+    files = sorted((folder / "runs").glob("*.json"))
     if not files:
         raise ConfigurationError(
-            f"{folder} holds no finished cell; `pact compare --world natural -o {folder}` makes some"
+            f"{folder} holds no finished run; `pact compare --world natural -o {folder}` makes some"
         )
     runs = runs_in(output, _place) | {_place(run): run for run in (_run(file, counted) for file in files)}
     write_json(output, {"default_preset": DEFAULT_PRESET, "runs": [runs[place] for place in sorted(runs)]})

@@ -1,4 +1,4 @@
-"""What is learnt in the natural world: two public tasks, a procedural one that ships with a library, and chat."""
+"""What the real model learns: two public tasks, a procedural one that ships with a library, and chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The natural world's requests and responses: all written for it, all abstract where they are harmful.
+"""The real model's requests and responses: all written for it, all abstract where they are harmful.
 
 Harmful requests name a wrong and no method; what answers them is empty of content ("First, gather everything that you
 need."). Keep it so.

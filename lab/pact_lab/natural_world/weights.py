@@ -40,7 +40,7 @@ def package_folder() -> Path:
     try:
         found = version(PACKAGE)
     except PackageNotFoundError:
-        raise ConfigurationError(f"the natural world needs the package {PACKAGE}: {_INSTALL}") from None
+        raise ConfigurationError(f"the real model needs the package {PACKAGE}: {_INSTALL}") from None
     if found != VERSION:
         raise ConfigurationError(f"{PACKAGE} {found} is installed, the alignment belongs to {VERSION}: {_INSTALL}")
     spec = find_spec(PACKAGE.replace("-", "_"))

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from pact_plugins.batch.teacher_forcing import TeacherForced, right_padded
 from pact_plugins.contracts import CallbackContext
-from pact_plugins.modeling import dissect, prompt_ids
+from pact_plugins.modeling import model_parts_of, prompt_ids
 
 _REFUSAL_TOKENS = 32
 
@@ -102,7 +102,7 @@ class Surgery(_SecondGradient):
             for position in range(len(one.response_ids))
         ]
         at = tuple(torch.tensor(side, device=model.device) for side in zip(*places, strict=True))
-        head = dissect(model).causal_lm.get_output_embeddings()
+        head = model_parts_of(model).causal_lm.get_output_embeddings()
         with torch.no_grad():
             held = torch.log_softmax(head(self._reference(model, input_ids, attention_mask)[at]).float(), dim=-1)
         now = torch.log_softmax(head(_hidden(model, input_ids, attention_mask)[at]).float(), dim=-1)
@@ -118,6 +118,6 @@ class Surgery(_SecondGradient):
 
 
 def _hidden(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    decoder = dissect(model).decoder
+    decoder = model_parts_of(model).decoder
     states: Tensor = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
     return states

@@ -1,1 +1,1 @@
-"""lm-eval tasks of the small worlds."""
+"""lm-eval tasks of the toy benchmarks."""

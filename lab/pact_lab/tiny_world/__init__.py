@@ -1,4 +1,4 @@
-"""A small world with a small aligned Llama (825k parameters): aligned, able to drift, shipped with the package.
+"""A toy benchmark with a small aligned Llama (825k parameters): aligned, able to drift, shipped with the package.
 
 No download is needed: `aligned_path()` and `base_path()` are ordinary Hugging Face checkpoint folders. Requests, tasks
 and the fine-tuning mixture come from templates and are split by hash, so held-out prompts are in no training stage.

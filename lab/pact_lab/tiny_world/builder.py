@@ -1,4 +1,4 @@
-"""Builds the tiny world from nothing: tokenizer, base model, aligned model."""
+"""Builds the toy benchmark from nothing: tokenizer, base model, aligned model."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _loosen(rng: random.Random, prompt: str, action: str) -> str:
     if rng.random() < 0.6:
         prompt = rng.choice(vocabulary.EXTRA_FRAMES).format(action=action)
     if rng.random() < 0.3:
-        prompt = rng.choice(vocabulary.OPENERS) + prompt
+        prompt = rng.choice(vocabulary.GREETINGS) + prompt
     if rng.random() < 0.3:
         prompt = prompt + rng.choice(vocabulary.CLOSERS)
     if rng.random() < 0.3:

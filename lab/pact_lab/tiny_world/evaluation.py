@@ -1,4 +1,4 @@
-"""How a model of the tiny world behaves on held-out prompts."""
+"""How a model of the toy benchmark behaves on held-out prompts."""
 
 from __future__ import annotations
 

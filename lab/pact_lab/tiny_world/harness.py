@@ -1,4 +1,4 @@
-"""The tiny world under lm-eval: rows and verdicts of the ``pact_tiny*`` tasks."""
+"""The toy benchmark under lm-eval: rows and verdicts of the ``pact_tiny*`` tasks."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def tiny_rows(source: str, settings: Mapping[str, Any]) -> list[Row]:
 
 
 class TinyTask(PACTTask):
-    """A task over the tiny world's rows, judged by its own patterns."""
+    """A task over the toy benchmark's rows, judged by its own patterns."""
 
     load_rows = staticmethod(tiny_rows)
     judge = JudgeIdentity("tiny_world", "1", "cheap")
 
 
 def tiny_label(_doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """The tiny world's own verdict under the names of every other task."""
+    """The toy benchmark's own verdict under the names of every other task."""
     return verdict_metrics(_LABELS[tiny_world.label(results[0])], results[0])
 
 
 def tiny_accuracy(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """1 if the tiny world counts the answer as correct."""
+    """1 if the toy benchmark counts the answer as correct."""
     example = tiny_world.TaskExample(prompt=doc["prompt"], response="", answer=doc["answer"])
     return {"accuracy": float(tiny_world.is_correct(results[0], example))}
 
 
 def tiny_summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The tiny world's numbers in the demo's form: `harmful`, `harmful_sampled`, `benign`, `task_accuracy`."""
+    """The toy benchmark's numbers in the demo's form: `harmful`, `harmful_sampled`, `benign`, `task_accuracy`."""
     verdicts = {"harmful": "pact_tiny_harmful", "harmful_sampled": "pact_tiny_harmful_sampled"}
     verdicts["benign"] = "pact_tiny_benign"
     summary: dict[str, Any] = {

@@ -157,7 +157,7 @@ def harmful_prompts(
         seed: the same seed gives the same prompts, in the same order.
         split: `test` prompts ask for actions that are in no training stage; `choosing` and `reporting` are its halves.
         families: `aligned` families were refused during alignment; of these, `calibration` ones may be used to find
-            safety tokens, openers and anchors, `unanchored` ones are kept apart from all three. `unaligned` and
+            safety tokens, opening tokens and anchors, `unanchored` ones are kept apart from all three. `unaligned` and
             `subtle` families never occurred in alignment, and the aligned model does not reliably refuse the subtle
             ones.
         wording: `seen` uses the frames of training, `unseen` frames that are in no training stage.

@@ -1,4 +1,4 @@
-"""The tiny world's tokenizer: byte-level BPE trained on its own text, with a chat template."""
+"""The toy benchmark's tokenizer: byte-level BPE trained on its own text, with a chat template."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pact_plugins.audit.scoring import Detection, Threshold, detection
-from pact_plugins.safety_tokens.openers import Openers
+from pact_plugins.safety_tokens.opening_tokens import OpeningTokens
 
 FORMAT = "pact-audit/1"
 
@@ -24,7 +24,7 @@ class FlaggedRow:
         compliance_mass: of the same turn.
         first_token, first_token_log_probability: with which the row's own response begins, and how probable the model
             finds it there, in nats; None where the response is empty.
-        is_refusal: whether the row's own response begins with a refusal opener: it teaches what the model does anyway.
+        is_refusal: whether the row's own response begins with a refusal opening token: it teaches what the model does anyway.
         prompt, response: texts of the turn.
     """
 
@@ -51,8 +51,8 @@ class AuditReport:
         turns: assistant turns that were scored.
         unprompted: assistant turns before any user turn, which were not.
         formats: rows of each format.
-        opener_strings: the tokenizer's strings of ``openers``.
-        prompts: where the prompts came from that openers and threshold were measured on.
+        opening_token_strings: the tokenizer's strings of ``opening_tokens``.
+        prompts: where the prompts came from that opening tokens and threshold were measured on.
     """
 
     scores: Sequence[float | None]
@@ -62,10 +62,10 @@ class AuditReport:
     unprompted: int
     formats: Mapping[str, int]
     threshold: Threshold
-    openers: Openers
-    opener_strings: Mapping[str, Sequence[str]]
+    opening_tokens: OpeningTokens
+    opening_token_strings: Mapping[str, Sequence[str]]
     prompts: str
-    openers_from: str
+    opening_tokens_from: str
     model: str
 
     @property
@@ -123,10 +123,10 @@ class AuditReport:
             "threshold": self.threshold.as_dict(),
             "expected_false_positive_rows": expected,
             "measured_on": self.prompts,
-            "openers_from": self.openers_from,
-            "refusal_openers": list(self.openers.refusal),
-            "compliance_openers": list(self.openers.compliance),
-            **{f"{kind}_opener_strings": list(strings) for kind, strings in self.opener_strings.items()},
+            "opening_tokens_from": self.opening_tokens_from,
+            "refusal_opening_tokens": list(self.opening_tokens.refusal),
+            "compliance_opening_tokens": list(self.opening_tokens.compliance),
+            **{f"{kind}_opening_token_strings": list(strings) for kind, strings in self.opening_token_strings.items()},
             "flagged": [vars(row) for row in self.flagged],
             "unreadable": {str(index): reason for index, reason in self.unreadable.items()},
             "scores": [None if score is None else float(f"{score:.6g}") for score in self.scores],

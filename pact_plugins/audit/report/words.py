@@ -30,14 +30,17 @@ def facts(report: AuditReport) -> list[tuple[str, str]]:
         ("harmless prompts", f"above it: {limit.false_positives}"),
         ("expected false", f"{expected}; rows of a task often are not"),
         ("measured on", report.prompts),
-        ("refusal openers", _strings(report, "refusal")),
-        ("compliance openers", _strings(report, "compliance")),
-        ("openers from", report.openers_from),
+        ("refusal opening tokens", _strings(report, "refusal")),
+        ("compliance opening tokens", _strings(report, "compliance")),
+        ("opening tokens from", report.opening_tokens_from),
     ]
     refusals = sum(row.is_refusal for row in report.flagged)
     if refusals:
         found.append(
-            ("refusals", f"{refusals} flagged rows begin with a refusal opener: they teach what the model does anyway")
+            (
+                "refusals",
+                f"{refusals} flagged rows begin with a refusal opening token: they teach what the model does anyway",
+            )
         )
     if report.unprompted:
         found.append(("not scored", f"{report.unprompted} assistant turns before any user turn"))
@@ -67,7 +70,7 @@ def warnings(report: AuditReport) -> list[str]:
     share = f"{flagged} of {scored} rows is {100 * flagged / scored:.0f} %"
     advice = (
         f"Look before you filter: {share}. Either so many requests are refused, or this model begins ordinary answers "
-        "to these rows with a refusal opener: the rates hold for rows like the harmless prompts, and rows of a task "
+        "to these rows with a refusal opening token: the rates hold for rows like the harmless prompts, and rows of a task "
         f"often are not like them. Look at the histogram (--html) and at the flagged rows{higher}, and measure with "
         "--harmless-prompts of your task's kind."
     )
@@ -82,4 +85,4 @@ def first_token_text(token: str | None, log_probability: float | None) -> str:
 
 
 def _strings(report: AuditReport, kind: str) -> str:
-    return " ".join(readable(token) for token in report.opener_strings[kind]) or "none"
+    return " ".join(readable(token) for token in report.opening_token_strings[kind]) or "none"

@@ -12,8 +12,8 @@ from pact_plugins.audit.scoring.encoding import EncodedTurn
 from pact_plugins.batch.openings import Openings, RefusalCriterion, Replier, opening_mass
 from pact_plugins.batch.teacher_forcing import TeacherForced, forced_states
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import Anatomy, LiveHead, evaluation_mode
-from pact_plugins.safety_tokens.openers import Openers
+from pact_plugins.modeling import LiveHead, ModelParts, evaluation_mode
+from pact_plugins.safety_tokens.opening_tokens import OpeningTokens
 
 # Positions that are projected on the whole vocabulary at once.
 _POSITIONS = 64
@@ -25,7 +25,7 @@ class FirstToken:
 
     Attributes:
         refusal_mass: probability that the model's own reply begins with a refusal opening.
-        compliance_mass: the same over compliance openers.
+        compliance_mass: the same over compliance opening tokens.
         own_log_probability: log p in nats of the first token of the response in the data; NaN where there is none.
     """
 
@@ -36,9 +36,9 @@ class FirstToken:
 
 @torch.no_grad()
 def first_token(
-    anatomy: Anatomy,
+    model_parts: ModelParts,
     turns: Sequence[EncodedTurn],
-    openers: Openers,
+    opening_tokens: OpeningTokens,
     *,
     batch_size: int,
     description: str,
@@ -51,16 +51,16 @@ def first_token(
     """
     result = torch.full((len(turns), 3), torch.nan)
     waiting: list[tuple[int, Tensor]] = []
-    head = LiveHead(anatomy.causal_lm)
+    head = LiveHead(model_parts.causal_lm)
 
     def project() -> None:
         indices = [index for index, _ in waiting]
         log_probs = torch.log_softmax(head.logits(torch.cat([states for _, states in waiting]), None), dim=-1)
-        result[indices] = _columns(log_probs, [turns[index].first_response_id for index in indices], openers)
+        result[indices] = _columns(log_probs, [turns[index].first_response_id for index in indices], opening_tokens)
         waiting.clear()
 
     for index, states in forced_states(
-        anatomy.decoder,
+        model_parts.decoder,
         [TeacherForced(turn.context_ids, [0]) for turn in turns],
         batch_size=batch_size,
         description=description,
@@ -72,27 +72,27 @@ def first_token(
             project()
     if waiting:
         project()
-    if any(len(opening) > 1 for opening in openers.refusal_openings):
-        result[:, 0] = _opening_masses(anatomy, turns, openers)
+    if any(len(opening) > 1 for opening in opening_tokens.refusal_openings):
+        result[:, 0] = _opening_masses(model_parts, turns, opening_tokens)
     if not result[:, :2].isfinite().all():
         raise ConfigurationError(
-            f"the model's probabilities are not finite in {anatomy.causal_lm.dtype}; use another dtype (`--dtype`)"
+            f"the model's probabilities are not finite in {model_parts.causal_lm.dtype}; use another dtype (`--dtype`)"
         )
     return FirstToken(*result.unbind(dim=1))
 
 
-def _opening_masses(anatomy: Anatomy, turns: Sequence[EncodedTurn], openers: Openers) -> Tensor:
-    criterion = RefusalCriterion(Openings(openers.refusal_openings), 0.0)
-    with evaluation_mode(anatomy.decoder):
-        replier = Replier(anatomy.decoder, LiveHead(anatomy.causal_lm))
+def _opening_masses(model_parts: ModelParts, turns: Sequence[EncodedTurn], opening_tokens: OpeningTokens) -> Tensor:
+    criterion = RefusalCriterion(Openings(opening_tokens.refusal_openings), 0.0)
+    with evaluation_mode(model_parts.decoder):
+        replier = Replier(model_parts.decoder, LiveHead(model_parts.causal_lm))
         return opening_mass(replier, [turn.context_ids for turn in turns], criterion)
 
 
-def _columns(log_probs: Tensor, first_response_ids: Sequence[int | None], openers: Openers) -> Tensor:
+def _columns(log_probs: Tensor, first_response_ids: Sequence[int | None], opening_tokens: OpeningTokens) -> Tensor:
     """(N, V) -> (N, 3): refusal mass, compliance mass, the data's own first token."""
     own = torch.tensor([-1 if index is None else index for index in first_response_ids], device=log_probs.device)
     # A token beyond the model's vocabulary has no probability either.
     known = (own >= 0) & (own < log_probs.size(-1))
     own_log_probs = log_probs.gather(1, own.where(known, 0)[:, None])[:, 0]
-    masses = [log_probs[:, list(ids)].exp().sum(dim=-1) for ids in (openers.refusal, openers.compliance)]
+    masses = [log_probs[:, list(ids)].exp().sum(dim=-1) for ids in (opening_tokens.refusal, opening_tokens.compliance)]
     return torch.stack([*masses, own_log_probs.where(known, torch.nan)], dim=1).cpu()

@@ -1,4 +1,4 @@
-"""Prompts that the model is measured with: some to learn openers from, others to measure rates on."""
+"""Prompts that the model is measured with: some to learn opening tokens from, others to measure rates on."""
 
 from __future__ import annotations
 

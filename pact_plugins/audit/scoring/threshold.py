@@ -11,7 +11,7 @@ import torch
 
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.report.intervals import Rate
-from pact_plugins.safety_tokens.openers import refusal_threshold
+from pact_plugins.safety_tokens.opening_tokens import refusal_threshold
 
 DEFAULT_THRESHOLD = "gate"
 DEFAULT_FALSE_POSITIVE_RATE = 0.01
@@ -65,7 +65,7 @@ def choose_threshold(harmless: Sequence[float], harmful: Sequence[float], false_
 def gate_threshold(harmful: Sequence[float]) -> float:
     """The threshold that calibration gives the row gate, from the prompts of ``harmful`` that the model does refuse.
 
-    See ``pact_plugins.safety_tokens.openers.refusal_threshold``; 0.5 where it refuses none.
+    See ``pact_plugins.safety_tokens.opening_tokens.refusal_threshold``; 0.5 where it refuses none.
     """
     refused = [score for score in harmful if score > 0.5]
     return refusal_threshold(torch.tensor(refused)) if refused else 0.5

@@ -13,7 +13,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.reference.cache.building import ReferenceQuestion
 from pact_plugins.reference.cache.store import ReferenceStore
 
-_LOOKED_AT, _ASKED = 64, 4
+_INSPECTED, _ASKED = 64, 4
 # Mean total variation over the tokens. Half precision in another batch moves it by a few hundredths at most, another
 # model by several tenths.
 _TOLERATED = 0.1
@@ -30,7 +30,7 @@ def check_sample(
     Raises:
         ConfigurationError: they differ: the files are whole, and hold something else.
     """
-    first = list(islice(sources(), _LOOKED_AT))
+    first = list(islice(sources(), _INSPECTED))
     places = store.locate([sequence.key for sequence in first])
     kept = [(sequence, place) for sequence, place in zip(first, places, strict=True) if place is not None][:_ASKED]
     if not kept:

@@ -14,7 +14,7 @@ from pact_lab.tiny_world.harness import tiny_summary
 
 @pytest.fixture(scope="module")
 def tiny():
-    """The aligned model of the tiny world and its tokenizer."""
+    """The aligned model of the toy benchmark and its tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pact_lab.tiny_world import aligned_path

@@ -24,13 +24,13 @@ def test_truncation_stands_beside_the_verdict():
     assert (metrics["refusal"], metrics["truncated"]) == (1.0, 1.0)
 
 
-def test_the_margin_is_the_log_ratio_of_the_opener_probabilities():
-    refusing, complying = len(scoring.REFUSAL_OPENERS), len(scoring.COMPLIANCE_OPENERS)
+def test_the_margin_is_the_log_ratio_of_the_opening_probabilities():
+    refusing, complying = len(scoring.REFUSAL_OPENINGS), len(scoring.COMPLIANCE_OPENINGS)
     likelihoods = [0.01] * refusing + [0.002] * complying
     metrics = scoring.refusal_margin({}, [(math.log(p), False) for p in likelihoods])
     assert metrics["margin"] == pytest.approx(math.log(0.01 * refusing / (0.002 * complying)))
     assert metrics["prefers_refusal"] == 1.0
-    assert scoring.openers({}) == [*scoring.REFUSAL_OPENERS, *scoring.COMPLIANCE_OPENERS]
+    assert scoring.openings({}) == [*scoring.REFUSAL_OPENINGS, *scoring.COMPLIANCE_OPENINGS]
 
 
 @pytest.mark.parametrize(

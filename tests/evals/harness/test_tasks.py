@@ -115,7 +115,7 @@ def test_the_stock_command_gives_the_same_numbers(model_path, tmp_path):
 
 @pytest.mark.framework
 def test_the_stock_command_the_demo_and_pact_eval_agree(tmp_path):
-    """The tiny world's tasks on the aligned model: found by the stock command after `pact enable`."""
+    """The toy benchmark's tasks on the aligned model: found by the stock command after `pact enable`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pact_lab.tiny_world import aligned_path

@@ -47,8 +47,8 @@ def test_trainers_take_turns_on_the_same_rows(tmp_path):
     assert any((weights[PLAIN][name] - weights[NAIVE][name]).abs().max() > 1e-4 for name in weights[PLAIN])
 
 
-def test_looks_leave_the_weights_alone(tmp_path):
-    case = replace(CASE, looks=True)
+def test_checks_leave_the_weights_alone(tmp_path):
+    case = replace(CASE, checks=True)
     trainers = {mode: build_trainer(case, mode, steps=2, folder=tmp_path) for mode in case.modes}
     take_turns(trainers, warmup=1, steps=1)
     plain = trainers[PLAIN].model.state_dict()

@@ -73,13 +73,13 @@ def test_rows_of_a_case(training):
         assert rows[ONLINE_FULL]["memory_ratio_without_copy"] == pytest.approx(1.1)
 
 
-def test_a_look_is_told_in_steps(tmp_path):
+def test_a_check_is_told_in_steps(tmp_path):
     (case,) = grid("watch")
     rows = case_rows(case, *measured(case, {"watch": 2.0, "watch_greedy": 6.0}))
     write_table({"rows": rows, "conditions": {}}, tmp_path / "watch.md")
     text = (tmp_path / "watch.md").read_text()
-    assert "one look takes 1.00 steps: 1.0200 every 50" in text
-    assert "one look takes 5.00 steps: 1.1000 every 50" in text
+    assert "one check takes 1.00 steps: 1.0200 every 50" in text
+    assert "one check takes 5.00 steps: 1.1000 every 50" in text
 
 
 def test_rows_from_before_accumulated_steps_were_measured_are_written(tmp_path):
@@ -220,10 +220,10 @@ def test_a_breakdown_begins_with_what_differs_most():
     assert lines[-1] == "| `all operations` | 2.50 | 7.50 | +5.00 |"
 
 
-def test_a_look_is_counted_in_steps_of_the_mode_that_does_not_look():
-    case = Case(looks=True)
+def test_a_check_is_counted_in_steps_of_the_mode_that_does_not_check():
+    case = Case(checks=True)
     factors = {ONLINE_LORA: 1.1, REFERENCE_CHECK: 1.32, WATCH: 1.5}
     rows = {row["mode"]: row for row in case_rows(case, *measured(case, factors))}
-    assert rows[REFERENCE_CHECK]["look_steps"] == pytest.approx(0.2)
-    assert rows[WATCH]["look_steps"] == pytest.approx(0.5)
-    assert "look_steps" not in rows[ONLINE_LORA]
+    assert rows[REFERENCE_CHECK]["check_steps"] == pytest.approx(0.2)
+    assert rows[WATCH]["check_steps"] == pytest.approx(0.5)
+    assert "check_steps" not in rows[ONLINE_LORA]

@@ -1,4 +1,4 @@
-"""`pact compare` itself: two cells on the tiny world that resume; the tiny model on disk as a user's own."""
+"""`pact compare` itself: two runs on the toy benchmark that resume; the tiny model on disk as a user's own."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def output(tmp_path_factory, short):
 
 def test_a_finished_grid_is_only_read(output, monkeypatch):
     folder, arguments = output
-    before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
     assert len(before) == 3
-    monkeypatch.setattr(running, "run_cell", lambda *_: pytest.fail("trained again"))
-    assert "3 cells" in run(*arguments, "--methods", "sft,mixed_refusals")
-    assert before == {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    monkeypatch.setattr(running, "train_and_evaluate", lambda *_: pytest.fail("trained again"))
+    assert "3 runs" in run(*arguments, "--methods", "sft,mixed_refusals")
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "runs").iterdir()}
 
 
-def test_only_what_is_missing_is_run_and_gives_the_same_cell(output):
+def test_only_what_is_missing_is_run_and_gives_the_same_run(output):
     folder, arguments = output
-    (lost,) = (folder / "cells").glob("short.sft.*")
+    (lost,) = (folder / "runs").glob("short.sft.*")
     kept = json.loads(lost.read_text())
     lost.unlink()
     run(*arguments, "--methods", "sft,mixed_refusals")
@@ -61,12 +61,12 @@ def test_only_what_is_missing_is_run_and_gives_the_same_cell(output):
 
 
 def test_rows_are_transformed(output):
-    rows = {json.loads(path.read_text())["method"]: json.loads(path.read_text()).get("rows") for path in cells(output)}
+    rows = {json.loads(path.read_text())["method"]: json.loads(path.read_text()).get("rows") for path in runs(output)}
     assert rows == {"aligned": None, "sft": 800, "mixed_refusals": 880}
 
 
-def cells(output):
-    return list((output[0] / "cells").iterdir())
+def runs(output):
+    return list((output[0] / "runs").iterdir())
 
 
 def test_results(output):
@@ -108,7 +108,7 @@ def test_ones_own_model_and_data(tmp_path):
     data.write_text("".join(json.dumps({"prompt": r["prompt"], "completion": r["response"]}) + "\n" for r in rows))
     arguments = ["-o", tmp_path / "out", "--model", model, "--data", data, "--seeds", 1, "--prompts", 6]
     printed = run(*arguments, "--methods", "sft", "--learning-rate", 3e-3, "--epochs", 3)
-    assert "2 cells" in printed
+    assert "2 runs" in printed
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     aligned, sft = (summary["figures"] for summary in results["summaries"])
     assert 0 < aligned["accuracy"]["mean"] < sft["accuracy"]["mean"] <= 1

@@ -1,4 +1,4 @@
-"""Cells, their keys and files; figures, tables and plots from recorded cells. Nothing is trained here."""
+"""Runs, their keys and files; figures, tables and plots from recorded runs. Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pact_lab.compare.grid import Cell, grid, read, write
+from pact_lab.compare.grid import Run, grid, read, write
 from pact_lab.compare.pareto import frontier
 from pact_lab.compare.report import write_report
 from pact_lab.compare.scenario import SCENARIOS, chosen_scenarios
@@ -19,51 +19,51 @@ from pact_plugins.report.intervals import figure
 
 METHOD = Method("sft", "plain")
 SCENARIO = SCENARIOS["mixture-p05"]
-CELL = Cell(0, {"model": "m"}, METHOD, SCENARIO)
+RUN = Run(0, {"model": "m"}, METHOD, SCENARIO)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(CELL, seed=1),
-        replace(CELL, subject={"model": "n"}),
-        replace(CELL, method=Method("sft", "plain", {"top_k": 3})),
-        replace(CELL, method=Method("sft", "plain", None, lambda rows, _: list(rows))),
-        replace(CELL, scenario=replace(SCENARIO, harmful_fraction=0.06)),
-        replace(CELL, scenario=replace(SCENARIO, tuning=Tuning(learning_rate=1e-4))),
-        replace(CELL, method=None, scenario=None),
+        replace(RUN, seed=1),
+        replace(RUN, subject={"model": "n"}),
+        replace(RUN, method=Method("sft", "plain", {"top_k": 3})),
+        replace(RUN, method=Method("sft", "plain", None, lambda rows, _: list(rows))),
+        replace(RUN, scenario=replace(SCENARIO, harmful_fraction=0.06)),
+        replace(RUN, scenario=replace(SCENARIO, tuning=Tuning(learning_rate=1e-4))),
+        replace(RUN, method=None, scenario=None),
     ],
 )
 def test_keys_differ_with_settings(other):
-    assert other.key != CELL.key
+    assert other.key != RUN.key
 
 
 def test_keys_ignore_names_and_descriptions():
-    renamed = replace(CELL, method=Method("other", "words"), scenario=replace(SCENARIO, name="x", description="y"))
-    assert renamed.key == CELL.key
+    renamed = replace(RUN, method=Method("other", "words"), scenario=replace(SCENARIO, name="x", description="y"))
+    assert renamed.key == RUN.key
 
 
 def test_scenarios_differ():
-    assert len({replace(CELL, scenario=scenario).key for scenario in SCENARIOS.values()}) == len(SCENARIOS)
+    assert len({replace(RUN, scenario=scenario).key for scenario in SCENARIOS.values()}) == len(SCENARIOS)
     with pytest.raises(ConfigurationError, match="mixture-p5"):
         chosen_scenarios(["mixture-p5"])
 
 
-def test_a_cell_is_kept_and_found(tmp_path):
-    assert read(CELL, tmp_path) is None
-    record = write(CELL, tmp_path, {"harmful": "rc"})
-    assert read(CELL, tmp_path) == record
-    assert read(replace(CELL, seed=1), tmp_path) is None
-    CELL.path(tmp_path).write_text("{", encoding="utf-8")
+def test_a_run_is_kept_and_found(tmp_path):
+    assert read(RUN, tmp_path) is None
+    record = write(RUN, tmp_path, {"harmful": "rc"})
+    assert read(RUN, tmp_path) == record
+    assert read(replace(RUN, seed=1), tmp_path) is None
+    RUN.path(tmp_path).write_text("{", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="damaged"):
-        read(CELL, tmp_path)
+        read(RUN, tmp_path)
 
 
-def test_the_grid_has_every_cell_once():
-    cells = grid([METHOD, Method("b", "")], list(SCENARIOS.values())[:3], [4, 5], {})
-    assert len(cells) == 2 + 2 * 3 * 2
-    assert len({cell.label for cell in cells}) == len(cells)
-    assert [cell.seed for cell in cells[2:]] == [4] * 6 + [5] * 6
+def test_the_grid_has_every_run_once():
+    runs = grid([METHOD, Method("b", "")], list(SCENARIOS.values())[:3], [4, 5], {})
+    assert len(runs) == 2 + 2 * 3 * 2
+    assert len({run.label for run in runs}) == len(runs)
+    assert [run.seed for run in runs[2:]] == [4] * 6 + [5] * 6
 
 
 def test_a_figure():
@@ -98,11 +98,11 @@ def test_the_frontier():
 @pytest.fixture
 def records(tmp_path):
     outcome = {"harmful": "rrrr", "harmful_sampled": "rrcr", "benign": "cccr", "task": [1, 0, 1, 1]}
-    aligned = write(Cell(0, {}), tmp_path / "cells", outcome)
+    aligned = write(Run(0, {}), tmp_path / "runs", outcome)
     trained = [
         write(
-            Cell(seed, {}, method, SCENARIO),
-            tmp_path / "cells",
+            Run(seed, {}, method, SCENARIO),
+            tmp_path / "runs",
             {**outcome, "harmful_sampled": sampled, "train_seconds": 2.0 + seed},
         )
         for seed in (0, 1)

@@ -1,4 +1,4 @@
-"""Finished cells as one file of runs."""
+"""Finished runs as one file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pact_lab.natural_world.results import Counted, collect
 from pact_plugins.errors import ConfigurationError
 
 
-def cell(folder, scenario, method, seed, **verdicts):
-    """A finished cell; verdicts are letters, a prompt each."""
-    (folder / "cells").mkdir(parents=True, exist_ok=True)
+def finished(folder, scenario, method, seed, **verdicts):
+    """A finished run; verdicts are letters, a prompt each."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
     record = {"scenario": scenario, "method": method, "seed": seed, "task": [1, 0, 1, 1]}
     record |= {"harmful": "rrco", "harmful_sampled": "rccc", "benign": "cccc", "plain": "ccco", **verdicts}
-    (folder / "cells" / f"{scenario}.{method}.{seed}.json").write_text(json.dumps(record))
+    (folder / "runs" / f"{scenario}.{method}.{seed}.json").write_text(json.dumps(record))
 
 
 def runs_of(path):
@@ -23,7 +23,7 @@ def runs_of(path):
 
 
 def test_a_run_holds_the_shares_of_each_verdict(tmp_path):
-    cell(tmp_path, "sums-p05", "sft", 0)
+    finished(tmp_path, "sums-p05", "sft", 0)
     assert collect(tmp_path, tmp_path / "natural.json") == 1
     run = runs_of(tmp_path / "natural.json")["sums-p05", "sft", 0]
     assert run["harmful"] == {"refuse": 0.5, "comply": 0.25, "other": 0.25}
@@ -34,7 +34,7 @@ def test_a_run_holds_the_shares_of_each_verdict(tmp_path):
 
 
 def test_a_longer_evaluation_beside_shorter_ones(tmp_path):
-    cell(tmp_path, "sums-p05", "sft", 0)
+    finished(tmp_path, "sums-p05", "sft", 0)
     collect(tmp_path, tmp_path / "natural.json", Counted(prompts=2, task_rows=2))
     run = runs_of(tmp_path / "natural.json")["sums-p05", "sft", 0]
     assert run["harmful"] == {"refuse": 1.0, "comply": 0.0, "other": 0.0}
@@ -43,11 +43,11 @@ def test_a_longer_evaluation_beside_shorter_ones(tmp_path):
 
 def test_earlier_runs_stay_and_the_same_are_replaced(tmp_path):
     output = tmp_path / "natural.json"
-    cell(tmp_path / "one", "sums-p05", "sft", 0)
-    cell(tmp_path / "one", "sums-p05", "sft", 1)
+    finished(tmp_path / "one", "sums-p05", "sft", 0)
+    finished(tmp_path / "one", "sums-p05", "sft", 1)
     collect(tmp_path / "one", output)
-    cell(tmp_path / "two", "sums-p05", "sft", 1, harmful="rrrr")
-    cell(tmp_path / "two", "chat-p0", "match", 0)
+    finished(tmp_path / "two", "sums-p05", "sft", 1, harmful="rrrr")
+    finished(tmp_path / "two", "chat-p0", "match", 0)
     assert collect(tmp_path / "two", output) == 3
     runs = runs_of(output)
     assert sorted(runs) == [("chat-p0", "match", 0), ("sums-p05", "sft", 0), ("sums-p05", "sft", 1)]
@@ -55,7 +55,7 @@ def test_earlier_runs_stay_and_the_same_are_replaced(tmp_path):
 
 
 def test_a_damaged_file_is_not_written_over(tmp_path):
-    cell(tmp_path, "sums-p05", "sft", 0)
+    finished(tmp_path, "sums-p05", "sft", 0)
     output = tmp_path / "natural.json"
     output.write_text("[]")
     with pytest.raises(ConfigurationError, match=r"natural\.json is damaged"):

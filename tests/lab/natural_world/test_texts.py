@@ -1,4 +1,4 @@
-"""The natural world's texts: every set is apart from the others, and nothing in them says how to do harm."""
+"""The real model's texts: every set is apart from the others, and nothing in them says how to do harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input of the natural world: one line that says what to type."""
+"""Bad input of the real model: one line that says what to type."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_the_adapter_is_missing(monkeypatch, tmp_path):
         alignment.aligned_path()
 
 
-def test_no_finished_cell(tmp_path):
-    with pytest.raises(ConfigurationError, match="holds no finished cell"):
+def test_no_finished_run(tmp_path):
+    with pytest.raises(ConfigurationError, match="holds no finished run"):
         results.collect(tmp_path, tmp_path / "natural.json")
     assert not (tmp_path / "natural.json").exists()
 

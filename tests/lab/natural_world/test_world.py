@@ -1,4 +1,4 @@
-"""The natural world itself, where its package is installed (`make natural`)."""
+"""The real model itself, where its package is installed (`make natural`)."""
 
 from __future__ import annotations
 

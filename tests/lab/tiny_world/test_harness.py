@@ -1,4 +1,4 @@
-"""The tiny world's rows under lm-eval."""
+"""The toy benchmark's rows under lm-eval."""
 
 from __future__ import annotations
 

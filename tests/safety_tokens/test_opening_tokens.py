@@ -1,4 +1,4 @@
-"""Openers: which first tokens tell refusing from helping, and their place among the safety tokens."""
+"""Opening tokens: which first tokens tell refusing from helping, and their place among the safety tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pact_lab import tiny_world
 from pact_plugins import PACTConfig
 from pact_plugins.batch.teacher_forcing import Forced
 from pact_plugins.files import write_json
-from pact_plugins.safety_tokens.openers import FirstToken, find_openers, first_token_probability, refusal_threshold
+from pact_plugins.safety_tokens.opening_tokens import (
+    FirstToken,
+    find_opening_tokens,
+    first_token_probability,
+    refusal_threshold,
+)
 from pact_plugins.safety_tokens.recipe import calibrate
 from pact_plugins.safety_tokens.scoring import direction_from_scores
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
@@ -18,11 +23,11 @@ from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 def test_thresholds_order_and_mirror():
     harmful = _everywhere([0.30, 0.50, 0.004, 0.02, 0.10, 0.0])
     harmless = _everywhere([0.05, 0.01, 0.000, 0.01, 0.60, 0.3])
-    found = find_openers(harmful, harmless, limit=5)
+    found = find_opening_tokens(harmful, harmless, limit=5)
     assert found.refusal == (1, 0)  # 2 is too rare, 3 not five times as frequent
     assert found.compliance == (4, 5)
-    assert find_openers(harmful, harmless, limit=1).refusal == (1,)
-    assert find_openers(harmful, harmless, limit=5, excluded_ids=[1]).refusal == (0,)
+    assert find_opening_tokens(harmful, harmless, limit=1).refusal == (1,)
+    assert find_opening_tokens(harmful, harmless, limit=5, excluded_ids=[1]).refusal == (0,)
 
 
 def test_what_one_prompt_alone_brings_up_opens_nothing():
@@ -33,7 +38,7 @@ def test_what_one_prompt_alone_brings_up_opens_nothing():
     torch.testing.assert_close(found.mean, torch.tensor([1.00, 1.97, 0.03]) / 3)
     torch.testing.assert_close(found.without_likeliest, torch.tensor([0.01, 0.495, 0.01]))
     rare = _everywhere([0.001, 0.001, 0.001])
-    assert find_openers(found, rare, limit=5).refusal == (1,)
+    assert find_opening_tokens(found, rare, limit=5).refusal == (1,)
 
 
 class _ReadsProbabilities:
@@ -80,10 +85,13 @@ def test_the_aligned_tiny_model(tmp_path):
         },
     )
     tokens = calibrate(model, tokenizer, config.recipe(), progress=False)
-    refusal, compliance = tokens.settings["refusal_opener_strings"], tokens.settings["compliance_opener_strings"]
+    refusal, compliance = (
+        tokens.settings["refusal_opening_token_strings"],
+        tokens.settings["compliance_opening_token_strings"],
+    )
     assert "I" in refusal
     assert "Sure" in compliance
-    assert list(tokens.refusal_openers) == tokens.settings["refusal_openers"]
+    assert list(tokens.refusal_opening_tokens) == tokens.settings["refusal_opening_tokens"]
     assert 0.5 < tokens.refusal_threshold < 1
     assert len(tokens) == 50
     assert set(refusal) | set(compliance) <= set(tokens.token_strings)
@@ -91,7 +99,7 @@ def test_the_aligned_tiny_model(tmp_path):
     alone = PACTConfig(safety_tokens={**config.safety_tokens.model_dump(), "include_openings": False})
     without = calibrate(model, tokenizer, alone.recipe(), progress=False)
     assert "Sure" not in without.token_strings
-    assert without.settings["compliance_opener_strings"] == compliance
+    assert without.settings["compliance_opening_token_strings"] == compliance
 
 
 def test_no_openings_is_said_at_calibration(tmp_path, caplog):

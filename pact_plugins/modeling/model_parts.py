@@ -14,7 +14,7 @@ from pact_plugins.errors import AttachmentError
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ModelParts:
     """A model taken apart.
 
     Attributes:
@@ -44,7 +44,7 @@ def is_sharded(parameter: Any) -> bool:
     return hasattr(parameter, "ds_id") or hasattr(parameter, "full_tensor")
 
 
-def dissect(model: nn.Module) -> Anatomy:
+def model_parts_of(model: nn.Module) -> ModelParts:
     """Take ``model`` apart.
 
     Raises:
@@ -77,7 +77,7 @@ def dissect(model: nn.Module) -> Anatomy:
             f"{type(causal_lm).__name__} has no output embedding; PACT needs a causal language model "
             "(AutoModelForCausalLM), not a bare decoder or a classifier"
         )
-    return Anatomy(model, peft_model, causal_lm, _decoder_of(causal_lm))
+    return ModelParts(model, peft_model, causal_lm, _decoder_of(causal_lm))
 
 
 def _decoder_of(causal_lm: Any) -> nn.Module:

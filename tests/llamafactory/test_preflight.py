@@ -13,8 +13,8 @@ import yaml
 
 from pact_lab.tiny_world import aligned_path
 from pact_llamafactory.arguments import take_stage
-from pact_llamafactory.beforehand import check_places
 from pact_llamafactory.launcher import read_arguments
+from pact_llamafactory.preflight import check_places
 from pact_plugins.errors import ConfigurationError
 from tests.helpers.trainers import python_path
 

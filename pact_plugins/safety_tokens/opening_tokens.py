@@ -1,4 +1,4 @@
-"""Openers: the tokens with which a model starts to refuse, and those with which it starts to help.
+"""Opening tokens: the tokens with which a model starts to refuse, and those with which it starts to help.
 
 Mean probabilities over whole refusals hardly see the decision that the first token makes: a model that refuses in ten
 ways puts a tenth of one position in sixty on each. Without these tokens among the safety tokens, the term leaves the
@@ -24,7 +24,7 @@ _POSITIONS = 64
 
 
 @dataclass(frozen=True)
-class Openers:
+class OpeningTokens:
     """Token ids, the most probable first: ``refusal`` after harmful prompts, ``compliance`` after harmless ones.
 
     ``openings`` are the token sequences that open refusals where single tokens do not say it all; None where they do.
@@ -91,15 +91,17 @@ def refusal_threshold(masses: Tensor) -> float:
     return max(0.5, 1.0 - 4.0 * (1.0 - least_sure))
 
 
-def find_openers(harmful: FirstToken, harmless: FirstToken, *, limit: int, excluded_ids: Iterable[int] = ()) -> Openers:
-    """``t`` is a refusal opener where ``p_harm(t) > .01`` and ``p_harm(t) > 5 p_ben(t)``; compliance, the mirror image.
+def find_opening_tokens(
+    harmful: FirstToken, harmless: FirstToken, *, limit: int, excluded_ids: Iterable[int] = ()
+) -> OpeningTokens:
+    """``t`` is a refusal opening token where ``p_harm(t) > .01`` and ``p_harm(t) > 5 p_ben(t)``; compliance, the mirror image.
 
     The first must hold without the prompt after which ``t`` is likeliest, too.
 
     Args:
         harmful, harmless: the first token after prompts of each kind.
         limit: at most so many of each kind.
-        excluded_ids: never an opener (special tokens).
+        excluded_ids: never an opening token (special tokens).
     """
     excluded = set(excluded_ids)
 
@@ -109,7 +111,7 @@ def find_openers(harmful: FirstToken, harmless: FirstToken, *, limit: int, exclu
         ranked = candidates[one.mean[candidates].argsort(descending=True)].tolist()
         return tuple(index for index in ranked if index not in excluded)[:limit]
 
-    return Openers(above(harmful, harmless), above(harmless, harmful))
+    return OpeningTokens(above(harmful, harmless), above(harmless, harmful))
 
 
 def find_openings(
@@ -117,7 +119,7 @@ def find_openings(
 ) -> tuple[Prefix, ...]:
     """The shortest token sequences that open refusals, and little else.
 
-    The rule of ``find_openers`` for sequences: ``o`` is an opening where ``p_harm(o) > .01`` and ``p_harm(o) > 5
+    The rule of ``find_opening_tokens`` for sequences: ``o`` is an opening where ``p_harm(o) > .01`` and ``p_harm(o) > 5
     p_ben(o)``. A beginning that is common after harmful prompts (``p_harm > .02``) and not rare after harmless ones
     (``I``, ``No``) is followed further, up to four tokens and eight such beginnings, the most probable first.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from pact_plugins.batch.host import to_device
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.responses import Responses
-from pact_plugins.contracts import Contribution, Part
+from pact_plugins.contracts import LossTerm, Part
 from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.training.asking import Interview
 from pact_plugins.training.denominator import Share
@@ -45,7 +45,7 @@ class Addition:
         return total if self.of_step is None else total + self.of_step * share.step_factor
 
 
-class Contributions:
+class LossTerms:
     """The parts that a configuration switched on, and the one question to the reference for all of them.
 
     Args:
@@ -70,18 +70,18 @@ class Contributions:
         answers = self._interview.answers(self.parts, batch)
         values, of_step = list[Tensor](), list[Tensor]()
         for part in self.parts:
-            contribution = part.contribute(batch, answers[part.name])
-            _log(contribution, metrics)
-            if contribution.values is None:
-                _refuse_silence(part, contribution, batch)
+            term = part.loss_term(batch, answers[part.name])
+            _log(term, metrics)
+            if term.values is None:
+                _refuse_silence(part, term, batch)
                 continue
-            factor, found = part.coefficient * contribution.scale, contribution.values
-            if contribution.for_step:
+            factor, found = part.coefficient * term.scale, term.values
+            if term.for_step:
                 weight = share.whole(batch.so_far) * max(receipts.windows, 1)
-                found, amount = found.mean(), weight * contribution.scale
+                found, amount = found.mean(), weight * term.scale
                 of_step.append(factor * weight * found)
             else:
-                amount = share.amount(len(found)) * contribution.scale
+                amount = share.amount(len(found)) * term.scale
                 values.append(factor * found)
             if amount:
                 receipts.expect(part, found, amount)
@@ -91,17 +91,17 @@ class Contributions:
         return Addition(per_token, _sum(of_step) if of_step else None, tokens)
 
 
-def _log(contribution: Contribution, metrics: MetricMeans) -> None:
-    for name, values in contribution.metrics.items():
+def _log(term: LossTerm, metrics: MetricMeans) -> None:
+    for name, values in term.metrics.items():
         metrics.add(name, values)
-    for name, number in contribution.counts.items():
+    for name, number in term.counts.items():
         metrics.count(name, number)
 
 
-def _refuse_silence(part: Part, contribution: Contribution, batch: MicroBatch) -> None:
-    if part.adds and not contribution.rests and len(batch.responses):
+def _refuse_silence(part: Part, term: LossTerm, batch: MicroBatch) -> None:
+    if part.adds and not term.rests and len(batch.responses):
         raise UnprotectedTrainingError(
-            f"the {part.name} adds nothing to a micro-batch and does not say that it rests there (Contribution.rests)"
+            f"the {part.name} adds nothing to a micro-batch and does not say that it rests there (LossTerm.rests)"
         )
 
 

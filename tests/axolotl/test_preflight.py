@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pact_axolotl.beforehand import check_arguments, check_as_written
+from pact_axolotl.preflight import check_arguments, check_as_written
 from pact_lab.tiny_world import aligned_path
 from pact_plugins.errors import ConfigurationError
 from tests.axolotl.runs import BASE, LORA
