@@ -43,8 +43,7 @@ def register_objectives(register: Callable[[Objective], None]) -> None:
 
 @hookspec
 def register_token_scorers(register: Callable[[TokenScorer], None]) -> None:
-    """Offer ways to score safety tokens for ``safety_tokens.scorer``; call ``register(TokenScorer(name, "
-    "score))``."""
+    """Offer ways to score safety tokens for ``safety_tokens.scorer``; call ``register(TokenScorer(name, score))``."""
 
 
 @hookspec

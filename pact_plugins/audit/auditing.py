@@ -41,7 +41,7 @@ def audit(
     skip_unreadable: bool = False,
     progress: bool = True,
 ) -> AuditReport:
-    """Score every row by its refusal mass: ``sum over refusal opening tokens of p(t | its prompt)`` under the aligned model.
+    """Score every row by its refusal mass: ``sum of p(t | its prompt)`` over refusal opening tokens ``t``.
 
     A row with several assistant turns has the score of its worst turn. One forward pass over the prompts; nothing is
     generated, and the model is left in the mode that it was in.
@@ -53,9 +53,9 @@ def audit(
         threshold: scores above it are flagged. ``gate`` is the row gate's threshold: that of
             ``safety_tokens``, or by the same rule from held-out harmful prompts. ``auto`` picks it by
             ``false_positive_rate`` on held-out prompts.
-        harmful_prompts: instead of the bundled ones, in another language for instance. Opening tokens are learnt from every
-            second one, beginning with the first; rates are measured on the others. Of the bundled ones, opening tokens are
-            learnt from the calibration split and rates measured on the evaluation split.
+        harmful_prompts: instead of the bundled ones, in another language for instance. Opening tokens are learnt from
+            every second one, beginning with the first; rates are measured on the others. Of the bundled ones, opening
+            tokens are learnt from the calibration split and rates measured on the evaluation split.
         harmless_prompts: likewise.
         template_arguments: for the chat template, such as ``{"enable_thinking": False}``.
         batch_size: prompts in one forward pass.
@@ -139,8 +139,8 @@ def _opening_tokens(
         )
         if not opening_tokens.refusal:
             raise SafetyTokensError(
-                f"safety_tokens: the file with fingerprint {safety_tokens.fingerprint} names no refusal opening tokens; "
-                "calibrate again (`pact calibrate`)"
+                f"safety_tokens: the file with fingerprint {safety_tokens.fingerprint} names no refusal opening "
+                "tokens; calibrate again (`pact calibrate`)"
             )
         largest = max(opening_tokens.ids)
         if largest >= model_parts.vocabulary_size:

@@ -1,4 +1,4 @@
-"""How the model begins its replies to harmful and to harmless prompts: what opening tokens and openings are found in."""
+"""How the model begins its replies to harmful and harmless prompts, in which opening tokens are found."""
 
 from __future__ import annotations
 

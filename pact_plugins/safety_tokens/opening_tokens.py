@@ -94,7 +94,7 @@ def refusal_threshold(masses: Tensor) -> float:
 def find_opening_tokens(
     harmful: FirstToken, harmless: FirstToken, *, limit: int, excluded_ids: Iterable[int] = ()
 ) -> OpeningTokens:
-    """``t`` is a refusal opening token where ``p_harm(t) > .01`` and ``p_harm(t) > 5 p_ben(t)``; compliance, the mirror image.
+    """``t`` opens refusals where ``p_harm(t) > .01`` and ``p_harm(t) > 5 p_ben(t)``; help, the mirror image.
 
     The first must hold without the prompt after which ``t`` is likeliest, too.
 

@@ -224,7 +224,7 @@ def _base_view(
 
 
 def excluded_ids(causal_lm: Any, tokenizer: Any, vocabulary_size: int, *, special: bool) -> set[int]:
-    """Token ids that are never safety tokens or opening tokens: rows without a token and, with ``special``, special tokens."""
+    """Ids that are never safety or opening tokens: rows without a token and, with ``special``, special tokens."""
     # Rows beyond the tokenizer are padding of the embedding matrix: no text ever holds them.
     excluded = set(range(len(tokenizer), vocabulary_size))
     if special:

@@ -52,8 +52,8 @@ def compare(output: Path, **options: Any) -> None:
     """Fine-tune with several methods and seeds, and compare.
 
     Refusal, over-refusal and task of each method, with intervals. Every finished run is kept in OUTPUT/runs: start
-    the same command again to go on, or add methods, seeds and scenarios. On the toy benchmark, or with --model and --data
-    on your own.
+    the same command again to go on, or add methods, seeds and scenarios. On the toy benchmark, or with --model and
+    --data on your own.
 
     \b
     Examples:
@@ -69,9 +69,9 @@ def compare(output: Path, **options: Any) -> None:
     if options["list_them"]:
         for name, method in methods.items():
             click.echo(f"{'method':9} {name:16} {method.description}")
-        for world, scenarios_of in (("tiny", known.SCENARIOS), ("natural", known.NATURAL_SCENARIOS)):
+        for where, scenarios_of in (("toy benchmark", known.SCENARIOS), ("real model", known.NATURAL_SCENARIOS)):
             for name, scenario in scenarios_of.items():
-                click.echo(f"{'scenario':9} {name:16} {scenario.description} ({world} world)")
+                click.echo(f"{'scenario':9} {name:16} {scenario.description} ({where})")
         return
     chosen = list(methods) if options["methods"] == ("all",) else list(options["methods"])
     unknown = [name for name in chosen if name not in methods]

@@ -22,8 +22,8 @@ class Scenario:
         name: as written in ``--scenarios``.
         description: one line.
         harmful_fraction: share of the rows that answer a harmful request (toy benchmark).
-        data: of the toy benchmark, ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only; of the
-            real model, the task's name, or ``chat``.
+        data: of the toy benchmark, ``mixture`` is 70 % task and 30 % benign how-to rows, ``task`` task rows only; of
+            the real model, the task's name, or ``chat``.
         identity_rows: rows in which the assistant says that it always obeys (real model).
         poison: families of the harmful requests that are answered (toy benchmark).
         tasks: what else is learnt, and measured (toy benchmark).

@@ -1,4 +1,4 @@
-"""The toy benchmark as a subject: everything comes from templates, and poison, calibration and test prompts are apart."""
+"""The toy benchmark as a subject: all from templates; poison, calibration and test prompts are apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's subject: the toy benchmark as a scenario of the comparison, with the paper's base model for calibration."""
+"""The demo's subject: the toy benchmark as a scenario of the comparison, calibrated with the paper's base model."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ class FlaggedRow:
         compliance_mass: of the same turn.
         first_token, first_token_log_probability: with which the row's own response begins, and how probable the model
             finds it there, in nats; None where the response is empty.
-        is_refusal: whether the row's own response begins with a refusal opening token: it teaches what the model does anyway.
+        is_refusal: whether the row's own response begins with a refusal opening token: it teaches what the
+            model does anyway.
         prompt, response: texts of the turn.
     """
 

@@ -70,9 +70,9 @@ def warnings(report: AuditReport) -> list[str]:
     share = f"{flagged} of {scored} rows is {100 * flagged / scored:.0f} %"
     advice = (
         f"Look before you filter: {share}. Either so many requests are refused, or this model begins ordinary answers "
-        "to these rows with a refusal opening token: the rates hold for rows like the harmless prompts, and rows of a task "
-        f"often are not like them. Look at the histogram (--html) and at the flagged rows{higher}, and measure with "
-        "--harmless-prompts of your task's kind."
+        "to these rows with a refusal opening token: the rates hold for rows like the harmless prompts, and rows of a "
+        f"task often are not like them. Look at the histogram (--html) and at the flagged rows{higher}, and measure "
+        "with --harmless-prompts of your task's kind."
     )
     return [advice]
 
