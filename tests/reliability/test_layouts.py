@@ -137,7 +137,7 @@ def check_objective(objective: str, problem: dict[str, Any]) -> int:
     own = head.logits(batch.states, None if whole else chosen).detach()
     full = own if problem["same"] else drawn(problem["seed"] + 1, count, len(chosen), scale=problem["scale"] + 0.1)
     prompt_free = drawn(problem["seed"] + 2, count, len(chosen), scale=problem["scale"] + 0.1)
-    values = term.contribute(batch, Answer(full, prompt_free)).values
+    values = term.loss_term(batch, Answer(full, prompt_free)).values
     assert values is not None
     assert values.shape == (count,)
     factors = drawn(problem["seed"] + 3, count)

@@ -29,7 +29,7 @@ def test_the_other_responses_are_left_alone(rows, held):
     head, ids = LiveHead(model), tokens.token_ids
     reference = torch.randn(len(micro_batch.responses), len(ids), generator=torch.Generator().manual_seed(1))
     term = Term(part_context(settings, None, head=head, safety_tokens=tokens, token_ids=ids))
-    found = term.contribute(micro_batch, Answer(reference, refusal_mass=MASSES)).values
+    found = term.loss_term(micro_batch, Answer(reference, refusal_mass=MASSES)).values
     places = [(row, column - 1) for row, column in (batch.labels != -100).nonzero().tolist()]
     chosen = torch.stack([states[place] for place in places])
     alone = match(head.logits(chosen, ids), reference, temperature=2.0)
