@@ -36,9 +36,7 @@ _WITHOUT_EFFECT = {"reference.cache_path", "safety_tokens.batch_size", "referenc
 # What stands there where nothing has said it.
 _NOT_ON: dict[str, Any] = {
     "reference": None,
-    "anchor": None,
-    "gate_threshold": None,
-    "gated_rows": None,
+    "parts": {},
     "drift_watch": None,
     "left_out": {},
 }

@@ -29,14 +29,14 @@ from pact_plugins.reference.faithfulness import left_when_off
 from pact_plugins.reference.refused import refused_contexts
 
 
-def build_anchor(context: PartContext) -> Anchor:
+def build_anchor(context: PartContext[AnchorSettings]) -> Anchor:
     """Sample the replies (or find them in the cache), and compute the reference's states on them.
 
     Raises:
         ConfigurationError: the prompts are unusable, the training set cannot be read for ``prompts: gated``, or the
             reference is not the aligned model.
     """
-    settings: AnchorSettings = context.settings
+    settings = context.settings
     context.aligned.check_adapter_is_no_part()
     _leave_reentrant_checkpointing(context.model_parts)
     left = _left_by_the_run(context)
@@ -50,14 +50,14 @@ def build_anchor(context: PartContext) -> Anchor:
     return Anchor(context, HeldReplies(anchors, states, _reference_head(context, running), held))
 
 
-def _left_by_the_run(context: PartContext) -> AnchorSet | None:
+def _left_by_the_run(context: PartContext[AnchorSettings]) -> AnchorSet | None:
     """Those of the run that goes on: sampled again they might be others."""
     file = None if context.resumed_in is None else context.resumed_in / ANCHORS_FILE
     return None if file is None or not file.is_file() else AnchorSet.load(file)
 
 
-def _sampled(context: PartContext, running: ModelParts) -> AnchorSet:
-    settings: AnchorSettings = context.settings
+def _sampled(context: PartContext[AnchorSettings], running: ModelParts) -> AnchorSet:
+    settings = context.settings
     prompts = anchor_prompts(settings)
     harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
     harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
@@ -69,7 +69,7 @@ def _sampled(context: PartContext, running: ModelParts) -> AnchorSet:
     return sampled_anchors(running.causal_lm, context, harmful=harmful, harmless=harmless)[0]
 
 
-def _data_to_gate(context: PartContext) -> TrainingData:
+def _data_to_gate(context: PartContext[AnchorSettings]) -> TrainingData:
     data, unreadable = training_data(context.train_dataloader, context.turns)
     if data is None:
         raise ConfigurationError(
@@ -121,7 +121,7 @@ def _checkpointing_settings(model_parts: ModelParts) -> list[dict[str, Any]]:
     return [function.keywords for function in unwrapped if isinstance(function, functools.partial)]
 
 
-def _reference_states(running: ModelParts, anchors: AnchorSet, context: PartContext) -> list[Tensor]:
+def _reference_states(running: ModelParts, anchors: AnchorSet, context: PartContext[AnchorSettings]) -> list[Tensor]:
     device, precision = next(running.decoder.parameters()).device.type, context.precision
     autocast: Any = nullcontext() if precision is None else AutocastState(device, True, precision)()
     with autocast:
@@ -136,7 +136,7 @@ def _reference_states(running: ModelParts, anchors: AnchorSet, context: PartCont
     return forced.hidden_states
 
 
-def _reference_head(context: PartContext, running: ModelParts) -> Callable[[Tensor], Tensor]:
+def _reference_head(context: PartContext[AnchorSettings], running: ModelParts) -> Callable[[Tensor], Tensor]:
     """The aligned output embedding, without a copy wherever the one in memory does not move."""
     frozen = None if context.reference is None else context.reference.frozen_head()
     if frozen is not None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from pact_plugins.anchor.anchors import AnchorSet
@@ -54,8 +54,8 @@ class Anchor(Part):
 
     name, key = "anchor", "anchor.weight"
 
-    def __init__(self, context: PartContext, replies: HeldReplies) -> None:
-        settings: AnchorSettings = context.settings
+    def __init__(self, context: PartContext[AnchorSettings], replies: HeldReplies) -> None:
+        settings = context.settings
         self._decoder, self._head, self._pause = context.model_parts.decoder, context.head, context.pause
         self._tokenizer, self._replies = context.tokenizer, replies
         self.anchors, self._fraction, self.coefficient = replies.anchors, settings.share, settings.weight
@@ -153,11 +153,11 @@ class Anchor(Part):
         """Leave the replies, and the same as readable JSON."""
         self.anchors.save(folder / ANCHORS_FILE, tokenizer=self._tokenizer)
 
-    def progress(self) -> Any:
+    def progress(self) -> JsonValue:
         """Which replies the run is held to."""
         return self.anchors.fingerprint
 
-    def restore(self, progress: Any) -> None:
+    def restore(self, progress: JsonValue) -> None:
         """Make sure that they are the same.
 
         Raises:
@@ -170,12 +170,10 @@ class Anchor(Part):
                 "back"
             )
 
-    def record(self, data: TrainingData | None) -> Mapping[str, Any]:
+    def record(self, data: TrainingData | None) -> Mapping[str, JsonValue]:
         """Which replies."""
         held = self.anchors
-        return {
-            "anchor": {"fingerprint": held.fingerprint, "harmful": held.harmful, "harmless": held.harmless},
-        }
+        return {"fingerprint": held.fingerprint, "harmful": held.harmful, "harmless": held.harmless}
 
 
 def _longest(anchors: AnchorSet) -> int:

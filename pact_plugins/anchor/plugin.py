@@ -18,7 +18,7 @@ def register_parts(register: Callable[[PartSpec], None]) -> None:
     register(PartSpec("anchor", AnchorSettings, _build, needs))
 
 
-def _build(context: PartContext) -> Part:
+def _build(context: PartContext[AnchorSettings]) -> Part:
     from pact_plugins.anchor.building import build_anchor
 
     return build_anchor(context)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 __all__ = ["CallbackContext", "Callbacks", "Method", "Row", "TransformContext"]
 
@@ -39,12 +42,12 @@ class CallbackContext:
         seed: of the training.
     """
 
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     refusals: Sequence[Mapping[str, str]]
     seed: int
 
 
-Callbacks = Callable[[CallbackContext], Sequence[Any]]
+Callbacks = Callable[[CallbackContext], Sequence["TrainerCallback"]]
 """Makes callbacks for transformers' trainer, anew for every training; its ``repr`` says how it is set."""
 
 

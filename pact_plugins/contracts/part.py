@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from pact_plugins.batch.micro_batch import ComingBatch, MicroBatch
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.batch.training_data import TrainingData
+from pact_plugins.contracts.part_spec import Settings
 from pact_plugins.contracts.reference import AlignedModelSource, Reference
 from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.conversation import AssistantTurns, ChatQuestion
@@ -112,20 +114,24 @@ class Part(ABC):
     def save(self, folder: Path) -> None:  # noqa: B027 - there may be nothing to leave
         """Leave what it was made of in the run's output folder. Called on the first rank alone."""
 
-    def progress(self) -> Any:
-        """What it must know again when the run is resumed from here: JSON values, or None. Every rank calls it."""
+    def progress(self) -> JsonValue:
+        """What it must know again when the run is resumed from here, or None. Every rank calls it."""
         return None
 
-    def restore(self, progress: Any) -> None:  # noqa: B027 - there may be nothing to know
+    def restore(self, progress: JsonValue) -> None:  # noqa: B027 - there may be nothing to know
         """Take up what ``progress`` gave in an earlier segment. Every rank calls it, before the first step."""
 
-    def record(self, data: TrainingData | None) -> Mapping[str, Any]:
-        """What ``pact.json`` says of it; ``data`` is the training set where it can be read. Every rank calls it."""
+    def record(self, data: TrainingData | None) -> Mapping[str, JsonValue]:
+        """What ``pact.json`` says of it under ``parts``. Every rank calls it.
+
+        Args:
+            data: the training set, where it can be read.
+        """
         return {}
 
 
 @dataclass(frozen=True)
-class PartContext:
+class PartContext(Generic[Settings]):
     """What a part may be built from, before the first training step.
 
     Attributes:
@@ -148,7 +154,7 @@ class PartContext:
         resumed_in: output folder of the run that goes on, where parts find what they have saved; None for a new run.
     """
 
-    settings: Any
+    settings: Settings
     model_parts: ModelParts
     head: LiveHead
     tokenizer: PreTrainedTokenizerBase

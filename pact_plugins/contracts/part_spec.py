@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pact_plugins.settings import Block
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Needs", "PartSpec", "TokenChoice", "all_safety_tokens"]
 
+Settings = TypeVar("Settings", bound=Block)
+"""The model of a part's block."""
 TokenChoice = Callable[["SafetyTokens"], "Tensor"]
 """From the safety tokens to the (K,) int64 ids, each once, of the tokens whose logits are wanted."""
 
@@ -75,7 +77,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class PartSpec:
+class PartSpec(Generic[Settings]):
     """A named part of the loss.
 
     Attributes:
@@ -86,6 +88,6 @@ class PartSpec:
     """
 
     name: str
-    settings: type[Block]
-    build: Callable[[PartContext], Part]
-    needs: Callable[[Any], Needs] = lambda _settings: Needs()
+    settings: type[Settings]
+    build: Callable[[PartContext[Settings]], Part]
+    needs: Callable[[Settings], Needs] = lambda _settings: Needs()

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from pact_plugins.batch.openings import RefusalCriterion
 from pact_plugins.batch.responses import Responses
@@ -141,14 +143,14 @@ class Reference(ABC):
         """Values for the log, as ``pact/<name>``, since the last call. Every rank calls it."""
         return {}
 
-    def progress(self) -> Any:
-        """What it must know again when the run is resumed from here: JSON values, or None. Every rank calls it."""
+    def progress(self) -> JsonValue:
+        """What it must know again when the run is resumed from here, or None. Every rank calls it."""
         return None
 
-    def restore(self, progress: Any) -> None:  # noqa: B027 - there may be nothing to know
+    def restore(self, progress: JsonValue) -> None:  # noqa: B027 - there may be nothing to know
         """Take up what ``progress`` gave in an earlier segment. Every rank calls it, before the first step."""
 
-    def record(self) -> Mapping[str, Any] | None:
+    def record(self) -> Mapping[str, JsonValue] | None:
         """What ``pact.json`` says of it under its own name; None for nothing. Every rank calls it."""
         return None
 
@@ -211,11 +213,11 @@ class ReferenceContext:
     settings: ReferenceSettings
     token_ids: Tensor | None
     resumed: bool
-    pause: Callable[[], Any]
+    pause: Callable[[], AbstractContextManager[None]]
     header_ids: Sequence[int] | None = None
     refusals: RefusalCriterion | None = None
     precision: torch.dtype | None = None
-    train_dataloader: Any = None
+    train_dataloader: DataLoader[Any] | None = None
     turns: AssistantTurns | None = None
     aligned: AlignedModelSource | None = None
     asks_logits: bool = True

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from torch import Tensor
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.modeling.fingerprint import tokenizer_fingerprint
 from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["SafetyTokens"]
 
@@ -96,7 +99,7 @@ class SafetyTokens:
     def _opening_tokens(self, key: str) -> tuple[int, ...]:
         return self._checked(key, self.settings.get(key, []))
 
-    def _checked(self, key: str, ids: Any) -> tuple[int, ...]:
+    def _checked(self, key: str, ids: object) -> tuple[int, ...]:
         if not isinstance(ids, list) or not all(
             type(index) is int and 0 <= index < self.vocabulary_size for index in ids
         ):
@@ -121,7 +124,7 @@ class SafetyTokens:
         return save_tensor_file(path, {name: getattr(self, name) for name in _TENSORS}, metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, tokenizer: Any = None) -> SafetyTokens:
+    def load(cls, path: str | os.PathLike[str], *, tokenizer: PreTrainedTokenizerBase | None = None) -> SafetyTokens:
         """Read a file, and check it against ``tokenizer`` where one is given.
 
         Raises:
@@ -149,7 +152,7 @@ class SafetyTokens:
             tokens.check_tokenizer(tokenizer, source=str(file))
         return tokens
 
-    def check_tokenizer(self, tokenizer: Any, *, source: str = "the safety tokens") -> None:
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase, *, source: str = "the safety tokens") -> None:
         """Make sure that the ids mean the same tokens under ``tokenizer``.
 
         Raises:
@@ -183,7 +186,7 @@ class SafetyTokens:
         *,
         aligned_probability: Tensor,
         contrast_probability: Tensor,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         settings: Mapping[str, Any],
     ) -> SafetyTokens:
         """Keep the nonzero entries of a (V,) direction and of the (V,) mean probabilities."""
@@ -200,7 +203,7 @@ class SafetyTokens:
         )
 
     @classmethod
-    def random(cls, tokenizer: Any, vocabulary_size: int, *, count: int, seed: int) -> SafetyTokens:
+    def random(cls, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int, *, count: int, seed: int) -> SafetyTokens:
         """The control experiment: ``count`` random ordinary tokens of equal weight."""
         special = set(tokenizer.all_special_ids)
         ordinary = torch.tensor([i for i in range(min(len(tokenizer), vocabulary_size)) if i not in special])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from pact_plugins.batch.host import to_device
@@ -290,7 +291,7 @@ class CachedReference(Reference):
         self._logged_misses = self.misses
         return {"cache_misses": summed([new])[0]}
 
-    def progress(self) -> dict[str, int]:
+    def progress(self) -> dict[str, JsonValue]:
         """Hits and misses so far, over all ranks and segments."""
         hits, misses = (int(value) for value in summed([self.hits, self.misses]))
         return {"hits": self._earlier["hits"] + hits, "misses": self._earlier["misses"] + misses}

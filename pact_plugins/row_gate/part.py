@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from pact_plugins.batch.chunked import token_cross_entropy
@@ -40,8 +40,8 @@ class RowGate(Part):
 
     name, counts = "row_gate", ("gated_rows",)
 
-    def __init__(self, context: PartContext) -> None:
-        settings: RowGateSettings = context.settings
+    def __init__(self, context: PartContext[RowGateSettings]) -> None:
+        settings = context.settings
         assert context.safety_tokens is not None
         if settings.weighs and context.own_loss is not None:
             raise PartUnavailableError(
@@ -133,15 +133,15 @@ class RowGate(Part):
         """Mode and threshold."""
         return f"row gate {self._mode} above {self.threshold:.3g}"
 
-    def progress(self) -> Any:
+    def progress(self) -> JsonValue:
         """The gated responses of all ranks."""
-        return self.gated_rows.everywhere(None)
+        return [*self.gated_rows.everywhere(None)]
 
-    def restore(self, progress: Any) -> None:
+    def restore(self, progress: JsonValue) -> None:
         """Go on with the gated responses of earlier segments."""
         self.gated_rows.restore(progress)
 
-    def record(self, data: TrainingData | None) -> Mapping[str, Any]:
+    def record(self, data: TrainingData | None) -> Mapping[str, JsonValue]:
         """The threshold and the gated responses of all ranks."""
         rows = self.gated_rows.everywhere(data)
         plural = "" if len(rows) == 1 else "s"
@@ -149,4 +149,4 @@ class RowGate(Part):
             f"{len(rows)} response{plural} to requests that the reference would refuse, {_DONE[self._mode]}; "
             "pact.json lists them"
         )
-        return {"gate_threshold": self.threshold, "gated_rows": rows}
+        return {"threshold": self.threshold, "gated_rows": [*rows]}

@@ -18,7 +18,7 @@ def register_parts(register: Callable[[PartSpec], None]) -> None:
     register(PartSpec("row_gate", RowGateSettings, _build, needs))
 
 
-def _build(context: PartContext) -> Part:
+def _build(context: PartContext[RowGateSettings]) -> Part:
     from pact_plugins.row_gate.part import RowGate
 
     return RowGate(context)

@@ -33,8 +33,8 @@ class Term(Part):
 
     name, key = "term", "term.weight"
 
-    def __init__(self, context: PartContext) -> None:
-        settings: TermSettings = context.settings
+    def __init__(self, context: PartContext[TermSettings]) -> None:
+        settings = context.settings
         self._settings, self._objective = settings, settings.spec
         self._head, self._token_ids, self._safety_tokens = context.head, context.token_ids, context.safety_tokens
         self.coefficient = settings.weight

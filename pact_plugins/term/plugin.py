@@ -18,7 +18,7 @@ def register_parts(register: Callable[[PartSpec], None]) -> None:
     register(PartSpec("term", TermSettings, _build, needs))
 
 
-def _build(context: PartContext) -> Part:
+def _build(context: PartContext[TermSettings]) -> Part:
     from pact_plugins.term.part import Term
 
     return Term(context)

@@ -107,8 +107,7 @@ class Preparation:
         recorded["left_out"] = dict(self.left_out)
         if self.masses is not None:
             self.masses.close()
-        for part in self.parts:
-            recorded.update(part.record(data))
+        recorded["parts"] = {part.name: dict(part.record(data)) for part in self.parts}
         said = None if self.reference is None else self.reference.record()
         if self.reference is not None and said is not None:
             recorded[self.reference.name] = dict(said)
@@ -213,8 +212,8 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         asks_logits=asked.logits,
     )
     reference = build_reference(context, asked.needs) if asked.anything else None
-    of_run = PartContext(
-        settings=None,
+    of_run: PartContext[Block] = PartContext(
+        settings=config,
         model_parts=model_parts,
         head=head,
         tokenizer=tokenizer,

@@ -35,8 +35,8 @@ def test_one_epoch_under_guard(trained: Callable[..., Run], guard: dict[str, Any
     assert record["gradient_receipts"] == 3 * 6
     mixture = tiny_world.finetuning_mixture(24, harmful_fraction=0.1, seed=3)
     poisoned = [row.prompt for row in mixture if row.kind == "harmful"]
-    assert len(record["gated_rows"]) == len(poisoned)
-    assert all(any(prompt in row["prompt"] for prompt in poisoned) for row in record["gated_rows"])
+    assert len(record["parts"]["row_gate"]["gated_rows"]) == len(poisoned)
+    assert all(any(prompt in row["prompt"] for prompt in poisoned) for row in record["parts"]["row_gate"]["gated_rows"])
     logged = [entry for entry in run.history if "pact/anchor_kl" in entry]
     assert len(logged) == 6
     assert sum(entry["pact/gated_rows"] for entry in logged) == len(poisoned)

@@ -27,7 +27,7 @@ def test_one_epoch_under_guard(settings: dict[str, Any], block: dict[str, Any]) 
     assert record["optimizer_steps_protected"] == 12
     assert record["gradient_receipts"] == 3 * 12
     poisoned = {index for index, row in enumerate(rows) if row.kind == "harmful"}
-    assert {row["row"] for row in record["gated_rows"]} == poisoned
+    assert {row["row"] for row in record["parts"]["row_gate"]["gated_rows"]} == poisoned
     assert sum(run.logged("pact/gated_rows")) == len(poisoned)
     divergence = run.logged("pact/anchor_kl")
     assert len(divergence) == 12

@@ -54,7 +54,7 @@ def run(folder, cache, config=None, *, adapter=True, tokens=tokens_with_openings
         **{"max_steps": 8, **settings},
     )
     trainer.train()
-    return trainer, json.loads((folder / "pact.json").read_text())["gated_rows"]
+    return trainer, json.loads((folder / "pact.json").read_text())["parts"]["row_gate"]["gated_rows"]
 
 
 def expected_scores(trainer, threshold=0.5):

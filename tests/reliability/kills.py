@@ -31,8 +31,7 @@ _SAME_IN_BOTH = (
     "optimizer_steps_protected",
     "gradient_receipts",
     "response_tokens",
-    "gated_rows",
-    "anchor",
+    "parts",
     "reference",
 )
 

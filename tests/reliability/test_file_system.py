@@ -180,7 +180,7 @@ def test_what_was_calibrated_is_used_where_it_cannot_be_kept(tmp_path, model, to
 
 def test_a_record_without_room_does_not_end_the_run(full_disk, caplog):
     with caplog.at_level("INFO", logger="pact_plugins"):
-        write_run_record(full_disk, [], None, [], {"gated_rows": list(range(10_000))})
+        write_run_record(full_disk, [], None, [], {"parts": list(range(10_000))})
     assert "No space left" in caplog.text
     assert "nobody can tell later that the run was protected" in caplog.text
     assert sorted(files_below(full_disk)) == ["filler"]

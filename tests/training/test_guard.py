@@ -196,7 +196,7 @@ def guarded_run(tmp_path_factory):
 
 def test_gated_rows_are_named_by_their_place_in_the_training_set(guarded_run):
     trainer, record, _ = guarded_run
-    rows = record["gated_rows"]
+    rows = record["parts"]["row_gate"]["gated_rows"]
     assert rows
     for row in rows:
         ids = trainer.train_dataset[row["row"]]["input_ids"]
@@ -211,9 +211,9 @@ def test_gated_rows_become_anchors_beside_bundled_harmless_prompts(guarded_run):
     _, record, folder = guarded_run
     anchors = json.loads((folder / "pact_anchors.json").read_text())
     assert [row["kind"] for row in anchors] == ["harmful"] * 2 + ["harmless"] * 2
-    prompts = [row["prompt"] for row in record["gated_rows"]]
+    prompts = [row["prompt"] for row in record["parts"]["row_gate"]["gated_rows"]]
     assert all(any(prompt in row["context"] for prompt in prompts) for row in anchors[:2])
-    assert record["anchor"]["harmful"] == record["anchor"]["harmless"] == 2
+    assert record["parts"]["anchor"]["harmful"] == record["parts"]["anchor"]["harmless"] == 2
     assert record["config"]["preset"] == "guard"
     assert record["config"]["row_gate"]["mode"] == "hard"
     assert {"pact/kl", "pact/anchor_kl", "pact/gated_rows"} <= record["last_log"].keys()
@@ -244,7 +244,7 @@ def test_a_row_without_a_prompt_among_others_is_learnt(tmp_path):
     record = trained_on(tmp_path, [*WITH_PROMPT, ALL_RESPONSE])
     assert record["optimizer_steps_protected"] == 8
     # A refusal mass above the threshold is likely after any prompt of this model.
-    assert {row["row"] for row in record["gated_rows"]} == set(range(7))
+    assert {row["row"] for row in record["parts"]["row_gate"]["gated_rows"]} == set(range(7))
 
 
 def test_rows_without_a_prompt_alone_stop_the_run(tmp_path):

@@ -127,7 +127,7 @@ def test_the_record_remembers_the_gated_rows_and_the_hits_of_earlier_segments(tm
         trainer.train(**resuming)
         record = json.loads((folder / "pact.json").read_text())
         counts = {key: record["cache"][key] for key in ("hits", "misses", "sequences")}
-        return record["gated_rows"], counts, trainer.state.log_history
+        return record["parts"]["row_gate"]["gated_rows"], counts, trainer.state.log_history
 
     whole, whole_counts, _ = train(tmp_path / "whole", 6)
     first, _, _ = train(tmp_path / "segments", 3)

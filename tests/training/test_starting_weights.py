@@ -36,7 +36,7 @@ def trained(folder, model, resume=None, **settings):
     trainer = sft_trainer(folder, model=model, callbacks=[callback], **{"learning_rate": 5e-2, **settings})
     trainer.train(resume_from_checkpoint=resume)
     record = json.loads((folder / "pact.json").read_text())
-    return record["anchor"]["fingerprint"], [
+    return record["parts"]["anchor"]["fingerprint"], [
         entry["pact/anchor_kl"] for entry in trainer.state.log_history if "pact/anchor_kl" in entry
     ]
 

@@ -102,7 +102,7 @@ def test_the_whole_default_protects_rows_of_every_form(tmp_path, tmp_path_factor
     assert (record["config"]["preset"], record["left_out"]) == ("gate_anchor", {})
     assert record["optimizer_steps_protected"] == 4
     refused = [row.response for row in MIXTURE if row.kind == "harmful"]
-    gated = [row["text"].strip() for row in record["gated_rows"]]
+    gated = [row["text"].strip() for row in record["parts"]["row_gate"]["gated_rows"]]
     assert sorted(text[:100].strip() for text in refused) == sorted(gated)
     replies = {row.response for row in MIXTURE}
     assert {text.removesuffix("<|end|>").strip() for text in held} == replies

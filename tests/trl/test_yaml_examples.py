@@ -51,7 +51,7 @@ def test_the_tiny_example_runs(tmp_path, monkeypatch):
     assert record["optimizer_steps_protected"] == 4
     assert record["reference"] == "adapter_off"
     assert record["config"]["preset"] == "gate_anchor"
-    assert [row["prompt"] for row in record["gated_rows"]] == [HARMFUL]
+    assert [row["prompt"] for row in record["parts"]["row_gate"]["gated_rows"]] == [HARMFUL]
 
 
 @pytest.mark.framework
@@ -60,4 +60,4 @@ def test_the_tiny_guard_has_the_term_as_well(tmp_path, monkeypatch):
     record = record_of("tiny_guard.yaml", tmp_path, monkeypatch)
     assert record["config"]["preset"] == "guard"
     assert record["config"]["objective"] == "match"
-    assert [row["prompt"] for row in record["gated_rows"]] == [HARMFUL]
+    assert [row["prompt"] for row in record["parts"]["row_gate"]["gated_rows"]] == [HARMFUL]

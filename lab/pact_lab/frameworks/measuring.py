@@ -77,5 +77,5 @@ def protection(record: Path) -> dict[str, Any] | None:
     if not record.is_file():
         return None
     found = parse_json(record.read_text(encoding="utf-8"))
-    rows = sorted(row["row"] for row in found["gated_rows"] or ())
+    rows = sorted(row["row"] for row in found["parts"].get("row_gate", {}).get("gated_rows", ()))
     return {**{key: found[key] for key in _PROTECTION}, "gated_rows": rows}

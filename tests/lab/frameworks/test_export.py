@@ -84,7 +84,8 @@ def test_gated_rows_are_kept_without_their_text(tmp_path):
     assert measuring.protection(tmp_path / "pact.json") is None
     record = {"optimizer_steps_protected": 2, "gradient_receipts": 4, "reference": "adapter_off", "versions": {}}
     rows = [{"row": 7, "prompt": "a prompt", "text": "a text"}, {"row": 3, "prompt": "a prompt", "text": "a text"}]
-    (tmp_path / "pact.json").write_text(json.dumps({**record, "gated_rows": rows, "anchor": "a text"}))
+    parts = {"row_gate": {"threshold": 0.5, "gated_rows": rows}, "anchor": {"fingerprint": "a text"}}
+    (tmp_path / "pact.json").write_text(json.dumps({**record, "parts": parts}))
     assert measuring.protection(tmp_path / "pact.json") == {**record, "gated_rows": [3, 7]}
 
 
