@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -32,6 +32,10 @@ class Block(BaseModel):
         field = type(self).model_fields[key]
         default = field.get_default(call_default_factory=True, validated_data=self.__dict__)
         return bool(getattr(self, key) != default)
+
+
+Settings = TypeVar("Settings", bound=Block)
+"""The model of a part's block."""
 
 
 def registered(key: str, value: str, known: Iterable[str]) -> str:

@@ -18,11 +18,11 @@ from transformers import PreTrainedTokenizerBase
 from pact_plugins.batch.micro_batch import ComingBatch, MicroBatch
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts.part_spec import Settings
 from pact_plugins.contracts.reference import AlignedModelSource, Reference
 from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.conversation import AssistantTurns, ChatQuestion
 from pact_plugins.modeling import LiveHead, ModelParts
+from pact_plugins.settings import Settings
 
 __all__ = ["Answer", "LossTerm", "Part", "PartContext"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
-from pact_plugins.settings import Block
+from pact_plugins.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Needs", "PartSpec", "TokenChoice", "all_safety_tokens"]
 
-Settings = TypeVar("Settings", bound=Block)
-"""The model of a part's block."""
 TokenChoice = Callable[["SafetyTokens"], "Tensor"]
 """From the safety tokens to the (K,) int64 ids, each once, of the tokens whose logits are wanted."""
 
