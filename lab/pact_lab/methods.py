@@ -14,12 +14,19 @@ from pact_plugins.settings import merged
 def configured(method: Method, common: Mapping[str, Any]) -> PACTConfig | None:
     """The method's configuration, on top of the settings that all methods share; the method's own win.
 
+    Blocks of parts that the method does without stay off.
+
     Raises:
         ConfigurationError: a wrong key or value.
     """
     if method.settings is None:
         return None
-    return PACTConfig.from_mapping(merged(common, method.settings), source=f"method {method.name}")
+    source = f"method {method.name}"
+    alone = PACTConfig.from_mapping(method.settings, source=source)
+    blocks = {*alone.parts, *PACTConfig.model_fields}
+    shared = {name: block for name, block in common.items() if name in blocks}
+    own = {name: {} if value is True else value for name, value in method.settings.items()}
+    return PACTConfig.from_mapping(merged(shared, own), source=source)
 
 
 def mix_in_refusals(rows: Sequence[Row], context: TransformContext, *, share: float = 0.1) -> list[Row]:

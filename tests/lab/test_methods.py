@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from pact_lab.compare.tiny_subject import TinySubject
 from pact_lab.methods import chat_row, configured, mix_in_refusals
 from pact_plugins import PACTConfig, plugins
 from pact_plugins.contracts import Method, TransformContext
@@ -14,6 +15,18 @@ def test_every_method_is_a_valid_configuration():
     for method in plugins.methods().values():
         config = configured(method, {"safety_tokens": {"top_k": 40}})
         assert config is None if method.settings is None else config.safety_tokens.top_k == 40
+
+
+def test_the_toy_benchmarks_settings_reach_the_parts_that_a_method_has(tmp_path):
+    common = TinySubject(tmp_path, prompts=2, purpose="choosing").common
+    for method in plugins.methods().values():
+        config = configured(method, common)
+        alone = configured(method, {})
+        assert (config is None) == (alone is None)
+        if config is not None:
+            assert list(config.parts) == list(alone.parts)
+            assert config.safety_tokens.harmful_prompts_path == str(tmp_path / "harmful_prompts.json")
+            assert not config.anchor or config.anchor.prompts == str(tmp_path / "anchor_prompts.json")
 
 
 def test_a_methods_own_settings_win():

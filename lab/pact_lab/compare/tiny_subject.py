@@ -117,12 +117,12 @@ def _calibration(folder: Path) -> dict[str, Any]:
     for kind in ("harmful", "harmless"):
         path = folder / f"{kind}_prompts.json"
         write_json(path, draw(kind == "harmful", _CALIBRATION_PROMPTS, _CALIBRATION_SEED))
-        settings[f"{kind}_prompts_path"] = str(path)
+        settings["safety_tokens"][f"{kind}_prompts_path"] = str(path)
     anchors = [
         {"kind": kind, "prompt": prompt}
         for kind in ("harmful", "harmless")
         for prompt in draw(kind == "harmful", _ANCHOR_PROMPTS, _CALIBRATION_SEED + 1)
     ]
     write_json(folder / "anchor_prompts.json", anchors)
-    settings["anchor_prompts_path"] = str(folder / "anchor_prompts.json")
+    settings["anchor"] = {"prompts": str(folder / "anchor_prompts.json")}
     return settings
