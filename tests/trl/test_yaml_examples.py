@@ -59,5 +59,5 @@ def test_the_tiny_example_runs(tmp_path, monkeypatch):
 def test_the_tiny_guard_has_the_term_as_well(tmp_path, monkeypatch):
     record = record_of("tiny_guard.yaml", tmp_path, monkeypatch)
     assert record["config"]["preset"] == "guard"
-    assert record["config"]["objective"] == "match"
+    assert record["config"]["term"]["objective"] == "match"
     assert [row["prompt"] for row in record["parts"]["row_gate"]["gated_rows"]] == [HARMFUL]
