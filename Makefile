@@ -24,7 +24,7 @@ DIST_TORCH ?= $(shell grep -oE '^torch==[0-9.]+' requirements/trl.lock)
 # Tests marked `matrix` are run by `make test-all` alone, those marked `reliability` by `make test-reliability` alone.
 MARKERS ?= not matrix and not reliability
 
-.PHONY: help install environments natural evidence evidence-all demo docs pages test test-all test-main test-frameworks test-fast test-reliability lint format dist bench compat lock clean
+.PHONY: help install environments natural evidence evidence-all demo docs pages test test-all test-main test-frameworks test-fast test-reliability test-mutation lint format dist bench compat lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -88,6 +88,9 @@ test-reliability: install environments ## thousands of layouts, damaged files an
 	status=0; $(BIN)/python -m pytest tests $(FRAMEWORKS:%=--ignore=tests/%) -m reliability || status=$$?; \
 	for name in $(FRAMEWORKS); do .venvs/$$name/bin/python -m pytest tests/$$name -m reliability || \
 	[ $$? = 5 ] || status=1; done; $(BIN)/python -m tests.reliability.table; $(BIN)/python -m tests.reliability.kills_table; exit $$status
+
+test-mutation: install ## change what protects, one operator or constant at a time: which changes do its tests notice?
+	$(BIN)/python -m tests.mutation --again
 
 docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no warning, no dead link
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict
