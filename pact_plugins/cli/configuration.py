@@ -1,4 +1,4 @@
-"""``pact config``: every setting with its default, from the schema; ``docs/configuration.md`` is its output."""
+"""``pact config``: every setting with its default, from the schema, which writes the pages of the settings."""
 
 from __future__ import annotations
 
@@ -15,36 +15,44 @@ INTRODUCTION = """# Configuration
 One schema everywhere: `PACTConfig(term={"weight": 1.0})` in Python, the `pact:` block of a YAML file,
 `pact.term.weight=1.0` on the command line. Each part of the loss has a block of its own name; `false` or `off` switches
 it off, `true` takes its defaults. `preset` sets defaults: what you write wins, and changes nothing else. Unknown keys,
-keys without an effect and impossible values are errors that name the key. Written by `pact config --markdown`.
+keys without an effect and impossible values are errors that name the key. `pact config` shows them all.
 """
+_HEADER = ["| key | default | meaning |", "|---|---|---|"]
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="as docs/configuration.md")
+@click.option("--block", help="the settings of this block alone, such as term")
+@click.option("--markdown", is_flag=True, help="as the pages of the settings")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
-def config(markdown: bool, as_json: bool) -> None:
+def config(block: str | None, markdown: bool, as_json: bool) -> None:
     """Show every setting with its default.
 
     \b
-    Example: pact config --json
+    Example: pact config --block anchor
     """
+    from pact_plugins.config import PACTConfig
     from pact_plugins.report.terminal import print_table
 
+    if block is not None and block not in PACTConfig.blocks():
+        raise click.BadParameter(f"no block {block}; blocks: {', '.join(PACTConfig.blocks())}", param_hint="--block")
     columns = ("key", "default", "meaning")
+    rows = _all_rows() if block is None else _rows_of(block, PACTConfig.blocks()[block])
     if markdown:
-        click.echo(as_markdown(), nl=False)
+        click.echo(overview() if block is None else block_page(block), nl=False)
     elif as_json:
-        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in _rows()], indent=1))
+        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1))
     else:
-        print_table(columns, _rows(), prose=("meaning",))
+        print_table(columns, rows, prose=("meaning",))
 
 
-def as_markdown() -> str:
-    """The text of ``docs/configuration.md``."""
+def overview() -> str:
+    """The text of ``docs/configuration.md``: what belongs to no block, the blocks, the presets."""
     from pact_plugins import plugins
+    from pact_plugins.config import PACTConfig
 
-    lines = [INTRODUCTION, "| key | default | meaning |", "|---|---|---|"]
-    lines += [f"| `{key}` | `{default}` | {meaning} |" for key, default, meaning in _rows()]
+    lines = [INTRODUCTION, *_HEADER, *map(_line, _top_rows())]
+    lines += ["", "## Blocks", "", "| block | |", "|---|---|"]
+    lines += [f"| [`{name}`](settings/{name}.md) | {_said(model)} |" for name, model in PACTConfig.blocks().items()]
     lines += ["", "## Presets", "", "| preset | | sets |", "|---|---|---|"]
     for preset in plugins.presets().values():
         said = ", ".join(
@@ -54,12 +62,35 @@ def as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows() -> list[tuple[str, str, str]]:
+def block_page(name: str) -> str:
+    """The text of ``docs/settings/<name>.md``."""
+    from pact_plugins.config import PACTConfig
+
+    model = PACTConfig.blocks()[name]
+    rows = _rows_of(name, model)
+    return "\n".join([f"# `{name}`", "", _said(model), "", *_HEADER, *map(_line, rows)]) + "\n"
+
+
+def _said(model: type[Block]) -> str:
+    return (model.__doc__ or "").strip().split("\n")[0]
+
+
+def _line(row: tuple[str, str, str]) -> str:
+    key, default, meaning = row
+    return f"| `{key}` | `{default}` | {meaning} |"
+
+
+def _top_rows() -> list[tuple[str, str, str]]:
     from pact_plugins.config import PACTConfig
 
     blocks = PACTConfig.blocks()
-    rows = [_row(name, field) for name, field in PACTConfig.model_fields.items() if name not in blocks]
-    return rows + [row for block, model in blocks.items() for row in _rows_of(block, model)]
+    return [_row(name, field) for name, field in PACTConfig.model_fields.items() if name not in blocks]
+
+
+def _all_rows() -> list[tuple[str, str, str]]:
+    from pact_plugins.config import PACTConfig
+
+    return _top_rows() + [row for block, model in PACTConfig.blocks().items() for row in _rows_of(block, model)]
 
 
 def _rows_of(block: str, model: type[Block]) -> list[tuple[str, str, str]]:
