@@ -104,30 +104,78 @@ def edited(run, name, edit):
     (run / name).write_text(json.dumps(value))
 
 
+def of_segment(number, **values):
+    return lambda record: record["segments"][number].update(values)
+
+
+def trainings(*numbers):
+    def edit(record):
+        for segment, number in zip(record["segments"], numbers, strict=True):
+            segment["training"] = number
+
+    return edit
+
+
+def further_settings(count):
+    """So many settings of the second segment differ."""
+
+    def edit(record):
+        settings = record["segments"][1]["settings"]
+        settings["term"] = {**settings["term"], **{f"added_{number}": number for number in range(count)}}
+
+    return edit
+
+
+def of_log(number, *keys):
+    return lambda state: [state["log_history"][number].pop(key) for key in keys]
+
+
+RECORD, STATE = "pact.json", "checkpoint-6/trainer_state.json"
+NOTHING = "nothing was added to the loss of steps 3 to 4"
+UNREAD = ["steps 1 to 6 of 6 were trained without PACT", "does not say which weights it speaks of"]
+BY_HAND = ["segments: their trainings are", *UNREAD]
+
+
 @pytest.mark.parametrize(
-    ("name", "edit", "problem"),
+    ("name", "edit", "problems"),
     [
-        ("pact.json", lambda record: record.pop("segments"), "segments is None"),
-        ("pact.json", lambda record: record["segments"].pop(1), "steps 3 to 4 of 6 were trained without PACT"),
-        (
-            "pact.json",
-            lambda record: record["segments"][0].update(optimizer_steps=1),
-            "only 1 had their gradient checked",
-        ),
-        ("pact.json", lambda record: record["segments"][0].update(safety_tokens="x"), "held to other safety tokens"),
-        ("pact.json", lambda record: record["safety_tokens"].update(fingerprint="x"), "holds other safety tokens"),
-        (
-            "checkpoint-6/trainer_state.json",
-            lambda state: state["log_history"][1].pop("pact/kl"),
-            "the log of step 2 says nothing of the term",
-        ),
+        (RECORD, lambda record: record.pop("segments"), ["segments is None"]),
+        (RECORD, of_segment(0, first_step=0), ["contradicts itself", *UNREAD]),
+        (RECORD, lambda record: record["segments"].pop(1), ["steps 3 to 4 of 6 were", "5 to 6 did not begin with"]),
+        (RECORD, of_segment(1, last_step=3), ["steps 4 of 6 were trained without PACT"]),
+        (RECORD, of_segment(1, first_step=2, optimizer_steps=3), []),
+        (RECORD, of_segment(0, optimizer_steps=1), ["of steps 1 to 2 only 1 had their gradient checked"]),
+        (RECORD, of_segment(1, gradient_receipts=0), [NOTHING]),
+        (RECORD, of_segment(1, response_tokens=0), [NOTHING]),
+        (RECORD, of_segment(1, gradient_receipts=1, response_tokens=1), []),
+        (RECORD, of_segment(2, unchecked_moves=1), ["in steps 5 to 6 weights or gradients changed 1 times outside"]),
+        (RECORD, of_segment(0, started_from="x"), ["steps 1 to 2 began with weights that had moved already"]),
+        (RECORD, of_segment(1, started_from=None), ["3 to 4 did not begin with the weights that steps 1 to 2 ended"]),
+        (RECORD, of_segment(1, started_from="x"), ["3 to 4 did not begin with the weights that steps 1 to 2 ended"]),
+        (RECORD, of_segment(2, ended_with=None), ["does not say which weights it speaks of"]),
+        (RECORD, of_segment(2, ended_with="x"), ["are not those that the run ended with (x)"]),
+        (RECORD, of_segment(2, safety_tokens="x"), ["5 to 6 were held to other safety tokens than steps 3 to 4"]),
+        (RECORD, of_segment(2, aligned_weights="x"), ["5 to 6 were held to other weights than steps 3 to 4"]),
+        (RECORD, further_settings(1), ["3 to 4 had other settings", "5 to 6 had other settings"]),
+        (RECORD, trainings(1, 1, 2), ["steps 1 to 4 of 6 were trained without PACT"]),
+        (RECORD, trainings(1, 1, 3), BY_HAND),
+        (RECORD, trainings(1, 2, 1), BY_HAND),
+        (RECORD, trainings(2, 2, 2), BY_HAND),
+        (RECORD, lambda record: record["safety_tokens"].update(fingerprint="x"), ["holds other safety tokens"]),
+        (STATE, of_log(1, "pact/kl"), ["the log of step 2 says nothing of the term"]),
+        (STATE, of_log(1, "pact/kl", "loss"), []),
+        (STATE, lambda state: state.update(global_step=True), ["global_step is True"]),
+        (STATE, lambda state: state.update(global_step=-1), ["global_step is -1"]),
+        (STATE, lambda state: state.update(global_step=0, log_history=None), []),
     ],
 )
-def test_what_does_not_fit_is_named(run, name, edit, problem):
+def test_what_does_not_fit_is_named(run, name, edit, problems):
     edited(run, name, edit)
     found = verify(run)
-    assert not found.is_protected
-    assert any(problem in line for line in found.problems), found.problems
+    assert found.is_protected is (not problems)
+    assert len(found.problems) == len(problems), found.problems
+    for line, problem in zip(found.problems, problems, strict=True):
+        assert problem in line
 
 
 def test_a_damaged_record_and_other_tokens(run):

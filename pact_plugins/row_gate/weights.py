@@ -24,7 +24,7 @@ def row_weights(refusal_mass: Tensor, mode: GateMode, *, threshold: float) -> Te
         return 1.0 - is_gated(mass, threshold=threshold).float()
     if mode == "soft":
         # A sum of float32 probabilities may exceed 1 by a rounding error.
-        return (1.0 - mass).clamp(min=0.0, max=1.0)
+        return (1.0 - mass).clamp(min=0.0)
     return torch.ones_like(mass)
 
 

@@ -61,7 +61,9 @@ def test_the_interval_is_that_of_the_tables():
     assert row.change == difference_interval(*values, 100, np.random.default_rng(0))
     assert row.change.value == pytest.approx(-0.1)
     assert row.margin == -0.05
-    assert "refusal 75.0 -> 65.0 % of 200 (-10.0 [-14.3, -5.7]; may fall by 5.0)" in statement(row)
+    assert statement(row).endswith("refusal 75.0 -> 65.0 % of 200 (-10.0 [-14.3, -5.7]; may fall by 5.0)")
+    unsure = compare("m", "t", [("r", "r")] * 2, Margins(), refusing_is_right=True)[1]
+    assert statement(unsure).endswith("may rise by 5.0): more prompts are needed, or a wider margin")
 
 
 def test_the_worst_counts():

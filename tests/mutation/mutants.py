@@ -74,7 +74,7 @@ def _changed(node: ast.AST) -> ast.AST | None:
         case ast.Constant(value=bool()):
             return ast.Constant(not node.value)
         case ast.Constant(value=int() | float()):
-            return ast.Constant(node.value * 10 if isinstance(node.value, float) else node.value + 1)
+            return ast.Constant((node.value * 10 or 1.0) if isinstance(node.value, float) else node.value + 1)
         case ast.If():
             return ast.If(ast.Constant(False), node.body, node.orelse)
         case ast.Raise() | ast.AugAssign() | ast.Expr(value=ast.Call()):

@@ -8,7 +8,7 @@ from peft import get_peft_model
 from torch import nn
 
 from pact_plugins.config import PACTConfig
-from pact_plugins.errors import ConfigurationError, UnprotectedTrainingError
+from pact_plugins.errors import ConfigurationError, PartUnavailableError, UnprotectedTrainingError
 from pact_plugins.settings import merged
 from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import guarded
@@ -100,6 +100,24 @@ def test_a_reference_that_would_refuse_many_requests_is_named_once(caplog):
     # From the hundredth response on; a batch has six.
     assert said == [0] * 16 + [1] * 2
     assert "would refuse 102 of the first 102 responses' requests" in caplog.text
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(1, 8), (2, 1)])
+def test_rows_without_a_prompt_are_learnt_only_among_others(rows, passes):
+    model, ids = tiny_llama(), torch.arange(30, 30 + rows * 8).reshape(rows, 8)
+    for others in (False, True):
+        preparation = attached(model, preset="off", row_gate={"mode": "report", "threshold": 0.5})
+        model.train()
+        if others:
+            model(**BATCH.inputs)
+        for _ in range(passes - 1):
+            model(input_ids=ids, labels=ids)
+        if others:
+            model(input_ids=ids, labels=ids)
+        else:
+            with pytest.raises(PartUnavailableError, match=f"the first {rows * passes} responses begin with"):
+                model(input_ids=ids, labels=ids)
+        preparation.attachment.detach()
 
 
 @pytest.mark.parametrize("adapter", [False, True])
