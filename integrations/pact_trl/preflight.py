@@ -18,6 +18,17 @@ _ENVIRONMENT = "env"
 _BLOCK = "pact"  # taken out of the settings before
 
 
+def refuse_misspelt_block(settings: Mapping[str, Any], path: Path) -> None:
+    """Known before TRL is imported, which takes half a minute on a busy machine.
+
+    Raises:
+        ConfigurationError: a key of the YAML is all but ``pact``.
+    """
+    for key in difflib.get_close_matches(_BLOCK, map(str, settings), n=1, cutoff=0.75):
+        if key != _BLOCK:
+            raise ConfigurationError(f"{path}: {key}: unknown key; did you mean {_BLOCK!r}?")
+
+
 def parse(parser: Any, settings: Mapping[str, Any], arguments: Sequence[str], path: Path) -> Any:
     """What TRL's parser makes of its part of the YAML and of the options.
 

@@ -19,7 +19,7 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import read_settings
 from pact_plugins.messages import without_future_warnings
 from pact_plugins.settings import merged
-from pact_trl.preflight import check, loading_in_one_line, parse
+from pact_trl.preflight import check, loading_in_one_line, parse, refuse_misspelt_block
 
 USAGE = "usage: pact train trl CONFIG.yaml [--option value ...] [pact.block.key=value ...]"
 
@@ -40,6 +40,7 @@ def train(arguments: Sequence[str]) -> int:
         raise ConfigurationError(USAGE)
     path = Path(arguments[0])
     settings = read_settings(path, USAGE)
+    refuse_misspelt_block(settings, path)
     overrides, options = take_overrides(arguments[1:])
     config = _config(settings.pop("pact", None), overrides, f"{path}: pact")
     with tempfile.TemporaryDirectory() as folder, _callback_added(config) as script, without_future_warnings():

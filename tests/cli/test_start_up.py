@@ -31,3 +31,15 @@ def test_a_command_that_only_reads_imports_no_torch(tmp_path, command):
         assert ended.returncode == status, ended.stderr
         assert "imported: []" in ended.stdout
         (folder / "adapter_model.safetensors").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "block", ["pcat: {preset: match}", "pact: {preset: match, trem: true}", "pact: {presett: off}"]
+)
+def test_a_misspelt_key_is_told_before_anything_is_imported(tmp_path, block):
+    (tmp_path / "run.yaml").write_text(f"model_name_or_path: model\ndataset_name: data\n{block}\n")
+    call = [sys.executable, "-c", PROGRAM, "train", "trl", str(tmp_path / "run.yaml")]
+    ended = subprocess.run(call, env=python_path(), capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "did you mean" in ended.stderr
+    assert "imported: []" in ended.stdout

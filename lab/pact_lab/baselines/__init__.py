@@ -4,10 +4,25 @@ The framework adds its own cross-entropy, so an objective that replaces it is wr
 cross-entropy. ``term.weight`` then interpolates: near 0 is plain fine-tuning, 1 (the default) is the method.
 """
 
-from pact_lab.baselines.asft import ASFT
-from pact_lab.baselines.constrained_sft import CONSTRAINED_SFT
-from pact_lab.baselines.logit_matching import LOGIT_MATCHING
+from __future__ import annotations
 
+from importlib import import_module
+
+from pact_plugins.contracts import Objective, ObjectiveInputs, ObjectiveOutput
+
+
+def _baseline(name: str, *, full_vocabulary: bool = False) -> Objective:
+    def compute(inputs: ObjectiveInputs) -> ObjectiveOutput:
+        # Every ``pact`` command registers it; torch is imported by those that use it.
+        found: ObjectiveOutput = getattr(import_module(f"{__name__}.{name}"), name)(inputs)
+        return found
+
+    return Objective(name, compute, full_vocabulary=full_vocabulary)
+
+
+ASFT = _baseline("asft", full_vocabulary=True)
+CONSTRAINED_SFT = _baseline("constrained_sft", full_vocabulary=True)
+LOGIT_MATCHING = _baseline("logit_matching")
 BASELINE_OBJECTIVES = (ASFT, CONSTRAINED_SFT, LOGIT_MATCHING)
 
 __all__ = ["ASFT", "BASELINE_OBJECTIVES", "CONSTRAINED_SFT", "LOGIT_MATCHING"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pact_lab.baselines.options import read_options, target_log_probs
-from pact_plugins.contracts import Objective, ObjectiveInputs, ObjectiveOutput
+from pact_plugins.contracts import ObjectiveInputs, ObjectiveOutput
 from pact_plugins.term.divergence import full_kl
 
 # Weight of the KL in the authors' released scripts.
@@ -23,6 +23,3 @@ def asft(inputs: ObjectiveInputs) -> ObjectiveOutput:
     probability = torch.exp(-cross_entropy.detach())
     anchor = full_kl(inputs.train_logits, inputs.reference_logits, temperature=1.0)
     return ObjectiveOutput((probability - 1) * cross_entropy + options["kl_weight"] * anchor, {"anchor_kl": anchor})
-
-
-ASFT = Objective("asft", asft, full_vocabulary=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pact_lab.baselines.options import read_options, target_log_probs
-from pact_plugins.contracts import Objective, ObjectiveInputs, ObjectiveOutput
+from pact_plugins.contracts import ObjectiveInputs, ObjectiveOutput
 
 # The paper's: 0.5 for the first response token, 2 for the second to the fifth, 0.1 from there on.
 DEFAULTS = {"first_beta": 0.5, "early_beta": 2.0, "later_beta": 0.1, "early_tokens": 5.0}
@@ -34,6 +34,3 @@ def position_beta(
     """(N,) response positions, counted from 0, to (N,) float32 ``b``."""
     later = torch.where(positions < early_tokens, early_beta, later_beta)
     return torch.where(positions == 0, first_beta, later).float()
-
-
-CONSTRAINED_SFT = Objective("constrained_sft", constrained_sft, full_vocabulary=True)

@@ -7,7 +7,7 @@ tokens below are our reading of this sentence, hence a name of our own.
 
 from __future__ import annotations
 
-from pact_plugins.contracts import Objective, ObjectiveInputs, ObjectiveOutput
+from pact_plugins.contracts import ObjectiveInputs, ObjectiveOutput
 
 
 def logit_matching(inputs: ObjectiveInputs) -> ObjectiveOutput:
@@ -17,6 +17,3 @@ def logit_matching(inputs: ObjectiveInputs) -> ObjectiveOutput:
     """
     difference = inputs.train_logits.float() - inputs.reference_logits.detach().float()
     return ObjectiveOutput(difference.square().mean(dim=-1))
-
-
-LOGIT_MATCHING = Objective("logit_matching", logit_matching, default_weight=1.0)
