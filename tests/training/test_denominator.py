@@ -8,8 +8,11 @@ from torch.nn import functional
 from torch.utils.data import IterableDataset
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, Trainer
 
+from pact_plugins.batch.micro_batch import MicroBatch, StepIndex
 from pact_plugins.errors import UnprotectedTrainingError
-from tests.helpers.plain_trainer import added, assert_same, expected, rows_of, trainer_of
+from pact_plugins.modeling import AutocastState
+from pact_plugins.training.denominator import Denominator, Division, Share
+from tests.helpers.plain_trainer import added, assert_same, collate, expected, rows_of, trainer_of
 from tests.helpers.tiny import tiny_llama
 
 pytestmark = pytest.mark.framework
@@ -62,11 +65,12 @@ def mixture(kind):
 @pytest.mark.parametrize(
     "kind", [name if name == "mixtral" else pytest.param(name, marks=pytest.mark.matrix) for name in MIXTURES]
 )
-def test_an_auxiliary_loss_is_no_part_of_the_denominator(tmp_path, kind, capsys):
+def test_an_auxiliary_loss_is_no_part_of_the_denominator(tmp_path, kind, caplog):
     make = mixture(kind)
+    caplog.set_level("INFO")
     found, weights = added(tmp_path, make, ROWS, {})
     assert_same(found, expected(make, weights, [(ROWS, ALL)]))
-    assert "drops num_items_in_batch" not in capsys.readouterr().err
+    assert "drops num_items_in_batch" not in caplog.text
 
 
 class Beside(LlamaForCausalLM):
@@ -117,6 +121,65 @@ DIVISORS = {
     Summing: lambda length, passes: 1.0,
     WithoutArguments: lambda length, passes: length * passes,
 }
+
+
+def passed(model, lengths, told, *, with_logits=True, with_graph=True):
+    """What the model returns for one micro-batch, and the micro-batch."""
+    batch, seen = collate(rows_of(lengths)), []
+    hook = model.model.register_forward_hook(lambda _module, _given, output: seen.append(output.last_hidden_state))
+    with torch.set_grad_enabled(with_graph):
+        output = model(**batch, num_items_in_batch=told)
+    hook.remove()
+    labels, (states,) = batch.pop("labels"), seen
+    if not with_logits:
+        output.logits = None
+    return output, MicroBatch(labels, batch, states, AutocastState("cpu", False, torch.bfloat16), StepIndex(0))
+
+
+OF_ONE = {
+    "of all": (as_class(LlamaForCausalLM), 60, Share(Division.ALL, False, 1 / 60, 20), ""),
+    "of nobody's": (as_class(LlamaForCausalLM), None, Share(Division.OWN, True, 1 / 20, 20), ""),
+    "dropped": (as_class(OwnMean), 60, Share(Division.OWN, False, 1 / 20, 20), "drops num_items_in_batch"),
+    "summed": (as_class(Summing), 60, Share(Division.NOTHING, False, 1.0, 20), "is a sum over its labels"),
+    "mixture": (mixture("mixtral"), 60, Share(Division.ALL, False, 1 / 60, 20), ""),
+    "mixture of nobody's": (mixture("mixtral"), None, Share(Division.OWN, True, 1 / 20, 20), ""),
+    "hidden": (as_class(Beside), 400, Share(Division.ALL, False, 1 / 400, 20), "divided by the labels of all"),
+    "hidden of nobody's": (as_class(Beside), None, Share(Division.OWN, True, 1 / 20, 20), "divided by its own labels"),
+}
+
+
+@pytest.mark.parametrize("with_logits", [True, False])
+@pytest.mark.parametrize("with_graph", [True, False])
+@pytest.mark.parametrize("case", OF_ONE)
+def test_one_micro_batch_tells(case, with_logits, with_graph, caplog):
+    """Without a graph, as where it cannot be gone through twice, the loss alone has to tell."""
+    make, told, share, message = OF_ONE[case]
+    model = make()
+    output, batch = passed(model, (3, 17), told, with_logits=with_logits, with_graph=with_graph)
+    with caplog.at_level("INFO"):
+        assert Denominator(model).of_loss(output, batch, told) == share
+    is_said = bool(message) and not (case.startswith("hidden") and with_graph)
+    assert message in caplog.text if is_said else not caplog.text
+
+
+def test_micro_batches_are_looked_at_until_one_tells(caplog):
+    model = as_class(OwnMean)()
+    denominator = Denominator(model)
+    with caplog.at_level("INFO"):
+        for told, factor in [(23, 1 / 23), (60, 1 / 20), (23, 1 / 20)]:
+            output, batch = passed(model, (3, 17), told)
+            assert denominator.of_loss(output, batch, told).factor == factor
+    assert caplog.text.count("drops num_items_in_batch") == 1
+    # Only the first sixteen are.
+    denominator = Denominator(model)
+    output, batch = passed(model, (3, 17), 20)
+    for _ in range(15):
+        denominator.of_loss(output, batch, 20)
+    assert denominator.of_loss(*passed(model, (3, 17), 60), 60).division is Division.OWN
+    denominator = Denominator(model)
+    for _ in range(16):
+        denominator.of_loss(output, batch, 20)
+    assert denominator.of_loss(*passed(model, (3, 17), 60), 60).division is Division.ALL
 
 
 @pytest.mark.parametrize("model_class", DIVISORS)
