@@ -39,7 +39,9 @@ class _Finish:
     def __init__(self, config: Any) -> None:
         text_config = config.get_text_config()
         self.scale = _logit_scale(text_config)
-        self.softcap = getattr(text_config, "final_logit_softcapping", None)
+        # Gemma's name, RecurrentGemma's and xLSTM's.
+        names = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+        self.softcap = next((cap for name in names if (cap := getattr(text_config, name, None)) is not None), None)
 
     def __call__(self, logits: Tensor) -> Tensor:
         if self.scale != 1.0:

@@ -27,6 +27,11 @@ def refuse_unfaithful_adapter(peft_model: Any) -> None:
                 f"init_lora_weights={initialisation!r} of adapter {name!r} rewrites the base weights, so the model "
                 "with the adapter off is not the aligned model; set reference.path to the aligned model"
             )
+        if getattr(adapter, "layer_replication", None):
+            raise ConfigurationError(
+                f"layer_replication of adapter {name!r} repeats layers of the base, so the model with the adapter off "
+                "is not the aligned model; set reference.path to the aligned model"
+            )
     if any(getattr(module, "merged", False) for module in peft_model.modules()):
         raise ConfigurationError("an adapter is merged into the base weights; set reference.path to the aligned model")
     refuse_moved_base(peft_model)

@@ -115,12 +115,13 @@ def _innermost(optimizer: Any) -> Any:
 
 @torch.no_grad()
 def _norms(tensors: Sequence[Any]) -> Tensor | None:
-    """(number of tensors with values on this rank,) float32."""
+    """(number of tensors with values on this rank,) float32, or float64 where one of them is."""
     local = [getattr(tensor, "_local_tensor", tensor).detach() for tensor in tensors]
     local = [tensor for tensor in local if tensor.numel()]
     if not local:
         return None
-    norms = torch._foreach_norm(local, 2, dtype=torch.float32)
+    is_double = any(tensor.dtype == torch.float64 for tensor in local)
+    norms = torch._foreach_norm(local, 2, dtype=torch.float64 if is_double else torch.float32)
     return torch.stack([norm.to(norms[0].device) for norm in norms])
 
 

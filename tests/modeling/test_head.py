@@ -38,6 +38,13 @@ ARCHITECTURES = {
     "gemma3_text": {**COMMON, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 8, "sliding_window": 64},
     "cohere": {**COMMON, "logit_scale": 0.25},
     "cohere2": {**COMMON, "logit_scale": 0.125, "sliding_window": 64},
+    "recurrent_gemma": {
+        **COMMON,
+        "logits_soft_cap": 3.0,
+        "lru_width": 32,
+        "block_types": ["recurrent", "attention"],
+        "attention_window_size": 8,
+    },
     "granite": {**COMMON, "logits_scaling": 8.0},
     "gpt2": {**GPT2, "eos_token_id": 1, "initializer_range": 0.4},
     "phi": COMMON,
@@ -191,6 +198,14 @@ def test_an_unknown_treatment_of_logits_is_found_before_training(tokenizer):
     model_parts = model_parts_of(model)
     with pytest.raises(AttachmentError, match="does something to its logits"):
         check_model(model_parts, LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
+
+
+def test_layers_before_the_output_embedding_are_found_before_training(tokenizer):
+    """RemBERT's head makes the states smaller first."""
+    settings = {**COMMON, "is_decoder": True, "input_embedding_size": 16, "output_embedding_size": 16}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("rembert", **settings)).eval()
+    with pytest.raises(AttachmentError, match=r"RemBertForCausalLM does something between .* \(32 wide\)"):
+        check_model(model_parts_of(model), LiveHead(model), tokenizer, TOKEN_IDS, half_precision=False)
 
 
 def test_the_probe_accepts_every_architecture(tokenizer):

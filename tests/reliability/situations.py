@@ -1,18 +1,33 @@
-"""Public ways to train a model, one row each."""
+"""Public ways to train a model: architectures, adapters, arguments, batches, data, losses, rows of TRL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 import transformers
+import yaml
+from datasets import Dataset, interleave_datasets
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.utils.data import IterableDataset
+from transformers import AutoConfig, AutoModelForCausalLM, DataCollatorWithFlattening, Trainer, TrainerCallback
+from trl import SFTTrainer
 
-from tests.reliability.oracle import Situation
-from tests.reliability.ways import WAYS
+from tests.helpers.plain_trainer import IGNORED, collate
+from tests.helpers.tiny import llama_config, save_model, tiny_llama, tiny_tokenizer
+from tests.helpers.trainers import rows as rows_of_text
+from tests.reliability.oracle import Situation, rows
 
+ROWS = list(Situation.data)
+NO_GATE = {"row_gate": False}
+_READ = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _DROPOUTS = ("dropout", "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
 _MORE_DROPOUTS = ("activation_dropout", "layerdrop", "residual_dropout", "summary_first_dropout", "embedding_dropout")
 COMMON: dict[str, Any] = {
@@ -30,280 +45,453 @@ COMMON: dict[str, Any] = {
     "tie_word_embeddings": False,
     **dict.fromkeys([*_DROPOUTS, *_MORE_DROPOUTS], 0.0),
 }
-EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-DEEPSEEK = {
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 24,
-    "n_group": 1,
-    "topk_group": 1,
-    "kv_lora_rank": 8,
-    "q_lora_rank": 8,
-    "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8,
-    "v_head_dim": 8,
-    "first_k_dense_replace": 1,
-    "n_shared_experts": 1,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-}
-MAMBA = {"mamba_d_state": 4, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_expand": 2}
 
 
-def prepared(model: Any, scale: float = 0.2) -> Any:
+def prepared(model: Any) -> Any:
     """In float32, with weights large enough to tell two tokens apart."""
     model = model.float()
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):
             if parameter.dim() > 1:
-                parameter.normal_(0, scale)
+                parameter.normal_(0, 0.2)
     return model.eval()
 
 
-def of(kind: str, **settings: Any) -> Callable[[], Any]:
+def architecture(kind: str, settings: dict[str, Any]) -> Any:
     """The causal language model of a ``model_type``."""
-
-    def make() -> Any:
-        torch.manual_seed(0)
-        config = AutoConfig.for_model(kind, **{**COMMON, **settings})
-        return prepared(AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
-
-    return make
+    torch.manual_seed(0)
+    settings = {name: value for name, value in {**COMMON, **settings}.items() if value is not None}
+    config = AutoConfig.for_model(kind, **settings)
+    return prepared(AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
 
 
-def lora(targets: Any = "all-linear", **settings: Any) -> Callable[[Any], Any]:
-    """An adapter of rank 4 on it."""
+def adapted(model: Any, **settings: Any) -> Any:
+    """LoRA of rank 4 on it."""
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"], **settings}
+    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **config))
+
+
+def with_method(model: Any, name: str, **settings: Any) -> Any:
+    """Another adapter of PEFT's on it."""
+    return get_peft_model(model, getattr(peft, name)(task_type="CAUSAL_LM", **settings))
+
+
+def two_adapters(model: Any, both: bool = False) -> Any:
+    """One that trains, and one beside it that is idle, or on as well."""
+    found = adapted(model)
+    found.add_adapter("other", LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    if both:
+        found.base_model.set_adapter(["default", "other"])
+    return found
+
+
+def only(*words: str) -> Callable[[Any], Any]:
+    """Full training of the parameters whose names hold one of these."""
 
     def adapt(model: Any) -> Any:
-        return get_peft_model(model, LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM", **settings))
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(any(word in name for word in words))
+        return model
 
     return adapt
 
 
-HYBRID = ["linear_attention", "full_attention"]
-LINEAR = {"linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
-MODELS: dict[str, Callable[[], Any]] = {
-    "gemma": of("gemma"),
-    "gemma 2, caps on": of("gemma2", final_logit_softcapping=3.0, attn_logit_softcapping=5.0, sliding_window=4),
-    "gemma 3n": of(
-        "gemma3n_text",
-        vocab_size_per_layer_input=368,
-        hidden_size_per_layer_input=8,
-        num_kv_shared_layers=0,
-        laurel_rank=4,
-        layer_types=["sliding_attention", "full_attention"],
-        altup_num_inputs=2,
-        activation_sparsity_pattern=[0.0, 0.0],
-        intermediate_size=[48, 48],
+def normed(model: Any, name: str) -> Any:
+    """Direction and length of a layer's weight apart."""
+    parametrizations.weight_norm(model.get_submodule(name))
+    return model
+
+
+def masked_rows(model: Any) -> Any:
+    """A gradient hook that lets a few rows of the embedding train alone."""
+    kept = torch.zeros(368, 1)
+    kept[5:180] = 1.0
+    model.get_input_embeddings().weight.register_hook(lambda gradient: gradient * kept)
+    return model
+
+
+class WithAuxiliary(transformers.LlamaForCausalLM):
+    """A penalty of the model's own in its loss, as routers and prediction heads have."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().forward(*args, **kwargs)
+        if found.loss is not None:
+            found.loss = found.loss + 0.01 * found.logits.logsumexp(-1).square().mean()
+        return found
+
+
+def special(make: Any, seed: int = 0) -> Any:
+    """A model made from a tiny Llama's configuration."""
+    torch.manual_seed(seed)
+    return make(llama_config()).eval()
+
+
+def resized() -> Any:
+    """An embedding larger than the model was made with."""
+    found = tiny_llama()
+    torch.manual_seed(3)
+    found.resize_token_embeddings(400, mean_resizing=False)
+    return found
+
+
+def tuples() -> Any:
+    """Outputs without names."""
+    found = tiny_llama()
+    found.config.return_dict = False
+    return found
+
+
+@cache
+def _on_disk() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    save_model(Path(folder.name), tiny_llama())
+    return folder
+
+
+def loaded() -> Any:
+    """From a checkpoint, whose place is known."""
+    return AutoModelForCausalLM.from_pretrained(_on_disk().name, dtype=torch.float32).eval()
+
+
+class Unfreeze(TrainerCallback):
+    """Lets everything train from the second step on."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+
+
+TIED = partial(tiny_llama, tie_word_embeddings=True)
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 16}
+LLAMA3 = {**YARN, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+WEIGHTS: dict[str, Situation] = {
+    "resumed in full": Situation(loaded, moves=True, resumed=True, settings={"max_steps": 3}),
+    "from a path, LoRA": Situation(loaded, adapted, pact={"reference": {"kind": "frozen_copy"}}),
+    "frozen first layer": Situation(adapt=only("layers.1", "lm_head", "norm")),
+    "norms alone": Situation(adapt=only("norm")),
+    "head alone": Situation(adapt=only("lm_head")),
+    "embedding alone": Situation(adapt=only("embed_tokens")),
+    "biases alone": Situation(partial(tiny_llama, attention_bias=True, mlp_bias=True), only("bias")),
+    "tied embeddings": Situation(TIED),
+    "LoRA on a tied head": Situation(TIED, partial(adapted, target_modules=["lm_head"])),
+    "saved tied embedding": Situation(
+        TIED, partial(adapted, modules_to_save=["embed_tokens"], ensure_weight_tying=True)
     ),
-    "gemma 3n, shared cache": of(
-        "gemma3n_text",
-        vocab_size_per_layer_input=368,
-        hidden_size_per_layer_input=8,
-        num_kv_shared_layers=2,
-        num_hidden_layers=4,
-        laurel_rank=4,
-        altup_num_inputs=2,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        activation_sparsity_pattern=[0.0] * 4,
-        intermediate_size=[48] * 4,
+    "resized embedding": Situation(resized),
+    "two adapters": Situation(adapt=two_adapters),
+    "two adapters at once": Situation(adapt=partial(two_adapters, both=True)),
+    "aLoRA, invoked": Situation(
+        adapt=partial(adapted, alora_invocation_tokens=[9, 10], target_modules=["q_proj", "v_proj"]),
+        data=[
+            {"input_ids": [*row["input_ids"][:2], 9, 10, *row["input_ids"][4:]], "labels": row["labels"]}
+            for row in ROWS
+        ],
     ),
-    "gemma 4": of(
-        "gemma4_text",
-        vocab_size_per_layer_input=368,
-        hidden_size_per_layer_input=8,
-        num_kv_shared_layers=0,
-        layer_types=["sliding_attention", "full_attention"],
-        global_head_dim=16,
+    "masked rows of the embedding": Situation(adapt=masked_rows),
+    "weight norm on a layer": Situation(adapt=partial(normed, name="model.layers.0.mlp.up_proj")),
+    "weight norm on the head": Situation(adapt=partial(normed, name="lm_head")),
+    "unfrozen in mid-run": Situation(adapt=only("layers.1"), callbacks=lambda: [Unfreeze()]),
+    "LoRA, then everything": Situation(
+        adapt=adapted, callbacks=lambda: [Unfreeze()], moves=True, settings={"max_steps": 3}, wanted="aligned model"
     ),
-    "vaultgemma": of("vaultgemma"),
-    "qwen 2, sliding": of("qwen2", use_sliding_window=True, sliding_window=4, max_window_layers=1),
-    "qwen 3-next": of("qwen3_next", layer_types=HYBRID, **LINEAR, **EXPERTS, shared_expert_intermediate_size=24),
-    "qwen 3.5": of("qwen3_5_text", layer_types=HYBRID, **LINEAR),
-    "jamba": of(
-        "jamba",
-        mamba_d_state=4,
-        mamba_dt_rank=4,
-        attn_layer_period=2,
-        attn_layer_offset=1,
-        expert_layer_period=2,
-        expert_layer_offset=1,
-        use_mamba_kernels=False,
-        **EXPERTS,
+    "a model in bf16": Situation(lambda: tiny_llama().bfloat16(), adapted, tolerance=0.1),
+    "a model in fp16": Situation(lambda: tiny_llama().half(), adapted, tolerance=0.05),
+    "model and adapter in bf16": Situation(
+        lambda: tiny_llama().bfloat16(), lambda model: adapted(model).bfloat16(), tolerance=0.1
     ),
-    "bamba": of("bamba", attn_layer_indices=[1], **MAMBA),
-    "zamba": of(
-        "zamba",
-        attn_layer_period=2,
-        attn_layer_offset=1,
-        mamba_d_state=4,
-        mamba_dt_rank=4,
-        n_mamba_heads=2,
-        use_mamba_kernels=False,
-        layers_block_type=["mamba", "hybrid"],
-    ),
-    "zamba 2": of(
-        "zamba2",
-        mamba_d_state=4,
-        n_mamba_heads=4,
-        mamba_headdim=16,
-        mamba_ngroups=1,
-        use_mamba_kernels=False,
-        num_mem_blocks=1,
-        hybrid_layer_ids=[1],
-        layers_block_type=["mamba", "hybrid"],
-    ),
-    "falcon h1": of("falcon_h1", mamba_d_ssm=64, **MAMBA),
-    "falcon h1, multipliers": of(
-        "falcon_h1", mamba_d_ssm=64, lm_head_multiplier=0.3, embedding_multiplier=2.0, **MAMBA
-    ),
-    "granite, hybrid": of(
-        "granitemoehybrid",
-        layer_types=["mamba", "attention"],
-        logits_scaling=4.0,
-        shared_intermediate_size=24,
-        **MAMBA,
-        **EXPERTS,
-    ),
-    "granite, shared experts": of("granitemoeshared", shared_intermediate_size=24, logits_scaling=4.0, **EXPERTS),
-    "nemotron": of("nemotron"),
-    "nemotron h": of(
-        "nemotron_h",
-        layers_block_type=["mamba", "attention"],
-        mamba_num_heads=4,
-        mamba_head_dim=16,
-        n_groups=1,
-        ssm_state_size=4,
-        use_mamba_kernels=False,
-    ),
-    "recurrent gemma": of(
-        "recurrent_gemma",
-        lru_width=32,
-        block_types=["recurrent", "attention"],
-        attention_window_size=4,
-        logits_soft_cap=3.0,
-    ),
-    "deepseek 2": of("deepseek_v2", **{**DEEPSEEK, "topk_method": "greedy"}),
-    "deepseek 3": of("deepseek_v3", **DEEPSEEK),
-    "kimi, linear": of("kimi_linear", **DEEPSEEK),
-    "glm 4": of("glm4"),
-    "glm 4, experts": of("glm4_moe", **{**DEEPSEEK, "head_dim": 16}),
-    "olmo, clipped": of("olmo", clip_qkv=2.0),
-    "olmo 2": of("olmo2"),
-    "olmo 3": of("olmo3", sliding_window=4),
-    "olmo, hybrid": of("olmo_hybrid", layer_types=HYBRID, **LINEAR),
-    "cohere 2": of("cohere2", sliding_window=4, logit_scale=0.25, layer_types=["sliding_attention", "full_attention"]),
-    "exaone 4": of("exaone4", sliding_window=4, sliding_window_pattern=2),
-    "smollm 3": of("smollm3", no_rope_layers=[1, 0]),
-    "helium": of("helium"),
-    "starcoder 2": of("starcoder2", sliding_window=4, use_bias=True),
-    "stablelm": of("stablelm", use_parallel_residual=True, qk_layernorm=True),
-    "persimmon": of("persimmon"),
-    "phi": of("phi"),
-    "phi, experts": of("phimoe", lm_head_bias=True, **EXPERTS),
-    "gpt-j": of("gptj", n_embd=32, n_layer=2, n_head=2, rotary_dim=8, n_positions=256),
-    "codegen": of("codegen", n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=256),
-    "falcon, alibi": of("falcon", alibi=True, new_decoder_architecture=False),
-    "falcon, rotary": of("falcon", alibi=False, multi_query=True),
-    "gpt-neo": of(
-        "gpt_neo",
-        num_layers=2,
-        num_heads=2,
-        attention_types=[[["global", "local"], 1]],
-        window_size=4,
-        embed_dropout=0.0,
-        resid_dropout=0.0,
-    ),
-    "gpt bigcode": of("gpt_bigcode", n_embd=32, n_layer=2, n_head=2, n_positions=256),
-    "gpt-neox japanese": of("gpt_neox_japanese"),
-    "xglm": of("xglm", d_model=32, num_layers=2, attention_heads=2, ffn_dim=48),
-    "biogpt": of("biogpt", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-    "ctrl": of("ctrl", n_embd=32, n_layer=2, n_head=2, dff=48, n_positions=256),
-    "openai gpt": of("openai-gpt", n_embd=32, n_layer=2, n_head=2, n_positions=256),
-    "bert as a decoder": of("bert", is_decoder=True, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-    "diffllama": of("diffllama", num_key_value_heads=2),
-    "hunyuan": of("hunyuan_v1_dense"),
-    "hunyuan, experts": of("hunyuan_v1_moe", moe_topk=2, **EXPERTS),
-    "ernie 4.5": of("ernie4_5"),
-    "ernie 4.5, experts": of(
-        "ernie4_5_moe",
-        moe_num_experts=4,
-        moe_k=2,
-        moe_intermediate_size=24,
-        moe_num_shared_experts=1,
-        moe_layer_start_index=1,
-    ),
-    "arcee": of("arcee"),
-    "apertus": of("apertus"),
-    "doge": of("doge"),
-    "dots 1": of("dots1", **{**DEEPSEEK, "head_dim": 16}),
-    "bitnet": of("bitnet"),
-    "minimax": of("minimax", layer_types=HYBRID, block_size=8, **EXPERTS),
-    "lfm 2, experts": of("lfm2_moe", layer_types=["conv", "full_attention"], num_dense_layers=1, **EXPERTS),
-    "nanochat": of("nanochat", final_logit_softcapping=3.0),
-    "jetmoe": of("jetmoe", kv_channels=16, **EXPERTS),
-    "dbrx": of(
-        "dbrx",
-        d_model=32,
-        n_heads=2,
-        n_layers=2,
-        max_seq_len=256,
-        attn_config={"kv_n_heads": 1, "clip_qkv": 2.0},
-        ffn_config={"ffn_hidden_size": 24, "moe_num_experts": 4, "moe_top_k": 2},
-    ),
-    "longcat": of(
-        "longcat_flash",
-        **{
-            **DEEPSEEK,
-            "expert_ffn_hidden_size": 24,
-            "zero_expert_num": 2,
-            "moe_topk": 2,
-            "ffn_hidden_size": 48,
-            "num_layers": 2,
-        },
-    ),
-    "flex olmo": of("flex_olmo", **EXPERTS),
-    "xlstm": of(
-        "xlstm",
-        num_heads=2,
-        num_blocks=2,
-        qk_dim_factor=1.0,
-        chunkwise_kernel="chunkwise--native_autograd",
-        sequence_kernel="native_sequence__native",
-        step_kernel="native",
-        chunk_size=8,
-    ),
-    "seed-oss": of("seed_oss"),
-    "ministral": of("ministral", sliding_window=4),
-    "gpt-oss, long rows": of("gpt_oss", sliding_window=4, **EXPERTS),
-    "rembert": of(
-        "rembert",
-        is_decoder=True,
-        input_embedding_size=16,
-        output_embedding_size=16,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        classifier_dropout_prob=0.0,
-    ),
-    "xlnet": of("xlnet", d_model=32, n_layer=2, n_head=2, d_inner=48),
-    "modernbert decoder": of("modernbert-decoder", embedding_dropout=0.0, mlp_dropout=0.0),
-    "trocr's decoder": of("trocr", d_model=32, decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=48),
-    "afmoe": of("afmoe", **EXPERTS, num_dense_layers=1, sliding_window=4),
-    "minimax m2": of("minimax_m2", rotary_dim=8, **EXPERTS),
-    "solar": of("solar_open", **{**DEEPSEEK, "head_dim": 16}),
-    "internlm 3": of("internlm3"),
-    "minicpm 3": of("minicpm3", **DEEPSEEK),
-    "longrope of minicpm": of("minicpm3", **DEEPSEEK, scale_emb=3.0, dim_model_base=16),
-    "t5": lambda: prepared(
-        transformers.T5ForConditionalGeneration(
-            transformers.T5Config(
-                vocab_size=368, d_model=32, d_ff=48, num_layers=1, num_heads=2, d_kv=16, decoder_start_token_id=0
-            )
-        )
+    "float64": Situation(lambda: tiny_llama().double()),
+    "eager attention": Situation(partial(tiny_llama, attn_implementation="eager")),
+    "rotation of yarn": Situation(partial(tiny_llama, rope_parameters=YARN)),
+    "rotation of llama 3": Situation(partial(tiny_llama, rope_parameters=LLAMA3)),
+    "a loss with a penalty": Situation(partial(special, WithAuxiliary)),
+    "outputs as tuples": Situation(tuples),
+}
+
+
+def collating(change: Callable[[dict[str, Any]], dict[str, Any]], **more: Any) -> Situation:
+    """Batches that are changed after they were made."""
+    return Situation(
+        options={"data_collator": lambda rows: (lambda batch: {**batch, **change(batch)})(collate(rows))}, **more
+    )
+
+
+def on_the_left(found: Any) -> dict[str, Tensor]:
+    """Padding in front."""
+    batch = collate(found)
+    order = (batch["attention_mask"] != 0).long().sort(dim=1, stable=True).indices
+    return {name: value.gather(1, order) for name, value in batch.items()}
+
+
+def left_with_positions(rows: Any) -> dict[str, Tensor]:
+    """Padding in front, and positions that start after it."""
+    batch = on_the_left(rows)
+    return {**batch, "position_ids": (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)}
+
+
+def without_mask(rows: Any) -> dict[str, Tensor]:
+    """Padding that the model reads."""
+    return {name: value for name, value in collate(rows).items() if name != "attention_mask"}
+
+
+def block_mask(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A causal mask of four dimensions."""
+    length = batch["input_ids"].size(1)
+    seen = torch.ones(length, length).tril().bool()[None, None] & batch["attention_mask"].bool()[:, None, None]
+    return {"attention_mask": torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)}
+
+
+def learning(*, gaps: bool = False, prompt: bool = False, padding: bool = False) -> Callable[[Any], dict[str, Tensor]]:
+    """Labels with gaps, of prompts, of padding."""
+
+    def change(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        labels = batch["input_ids"].clone() if prompt or padding else batch["labels"].clone()
+        if gaps:
+            labels[:, 1::2] = IGNORED
+        return {"labels": labels if padding else labels.masked_fill(batch["attention_mask"] == 0, IGNORED)}
+
+    return change
+
+
+def embedded(rows: Any) -> dict[str, Tensor]:
+    """Vectors instead of ids."""
+    batch = collate(rows)
+    torch.manual_seed(0)
+    return {**without_mask(rows), "inputs_embeds": torch.randn(*batch.pop("input_ids").shape, 32)} | batch
+
+
+def flattened(**settings: Any) -> Situation:
+    """Rows one after the other, without padding."""
+    pact = settings.pop("pact", {})
+    return Situation(options={"data_collator": DataCollatorWithFlattening(**settings)}, pact=pact)
+
+
+def counted(batch: dict[str, Tensor]) -> Tensor:
+    """(B, L) 0, 1, 2, ..."""
+    return torch.arange(batch["input_ids"].size(1)).expand_as(batch["input_ids"])
+
+
+CACHE = {"reference": {"kind": "cache"}}
+BATCHES: dict[str, Situation] = {
+    "padded on the left": Situation(options={"data_collator": on_the_left}),
+    "padded on the left, positions": Situation(options={"data_collator": left_with_positions}),
+    "padded on the left, a cached reference": Situation(options={"data_collator": on_the_left}, pact=CACHE),
+    "no mask": Situation(options={"data_collator": without_mask}),
+    "mask of four dimensions": collating(block_mask),
+    "mask of four dimensions, no gate": collating(block_mask, pact=NO_GATE),
+    "float mask": collating(lambda batch: {"attention_mask": batch["attention_mask"].float()}),
+    "boolean mask": collating(lambda batch: {"attention_mask": batch["attention_mask"].bool()}),
+    "positions from 7": collating(lambda batch: {"position_ids": counted(batch) + 7}),
+    "positions from 7, a cached reference": collating(lambda batch: {"position_ids": counted(batch) + 7}, pact=CACHE),
+    "one row of positions": collating(lambda batch: {"position_ids": counted(batch)[:1]}),
+    "labels with gaps": collating(learning(gaps=True)),
+    "everything learnt": collating(learning(prompt=True), pact=NO_GATE),
+    "everything learnt, gated": collating(learning(prompt=True), wanted="no request to be judged"),
+    "padding learnt": collating(learning(padding=True), pact=NO_GATE),
+    "ids in 32 bits": collating(lambda batch: {"input_ids": batch["input_ids"].int()}),
+    "vectors instead of ids": Situation(options={"data_collator": embedded}, wanted="input_ids"),
+    "flattened": flattened(),
+    "flattened, kernels told": flattened(return_flash_attn_kwargs=True, return_seq_idx=True),
+    "flattened, a cached reference": flattened(pact=CACHE),
+    "no cache": collating(lambda batch: {"use_cache": False}),
+    "hidden states returned": collating(lambda batch: {"output_hidden_states": True}),
+    "logits of the end alone": collating(lambda batch: {"logits_to_keep": 3}, wanted="logits_to_keep"),
+}
+
+
+class Stream(IterableDataset):
+    """Rows without a length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(ROWS * 3)
+
+
+def shards() -> Any:
+    """A stream of two shards, shuffled in a buffer."""
+    return Dataset.from_list(ROWS).to_iterable_dataset(2).shuffle(buffer_size=3)
+
+
+def mixed() -> Any:
+    """Two sets, row by row."""
+    return interleave_datasets([Dataset.from_list(ROWS[:4]), Dataset.from_list(ROWS[4:])], seed=1)
+
+
+DATA: dict[str, Situation] = {
+    "duplicate rows": Situation(data=[ROWS[1]] * 8),
+    "one token each": Situation(data=rows(*[1] * 8)),
+    "a row of one token": Situation(data=[{"input_ids": [9], "labels": [9]}, *ROWS[1:]]),
+    "rows without labels": Situation(data=rows(0, 5, 0, 0, 4, 6, 0, 0)),
+    "a long row": Situation(data=rows(3, 450, 6, 9, 1, 12, 5, 8)),
+    "a stream": Situation(data=lambda: Stream(), settings={"max_steps": 4, "gradient_accumulation_steps": 3}),
+    "shards and a buffer": Situation(data=shards),
+    "two sets, row by row": Situation(data=mixed),
+    "dispatched batches": Situation(
+        data=lambda: Stream(), settings={"accelerator_config": {"dispatch_batches": True}, "max_steps": 2}
     ),
 }
-SITUATIONS: dict[str, Situation] = {}
-for number, (name, make) in enumerate(MODELS.items()):
-    kind, adapt = ("full", lambda model: model) if number % 2 else ("LoRA", lora())
-    SITUATIONS[f"model, {kind}: {name}"] = Situation(make, adapt)
-SITUATIONS |= WAYS
+
+
+class Penalised(Trainer):
+    """Adds a penalty on the weights."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        found = super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        return found + 0.01 * sum(parameter.square().sum() for parameter in model.parameters())
+
+
+class Distilled(Trainer):
+    """Adds the distance from a teacher's logits."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        return loss + 0.01 * (outputs.logits - outputs.logits.detach().roll(1, -1)).square().mean()
+
+
+class Doubled(Trainer):
+    """Twice the loss."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        return 2 * super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+
+
+class TwoPasses(Trainer):
+    """The mean of two passes over the same rows."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        return (super().compute_loss(model, dict(inputs), **kwargs) + super().compute_loss(model, inputs, **kwargs)) / 2
+
+
+class LookedAtFirst(Trainer):
+    """Looks at a batch without gradients, and with, before it trains on it."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            model(**inputs)
+        model(input_ids=inputs["input_ids"])
+        return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+
+
+class OnlyEasy(Trainer):
+    """Leaves micro-batches out whose loss is high."""
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        found = super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        return found * (inputs["labels"].ne(IGNORED).sum() < 12)
+
+
+def own_loss(outputs: Any, labels: Any, num_items_in_batch: Any = None, averaged: bool = False) -> Any:
+    """The usual loss as a function of the user's own; most who write one average each micro-batch."""
+    logits, targets = outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    loss = nn.functional.cross_entropy(logits, targets, reduction="mean" if averaged else "sum")
+    return loss if averaged else loss / num_items_in_batch
+
+
+def losing(trainer: Any = Trainer, function: Any = None, **more: Any) -> Situation:
+    """A loss of the user's own, of which no response can be taken out where PACT joins the trainer's."""
+    options = {"compute_loss_func": function} if function else {}
+    return Situation(trainer=trainer, options=options, pact=NO_GATE, **more)
+
+
+LOSSES: dict[str, Situation] = {
+    "a penalty beside it": losing(Penalised),
+    "distillation beside it": losing(Distilled),
+    "doubled": losing(Doubled, wanted="total weight"),
+    "two passes": losing(TwoPasses, wanted="total weight"),
+    "looked at first": losing(LookedAtFirst),
+    "easy batches alone": losing(OnlyEasy, wanted="weight"),
+    "compute_loss_func": losing(function=own_loss, outside=True),
+    "compute_loss_func, averaging": losing(function=partial(own_loss, averaged=True), outside=True, wanted="weight"),
+    "compute_loss_func, not told": losing(function=own_loss, wanted="trainer="),
+}
+LONG = " ".join(["the film was slow but wonderful"] * 40)
+PAIRS = [("a", ""), ("", "b"), ("x", "y"), ("é世界🙂", "ß\u200bﬁ"), (LONG, "short"), ("short", LONG), ("q", "q")]
+ODD = [
+    {"prompt": [{"role": "user", "content": one}], "completion": [{"role": "assistant", "content": two}]}
+    for one, two in PAIRS
+]
+CHATS = [{"messages": 2 * (row["prompt"] + row["completion"])} for row in rows_of_text()]
+TURN = "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}{% if message['role'] == 'assistant' %}"
+GENERATION = (
+    TURN + "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}{% else %}{{ message['content'] + "
+    "'<|end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+TEXT = [{"text": row["completion"][0]["content"]} for row in rows_of_text()]
+STRINGS = [
+    {"prompt": "Q: " + row["prompt"][0]["content"], "completion": " " + row["completion"][0]["content"]}
+    for row in rows_of_text()
+]
+SYSTEM = [{**row, "prompt": [{"role": "system", "content": "be brief"}, *row["prompt"]]} for row in rows_of_text()]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+
+def sft(rows: Any, options: dict[str, Any] | None = None, more: dict[str, Any] | None = None, **settings: Any) -> Any:
+    """TRL's trainer on these rows."""
+    data = partial(Dataset.from_list, rows)
+    return Situation(trainer=SFTTrainer, data=data, settings=settings, options=options or {}, **(more or {}))
+
+
+MANY, FEW, UNGATED = rows_of_text(24), rows_of_text(8), {"pact": NO_GATE}
+TRL: dict[str, Situation] = {
+    "packed, best fit": sft(MANY, packing=True, max_length=48),
+    "packed, best fit, no gate": sft(MANY, more=UNGATED, packing=True, max_length=48),
+    "packed, wrapped": sft(MANY, more=UNGATED, packing=True, packing_strategy="wrapped", max_length=48),
+    "packed, split": sft(MANY, more=UNGATED, packing=True, packing_strategy="bfd_split", max_length=24),
+    "padding-free": sft(FEW, padding_free=True, max_length=None),
+    "padded to 32": sft(FEW, pad_to_multiple_of=32),
+    "the assistant's tokens": sft(CHATS, {"processing_class": tiny_tokenizer(GENERATION)}, assistant_only_loss=True),
+    "whole conversations": sft(CHATS, more=UNGATED),
+    "whole conversations, gated": sft(CHATS),
+    "prompts learnt too": sft(FEW, more=UNGATED, completion_only_loss=False),
+    "plain text": sft(TEXT, more=UNGATED),
+    "plain text, gated": sft(TEXT, more={"wanted": "row_gate"}),
+    "strings": sft(STRINGS),
+    "a system's turn": sft(SYSTEM),
+    "odd rows": sft(ODD),
+    "cut at the end": sft(ODD, max_length=32),
+    "nll": sft(FEW, loss_type="nll"),
+    "chunked": sft(FEW, loss_type="chunked_nll"),
+    "dft": sft(FEW, more={"wanted": "loss_type"}, loss_type="dft"),
+    "activations offloaded": sft(FEW, activation_offloading=True),
+    "checkpointing": sft(FEW, gradient_checkpointing=True),
+    "another end": sft(FEW, eos_token="<|user|>"),
+    "padded by the end": sft(FEW, pad_token="<|end|>"),
+    "shuffled": sft(FEW, shuffle_dataset=True),
+    "tools": sft([{**row, "tools": [TOOL]} for row in FEW]),
+    "a stream": Situation(trainer=SFTTrainer, data=lambda: Dataset.from_list(MANY).to_iterable_dataset()),
+    "its own LoRA": sft(FEW, {"peft_config": LoraConfig(r=4, task_type="CAUSAL_LM")}, {"tolerance": 0.0}),
+    "rows of ids": sft([{key: row[key] for key in row} for row in ROWS]),
+    "LoRA, packed, checkpointing": sft(
+        MANY, more={"adapt": adapted}, packing=True, max_length=48, gradient_checkpointing=True
+    ),
+}
+
+
+def training(read: dict[str, Any]) -> Situation:
+    """From the table's keys: those of a situation, and arguments of the trainer."""
+    settings = dict(read)
+    names = ("moves", "clipped", "resumed", "wanted", "tolerance", "pact")
+    own = {name: settings.pop(name) for name in names if name in settings}
+    adapt = adapted if settings.pop("adapter", False) else Situation.adapt
+    return Situation(adapt=adapt, data=ROWS[: settings.pop("rows", 8)], settings=settings, **own)
+
+
+def _all() -> Iterator[tuple[str, Situation]]:
+    for number, (kind, settings) in enumerate(_READ["models"].items()):
+        targets = settings.pop("lora", None)
+        model = partial(architecture, kind, settings)
+        if targets or number % 2:
+            yield f"model, LoRA: {kind}", Situation(model, partial(adapted, target_modules=targets or "all-linear"))
+        else:
+            yield f"model, full: {kind}", Situation(model)
+    for name, settings in _READ["loras"].items():
+        yield f"LoRA: {name}", Situation(adapt=partial(adapted, **settings))
+    for name, settings in _READ["methods"].items():
+        yield f"PEFT: {name}", Situation(adapt=partial(with_method, name=name, **settings))
+    for name, read in _READ["trainings"].items():
+        yield f"training: {name}", training(read)
+    kinds = {"weights": WEIGHTS, "batch": BATCHES, "data": DATA, "loss": LOSSES, "TRL": TRL}
+    for kind, situations in kinds.items():
+        for name, situation in situations.items():
+            yield f"{kind}: {name}", situation
+
+
+SITUATIONS = dict(_all())

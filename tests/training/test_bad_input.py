@@ -112,6 +112,12 @@ def test_initialisations_that_rewrite_the_base(tmp_path, initialisation):
     refused(trainer, ConfigurationError, f"init_lora_weights='{initialisation}'.*reference.path")
 
 
+def test_repeated_layers(tmp_path):
+    """Switched off, the adapter leaves the repeated ones there."""
+    trainer = sft_trainer(tmp_path, adapter=lora(layer_replication=[[0, 2], [1, 2]]), callbacks=[pact()])
+    refused(trainer, ConfigurationError, "layer_replication of adapter 'default' repeats layers.*reference.path")
+
+
 def test_rewriting_initialisations_are_refused_before_calibrating_too(tmp_path, refusals_path):
     callback = PACTCallback(
         {"safety_tokens": {"refusals_path": str(refusals_path)}, "reference": {"kind": "frozen_copy"}}

@@ -7,10 +7,12 @@ import os
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from pact_plugins import PACTCallback, SafetyTokens
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import model_parts_of
+from pact_plugins.training.probe import check_no_noise
 from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import (
@@ -106,6 +108,16 @@ def test_noise_that_only_training_has_is_refused(tmp_path, kind):
     sft_trainer(
         tmp_path, model=dropout_llama(), callbacks=[pact(row_gate, safety_tokens=tokens_with_openings())]
     ).train()
+
+
+def test_an_expert_drawn_in_training_alone_is_noise():
+    """PhiMoE draws one where two are nearly equal, which few tokens see."""
+    settings = {"num_local_experts": 4, "num_experts_per_tok": 2, "num_key_value_heads": 2, "pad_token_id": 0}
+    sizes = {"vocab_size": 368, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("phimoe", num_attention_heads=2, **sizes, **settings))
+    with pytest.raises(ConfigurationError, match=r"router_jitter_noise: 0\.01"):
+        check_no_noise(model_parts_of(model.eval()))
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)

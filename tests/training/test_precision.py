@@ -11,6 +11,7 @@ from pact_plugins.errors import UnprotectedTrainingError
 from pact_plugins.term.part import MEASURED_POSITIONS
 from pact_plugins.training.attachment import Attachment
 from tests.helpers import matrix
+from tests.helpers.plain_trainer import added, assert_same, expected, rows_of
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens
 from tests.helpers.trainers import Watch, lora, pact, sft_trainer
 
@@ -126,6 +127,15 @@ class LargestTensor(TorchDispatchMode):
 
 
 LENGTH, VOCABULARY, INTERMEDIATE = 8192, 4096, 48
+
+
+def test_float64_weights(tmp_path):
+    def make():
+        return tiny_llama().double()
+
+    rows = rows_of((3, 7, 5, 1))
+    found, weights = added(tmp_path, make, rows, {})
+    assert_same(found, expected(make, weights, [(rows, 16)]), 1e-5)
 
 
 @pytest.mark.parametrize("kind", matrix.rows(["full", "lora"], always=("full",)))
