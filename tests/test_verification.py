@@ -157,6 +157,8 @@ BY_HAND = ["segments: their trainings are", *UNREAD]
         (RECORD, of_segment(2, safety_tokens="x"), ["5 to 6 were held to other safety tokens than steps 3 to 4"]),
         (RECORD, of_segment(2, aligned_weights="x"), ["5 to 6 were held to other weights than steps 3 to 4"]),
         (RECORD, further_settings(1), ["3 to 4 had other settings", "5 to 6 had other settings"]),
+        (RECORD, further_settings(3), ["added_2: None became 2", "added_2: 2 became None"]),
+        (RECORD, further_settings(4), ["added_2: None became 2 and 1 more", "added_2: 2 became None and 1 more"]),
         (RECORD, trainings(1, 1, 2), ["steps 1 to 4 of 6 were trained without PACT"]),
         (RECORD, trainings(1, 1, 3), BY_HAND),
         (RECORD, trainings(1, 2, 1), BY_HAND),
@@ -179,6 +181,8 @@ def test_what_does_not_fit_is_named(run, name, edit, problems):
 
 
 def test_a_damaged_record_and_other_tokens(run):
+    (run / "pact_safety_tokens.safetensors").unlink()
+    assert verify(run).is_protected
     tiny_safety_tokens(seed=1).save(run / "pact_safety_tokens.safetensors")
     assert any("holds other safety tokens" in problem for problem in verify(run).problems)
     (run / "pact.json").write_text("{")

@@ -158,6 +158,9 @@ def test_a_template_that_asks_in_the_same_words_is_the_same():
     harmful = replace(ALIGNED.tasks["pact_refusal"], samples=rows)
     tuned = replace(tuned, tasks={**ALIGNED.tasks, "pact_refusal": harmful})
     assert check_models([ALIGNED, tuned], Margins()).verdict == UNKNOWN
+    # The same template may write another date into the same prompt.
+    aligned = replace(ALIGNED, settings=tuned.settings)
+    assert check_models([aligned, tuned], Margins()).verdict == KEPT
 
 
 @pytest.mark.parametrize("complied", [20, 300])

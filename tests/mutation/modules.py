@@ -10,7 +10,7 @@ MODULES = {
     "pact_plugins/row_gate/weights.py": ["tests/row_gate"],
     "pact_plugins/row_gate/part.py": ["tests/row_gate", "tests/training/test_guard.py"],
     "pact_plugins/reference/watch.py": ["tests/reference/test_watch.py", "tests/training/test_same_reference.py"],
-    "pact_plugins/training/denominator.py": [_DENOMINATOR, _COMPUTE_LOSS, _RECEIPTS, _FAULTS],
+    "pact_plugins/training/denominator.py": [_DENOMINATOR, _COMPUTE_LOSS, _RECEIPTS],
     "pact_plugins/training/receipts.py": [_RECEIPTS, _DENOMINATOR, _COMPUTE_LOSS, _FAULTS],
     "pact_plugins/training/attachment.py": [
         _RECEIPTS,

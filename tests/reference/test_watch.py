@@ -19,12 +19,12 @@ from tests.helpers.trainers import lora
 ROW = torch.arange(5, 25)[None]
 
 
-def watch_of(model, precision=None):
+def watch_of(model, precision=None, reference=AdapterOffReference):
     model_parts = model_parts_of(model)
     pause = ForwardPass(model_parts.decoder).paused
     settings = ReferenceSettings()
     context = ReferenceContext(model_parts, settings, torch.arange(20, 60), False, pause, precision=precision)
-    return ReferenceWatch(context, AdapterOffReference(context), ROW)
+    return ReferenceWatch(context, reference(context), ROW)
 
 
 def adapted(dtype):
@@ -93,4 +93,21 @@ def test_a_head_that_computes_otherwise_in_training_has_not_moved():
     model = get_peft_model(model, lora()).eval()
     watch = watch_of(model)
     model.train()
+    watch.check(1)
+    towards_another(model, 10)
+    with pytest.raises(UnprotectedTrainingError, match="where rounding accounts for"):
+        watch.check(2)
+
+
+class Silent(AdapterOffReference):
+    """Says nothing of rows that it has not seen."""
+
+    def online(self):
+        return None
+
+
+def test_a_reference_that_says_nothing_of_unseen_rows_is_not_watched():
+    model = adapted(torch.float32)
+    watch = watch_of(model, reference=Silent)
+    towards_another(model, 1)
     watch.check(1)

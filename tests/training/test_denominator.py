@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, Trainer
 
 from pact_plugins.batch.micro_batch import MicroBatch, StepIndex
-from pact_plugins.errors import UnprotectedTrainingError
+from pact_plugins.errors import AttachmentError, UnprotectedTrainingError
 from pact_plugins.modeling import AutocastState
 from pact_plugins.training.denominator import Denominator, Division, Share
 from tests.helpers.plain_trainer import added, assert_same, collate, expected, rows_of, trainer_of
@@ -48,11 +48,11 @@ MIXTURES = {
 }
 
 
-def mixture(kind):
+def mixture(kind, coefficient=0.9, *, is_routed=True):
     """A mixture of experts whose loss holds its auxiliary loss, with a coefficient that shows."""
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     special = {"vocab_size": 368, "num_key_value_heads": 2, "pad_token_id": 0, "eos_token_id": 1}
-    routed = {"output_router_logits": True, "router_aux_loss_coef": 0.9, "initializer_range": 0.3}
+    routed = {"output_router_logits": is_routed, "router_aux_loss_coef": coefficient, "initializer_range": 0.3}
 
     def make():
         torch.manual_seed(0)
@@ -141,8 +141,9 @@ OF_ONE = {
     "of nobody's": (as_class(LlamaForCausalLM), None, Share(Division.OWN, True, 1 / 20, 20), ""),
     "dropped": (as_class(OwnMean), 60, Share(Division.OWN, False, 1 / 20, 20), "drops num_items_in_batch"),
     "summed": (as_class(Summing), 60, Share(Division.NOTHING, False, 1.0, 20), "is a sum over its labels"),
-    "mixture": (mixture("mixtral"), 60, Share(Division.ALL, False, 1 / 60, 20), ""),
-    "mixture of nobody's": (mixture("mixtral"), None, Share(Division.OWN, True, 1 / 20, 20), ""),
+    "unrouted": (mixture("mixtral", is_routed=False), 60, Share(Division.ALL, False, 1 / 60, 20), ""),
+    "mixture": (mixture("mixtral", 9.0), 60, Share(Division.ALL, False, 1 / 60, 20), ""),
+    "mixture of nobody's": (mixture("mixtral", 9.0), None, Share(Division.OWN, True, 1 / 20, 20), ""),
     "hidden": (as_class(Beside), 400, Share(Division.ALL, False, 1 / 400, 20), "divided by the labels of all"),
     "hidden of nobody's": (as_class(Beside), None, Share(Division.OWN, True, 1 / 20, 20), "divided by its own labels"),
 }
@@ -180,6 +181,63 @@ def test_micro_batches_are_looked_at_until_one_tells(caplog):
     for _ in range(16):
         denominator.of_loss(output, batch, 20)
     assert denominator.of_loss(*passed(model, (3, 17), 60), 60).division is Division.ALL
+
+
+class Plain(LlamaForCausalLM):
+    """Takes nothing that it does not name."""
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        return super().forward(input_ids, attention_mask=attention_mask, labels=labels)
+
+
+class Said(Plain):
+    """And says that the trainer counts labels for it."""
+
+    accepts_loss_kwargs = True
+
+
+@pytest.mark.parametrize(
+    ("model_class", "counts"), [(LlamaForCausalLM, True), (WithoutArguments, False), (Plain, False), (Said, True)]
+)
+def test_log_probabilities_are_divided_as_the_trainer_counts(model_class, counts):
+    model = as_class(model_class)()
+    _, batch = passed(as_class(LlamaForCausalLM)(), (1,), None)
+    division = Division.ALL if counts else Division.OWN
+    assert Denominator(model).of_log_probs(batch) == Share(division, not counts, 1.0, 1)
+
+
+def test_one_label_is_its_own_mean():
+    model = as_class(OwnMean)()
+    assert Denominator(model).of_loss(*passed(model, (1,), 60), 60) == Share(Division.OWN, False, 1.0, 1)
+
+
+class Spent(torch.autograd.Function):
+    """Its backward pass changes what it has kept, as kernels do that save memory."""
+
+    @staticmethod
+    def forward(ctx, loss):
+        ctx.passes = 0
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.passes += 1
+        return gradient * ctx.passes
+
+
+class SpentBeside(Beside):
+    """A loss that has to be looked at, and cannot be."""
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.loss = Spent.apply(output.loss)
+        return output
+
+
+def test_a_loss_whose_backward_pass_cannot_be_looked_at_is_refused():
+    model = as_class(SpentBeside)()
+    with pytest.raises(AttachmentError, match="switch that kernel off"):
+        Denominator(model).of_loss(*passed(model, (3, 17), 60), 60)
 
 
 @pytest.mark.parametrize("model_class", DIVISORS)
@@ -246,7 +304,8 @@ class AllScaled(Trainer):
 
 @pytest.mark.parametrize("trainer_class", [OwnMeansScaled, AllScaled])
 def test_a_trainer_that_says_how_its_loss_is_scaled_is_believed(tmp_path, trainer_class):
-    found, weights = added(tmp_path, tiny_llama, ROWS, {}, trainer_class=trainer_class, outside=True)
+    settings = {"trainer_class": trainer_class, "average_tokens_across_devices": False}
+    found, weights = added(tmp_path, tiny_llama, ROWS, {}, outside=True, **settings)
     means = trainer_class is OwnMeansScaled
     batches = [([row], 4 * length if means else ALL) for row, length in zip(ROWS, LENGTHS, strict=True)]
     assert_same(found, expected(tiny_llama, weights, batches))

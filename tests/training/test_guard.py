@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import get_peft_model
 from torch import nn
+from transformers import LlamaForCausalLM
 
 from pact_plugins.config import PACTConfig
 from pact_plugins.errors import ConfigurationError, PartUnavailableError, UnprotectedTrainingError
@@ -14,7 +15,7 @@ from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import guarded
 from tests.helpers.guarded import Batch, gradients_of, tokens_with_openings
 from tests.helpers.tiny import tiny_llama, tiny_safety_tokens, tiny_tokenizer
-from tests.helpers.trainers import lora, move_weights, pact, sft_trainer
+from tests.helpers.trainers import hooks_on, lora, move_weights, pact, sft_trainer
 
 BATCH = Batch.random()
 ANCHOR = {"preset": "off", "anchor": {"prompts": "bundled", "replies": 4, "max_new_tokens": 5, "share": 16}}
@@ -161,6 +162,47 @@ def test_neither_can_be_silently_off(part):
     with pytest.raises(UnprotectedTrainingError, match=f"the {part} was computed, but no gradient"):
         settle(preparation)
     preparation.attachment.detach()
+
+
+def test_a_backward_pass_after_the_check_is_refused():
+    model = tiny_llama()
+    preparation = attached(model, preset="off", row_gate={"mode": "soft"})
+    loss = model.train()(**BATCH.inputs).loss
+    loss.backward(retain_graph=True)
+    settle(preparation)
+    with pytest.raises(UnprotectedTrainingError, match="after its optimizer step was checked"):
+        loss.backward()
+    preparation.attachment.detach()
+
+
+def test_an_overflow_is_for_the_gradient_scaler_to_skip():
+    model = tiny_llama()
+    preparation = attached(model, preset="off", row_gate={"mode": "soft"})
+    receipts = preparation.attachment.receipts
+    model.train()
+    for factor, awaits_skip in [(float("inf"), True), (1024.0, False)]:
+        (model(**BATCH.inputs).loss * factor).backward()
+        receipts.settle(loss_scale=1024.0, exact=True, suspects="")
+        assert receipts.awaits_skip is awaits_skip
+    (model(**BATCH.inputs).loss * float("inf")).backward()
+    with pytest.raises(UnprotectedTrainingError, match="is not a finite number"):
+        settle(preparation)
+    preparation.attachment.detach()
+
+
+class WithoutLoss(LlamaForCausalLM):
+    """Leaves the loss to others."""
+
+    def forward(self, *args, labels=None, **kwargs):
+        return super().forward(*args, **kwargs)
+
+
+def test_a_model_without_a_loss_is_refused_and_left_alone():
+    model = WithoutLoss(tiny_llama().config)
+    attached(model, preset="match")
+    with pytest.raises(UnprotectedTrainingError, match="neither a loss nor per-token log_probs"):
+        model.train()(**BATCH.inputs)
+    assert not hooks_on(model)
 
 
 def test_files_without_opening_tokens_are_refused():
