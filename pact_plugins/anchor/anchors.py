@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,35 +17,35 @@ from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import write_json
 from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
 
-FORMAT = "pact-anchors/1"
+FORMAT = "pact-anchors/2"
 _TENSORS = dict.fromkeys(("context_ids", "context_lengths", "response_ids", "response_lengths"), torch.int64)
-_METADATA = {"format": str, "harmful": int}
+_METADATA = {"format": str, "kinds": dict}
 
 
 @dataclass(frozen=True)
 class AnchorSet:
-    """Contexts and the reference's own sampled replies to them, those to harmful prompts first.
+    """Contexts and the reference's own sampled replies to them, kind by kind.
 
     Attributes:
         sequences: token ids of context and reply.
-        harmful: how many of them, from the first on, answer a harmful prompt; the others answer harmless ones.
+        kinds: how many of them answer prompts of each kind, in this order.
     """
 
     sequences: tuple[TeacherForced, ...]
-    harmful: int
+    kinds: Mapping[str, int]
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     @property
-    def harmless(self) -> int:
-        """How many answer a harmless prompt."""
-        return len(self) - self.harmful
+    def kind_of(self) -> tuple[str, ...]:
+        """The kind of each."""
+        return tuple(kind for kind, count in self.kinds.items() for _ in range(count))
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over all ids."""
-        digest = hashlib.sha256(str(self.harmful).encode())
+        digest = hashlib.sha256(repr(dict(self.kinds)).encode())
         for sequence in self.sequences:
             digest.update(repr((list(sequence.context_ids), list(sequence.response_ids))).encode())
         return digest.hexdigest()[:16]
@@ -60,7 +60,7 @@ class AnchorSet:
             "response_ids": _flat(responses),
             "response_lengths": torch.tensor([len(row) for row in responses]),
         }
-        metadata = {"format": FORMAT, "harmful": self.harmful}
+        metadata = {"format": FORMAT, "kinds": dict(self.kinds)}
         save_tensor_file(path, tensors, metadata)
         if tokenizer is not None:
             write_json(Path(path).with_suffix(".json"), self.readable(tokenizer))
@@ -70,11 +70,11 @@ class AnchorSet:
         """Kind, context and reply of every anchor as text, special tokens included."""
         return [
             {
-                "kind": "harmful" if number < self.harmful else "harmless",
+                "kind": kind,
                 "context": tokenizer.decode(list(sequence.context_ids)),
                 "reply": tokenizer.decode(list(sequence.response_ids)),
             }
-            for number, sequence in enumerate(self.sequences)
+            for kind, sequence in zip(self.kind_of, self.sequences, strict=True)
         ]
 
     @classmethod
@@ -86,16 +86,17 @@ class AnchorSet:
         """
         kind = f"an anchor file of format {FORMAT!r}"
         tensors, metadata = load_tensor_file(path, _TENSORS, _METADATA, fail=ConfigurationError, what=kind)
-        harmful = metadata["harmful"]
+        kinds = metadata["kinds"]
         if metadata["format"] != FORMAT:
             raise ConfigurationError(f"anchors: {path} is not {kind}: it has format {metadata['format']!r}")
         if any(bool((tensors[name] < 0).any()) for name in ("context_ids", "response_ids")):
             raise ConfigurationError(f"anchors: {path} is damaged: a token id is negative")
         contexts = _rows(tensors["context_ids"], tensors["context_lengths"], Path(path))
         responses = _rows(tensors["response_ids"], tensors["response_lengths"], Path(path))
-        if len(contexts) != len(responses) or not 0 < harmful < len(contexts):
+        counted = all(isinstance(count, int) and count > 0 for count in kinds.values()) and sum(kinds.values())
+        if not contexts or not len(contexts) == len(responses) == counted:
             raise ConfigurationError(f"anchors: {path} is damaged: {len(contexts)} contexts, {len(responses)} replies")
-        return cls(tuple(map(TeacherForced, contexts, responses)), harmful)
+        return cls(tuple(map(TeacherForced, contexts, responses)), kinds)
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> Tensor:

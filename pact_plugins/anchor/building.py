@@ -22,8 +22,9 @@ from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.messages import announce, is_main_process
-from pact_plugins.modeling import AutocastState, LiveHead, ModelParts, OutputHead, checkpointed_modules, prompt_ids
+from pact_plugins.modeling import AutocastState, LiveHead, ModelParts, OutputHead, checkpointed_modules, question_ids
 from pact_plugins.prompts import evenly_spread
+from pact_plugins.prompts.own import HARMFUL
 from pact_plugins.reference.adapters import adapters_off
 from pact_plugins.reference.faithfulness import left_when_off
 from pact_plugins.reference.refused import refused_contexts
@@ -44,8 +45,7 @@ def build_anchor(context: PartContext[AnchorSettings]) -> Anchor:
         context.aligned.check_vocabulary(running)
         anchors = _sampled(context, running) if left is None else left
         states = _reference_states(running, anchors, context)
-    prompts = anchor_prompts(settings)
-    held = {*prompts.harmful, *prompts.harmless}
+    held = {prompt.text for prompts in anchor_prompts(settings).values() for prompt in prompts}
     # Outside: with the adapters off nothing looks trained, not even an output embedding that is.
     return Anchor(context, HeldReplies(anchors, states, _reference_head(context, running), held))
 
@@ -58,15 +58,16 @@ def _left_by_the_run(context: PartContext[AnchorSettings]) -> AnchorSet | None:
 
 def _sampled(context: PartContext[AnchorSettings], running: ModelParts) -> AnchorSet:
     settings = context.settings
-    prompts = anchor_prompts(settings)
-    harmful = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmful]
-    harmless = [prompt_ids(context.tokenizer, prompt) for prompt in prompts.harmless]
+    asked = {
+        kind: [question_ids(context.tokenizer, one.messages, **one.template_arguments) for one in prompts]
+        for kind, prompts in anchor_prompts(settings).items()
+    }
     tokens = context.safety_tokens
     if settings.prompts == GATED and tokens is not None:
         openings = Openings(tokens.refusal_openings)
         criterion = RefusalCriterion(openings, tokens.refusal_threshold, context.question)
-        harmful = _refused(running, _data_to_gate(context), criterion, settings) or harmful
-    return sampled_anchors(running.causal_lm, context, harmful=harmful, harmless=harmless)[0]
+        asked[HARMFUL] = _refused(running, _data_to_gate(context), criterion, settings) or asked[HARMFUL]
+    return sampled_anchors(running.causal_lm, context, asked)[0]
 
 
 def _data_to_gate(context: PartContext[AnchorSettings]) -> TrainingData:

@@ -25,6 +25,7 @@ from pact_plugins.batch.training_data import TrainingData
 from pact_plugins.contracts import Answer, LossTerm, Part, PartContext
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import checkpointed_modules, checkpointing_if_large, compiled_as_trained
+from pact_plugins.prompts.own import is_behavior
 
 ANCHORS_FILE = "pact_anchors.safetensors"
 
@@ -61,6 +62,7 @@ class Anchor(Part):
         self.anchors, self._fraction, self.coefficient = replies.anchors, settings.share, settings.weight
         self._every, self._longest = settings.every, _longest(replies.anchors)
         self._indices: list[int] = []
+        self._kind_of = replies.anchors.kind_of
         self._checkpointed = checkpointed_modules(self._decoder)
         self._compiled = compiled_as_trained(self._decoder)
 
@@ -86,7 +88,20 @@ class Anchor(Part):
             self._indices = self._drawn(step_index, batch)
             states = self._own_pass(batch)
         divergence = self._divergence(states)
-        return LossTerm(divergence, {"anchor_kl": divergence}, scale=self._every, for_step=True)
+        return LossTerm(divergence, self._metrics(divergence), scale=self._every, for_step=True)
+
+    def _metrics(self, divergence: Tensor) -> dict[str, Tensor]:
+        """Of all drawn replies; where there are behaviours of the user's own, also kind by kind."""
+        kinds = self.anchors.kinds if any(map(is_behavior, self.anchors.kinds)) else ()
+        lengths = [len(self.anchors.sequences[index].response_ids) for index in self._indices]
+        each = list(zip(self._indices, divergence.detach().split(lengths), strict=True))
+        none = divergence.new_zeros(0)
+        # One that is not drawn is there too: ranks draw others, and reduce the same names.
+        by_kind = {
+            f"anchor_kl_{kind}": torch.cat([none, *(values for index, values in each if self._kind_of[index] == kind)])
+            for kind in kinds
+        }
+        return {"anchor_kl": divergence, **by_kind}
 
     def _due(self, step_index: StepIndex) -> StepIndex | None:
         """The place of what is done with this micro-batch; None where the part rests."""
@@ -135,7 +150,7 @@ class Anchor(Part):
             own = batch.responses if isinstance(batch, ComingBatch) else batch.responses.count
         room = max(self._count(own), batch.labels.numel() // self._longest)
         count = min(self._count(own * step_index.covers), room, len(self.anchors))
-        return drawn_indices(step_index, count, harmful=self.anchors.harmful, harmless=self.anchors.harmless)
+        return drawn_indices(step_index, count, [*self.anchors.kinds.values()])
 
     def _count(self, responses: float) -> int:
         return max(1, round(self._fraction * responses))
@@ -147,7 +162,8 @@ class Anchor(Part):
     def summary(self) -> str:
         """How many replies of each kind, and which."""
         held = self.anchors
-        return f"anchored to {held.harmful} harmful and {held.harmless} harmless replies ({held.fingerprint})"
+        counts = ", ".join(f"{count} {kind}" for kind, count in held.kinds.items())
+        return f"anchored to {len(held)} replies ({counts}; {held.fingerprint})"
 
     def save(self, folder: Path) -> None:
         """Leave the replies, and the same as readable JSON."""
@@ -173,7 +189,7 @@ class Anchor(Part):
     def record(self, data: TrainingData | None) -> Mapping[str, JsonValue]:
         """Which replies."""
         held = self.anchors
-        return {"fingerprint": held.fingerprint, "harmful": held.harmful, "harmless": held.harmless}
+        return {"fingerprint": held.fingerprint, "replies": dict(held.kinds)}
 
 
 def _longest(anchors: AnchorSet) -> int:

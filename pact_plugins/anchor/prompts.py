@@ -1,77 +1,54 @@
-"""The prompts that the anchor holds the model to: harmful and harmless ones, in equal number."""
+"""The prompts that the anchor holds the model to: harmful and harmless ones, and the user's own behaviours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import read_rows
 from pact_plugins.prompts import BundledPrompt, evenly_spread, harmful_prompts, harmless_prompts, plain_prompts
+from pact_plugins.prompts.own import HARMFUL, HARMLESS, Prompt, check_balance, is_behavior, own_prompts
 
-KINDS = ("harmful", "harmless")
-
-
-@dataclass(frozen=True)
-class AnchorPrompts:
-    """User messages of each kind."""
-
-    harmful: tuple[str, ...]
-    harmless: tuple[str, ...]
+_KEY = "anchor.prompts"
 
 
-def anchor_prompts(settings: AnchorSettings) -> AnchorPrompts:
-    """As many prompts as ``replies``, half of each kind: from the user's file, else bundled ones.
+def anchor_prompts(settings: AnchorSettings) -> dict[str, list[Prompt]]:
+    """Kind to prompts, as many as ``replies`` in all and equally many of each: ``harmful``, ``harmless``, own ones.
 
-    The bundled harmless ones are look-alikes and plain requests in turn.
-
-    Only the calibration split of the bundled prompts is used, so that evaluation stays on prompts never seen.
+    Harmful and harmless ones come from the user's file where it has any, else they are bundled: look-alikes and plain
+    requests in turn. Only the calibration split of the bundled prompts is used, so that evaluation stays on prompts
+    never seen.
 
     Raises:
-        ConfigurationError: the user's file is malformed, or holds prompts of one kind only.
+        ConfigurationError: the user's file is malformed, holds harmful or harmless prompts alone, or more kinds than
+            there are replies.
     """
-    if settings.prompts_file is None:
-        harmful = [item.prompt for item in harmful_prompts("calibration")]
-        harmless = _alternating(harmless_prompts("calibration"), plain_prompts("calibration"))
-    else:
-        harmful, harmless = read_anchor_prompts(settings.prompts_file)
-    half = settings.replies // 2
-    return AnchorPrompts(tuple(evenly_spread(harmful, settings.replies - half)), tuple(evenly_spread(harmless, half)))
+    found = {HARMFUL: _bundled(HARMFUL, harmful_prompts("calibration"))}
+    found[HARMLESS[0]] = _bundled(
+        HARMLESS[0], _alternating(harmless_prompts("calibration"), plain_prompts("calibration"))
+    )
+    if settings.prompts_file is not None:
+        found |= _of_the_user(settings.prompts_file)
+    share, more = divmod(settings.replies, len(found))
+    if not share:
+        raise ConfigurationError(f"anchor.replies: {settings.replies} are too few for {len(found)} kinds of prompts")
+    return {kind: evenly_spread(prompts, share + (place < more)) for place, (kind, prompts) in enumerate(found.items())}
 
 
-def _alternating(lookalikes: Sequence[BundledPrompt], plain: Sequence[BundledPrompt]) -> list[str]:
+def _of_the_user(path: str) -> dict[str, list[Prompt]]:
+    found = own_prompts(path, key=_KEY)
+    check_balance(found, path=path, key=_KEY, both=True)
+    kept = {kind: prompts for kind, prompts in found.items() if kind == HARMFUL or is_behavior(kind)}
+    harmless = [prompt for kind in HARMLESS for prompt in found.get(kind, ())]
+    return kept | ({HARMLESS[0]: harmless} if harmless else {})
+
+
+def _bundled(kind: str, prompts: Sequence[BundledPrompt]) -> list[Prompt]:
+    return [Prompt.of(item.prompt, kind) for item in prompts]
+
+
+def _alternating(lookalikes: Sequence[BundledPrompt], plain: Sequence[BundledPrompt]) -> list[BundledPrompt]:
     """A look-alike, a plain request, and so on: held to one kind alone, a model drifts on the other."""
     count = min(len(lookalikes), len(plain))
     pairs = zip(evenly_spread(lookalikes, count), evenly_spread(plain, count), strict=True)
-    return [item.prompt for pair in pairs for item in pair]
-
-
-def read_anchor_prompts(path: str) -> tuple[list[str], list[str]]:
-    """Harmful and harmless prompts of a JSON or JSONL file with the keys ``prompt`` and ``kind``.
-
-    Raises:
-        ConfigurationError: a row is malformed, or a kind is missing.
-    """
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for number, row in enumerate(read_rows(path, key="anchor.prompts"), start=1):
-        prompt, kind = _read(row)
-        if prompt is None or kind not in KINDS:
-            raise ConfigurationError(
-                f"anchor.prompts: row {number} of {path} needs a text 'prompt' and a 'kind' of {' or '.join(KINDS)}"
-            )
-        found[kind].append(prompt)
-    for kind, consequence in (
-        ("harmless", "anchored to refusals alone, a model learns to refuse harmless requests as well"),
-        ("harmful", "anchored to help alone, a model is not held where it drifts"),
-    ):
-        if not found[kind]:
-            raise ConfigurationError(f"anchor.prompts: {path} has no {kind} prompt: {consequence}; add some")
-    return found["harmful"], found["harmless"]
-
-
-def _read(row: Any) -> tuple[str | None, str]:
-    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
-        return None, ""
-    return row["prompt"], str(row.get("kind"))
+    return [item for pair in pairs for item in pair]

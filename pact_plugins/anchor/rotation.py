@@ -5,6 +5,7 @@ No generator is carried along, so a resumed run draws what an uninterrupted one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -12,37 +13,28 @@ import torch
 from pact_plugins.batch.micro_batch import StepIndex
 
 
-def drawn_indices(step_index: StepIndex, count: int, *, harmful: int, harmless: int) -> list[int]:
-    """Indices into the anchors, harmful ones first in the numbering: 0 to ``harmful`` - 1, then the harmless ones.
+def drawn_indices(step_index: StepIndex, count: int, sizes: Sequence[int]) -> list[int]:
+    """Indices into the anchors, which are numbered kind by kind.
 
-    Half are harmful and half harmless; of an odd ``count``, the odd one is harmful in every other step. While ``count``
-    stays the same, every anchor of a kind is drawn equally often.
+    The kinds take turns over all draws: each has an equal share of every one, and what does not divide goes round.
+    While ``count`` stays the same, every anchor of a kind is drawn equally often.
 
     Args:
-        count: how many, at most ``harmful + harmless``.
-        harmful, harmless: how many there are, each at least 1.
+        count: how many, at most as many as there are.
+        sizes: how many there are of each kind, at least 1.
     """
-    half, odd = divmod(count, 2)
-    earlier_odd_harmful = odd * ((step_index.number + 1) // 2)
-    earlier_odd_harmless = odd * (step_index.number // 2)
-    odd_is_harmful = step_index.number % 2 == 0
-    from_harmful = half + (odd if odd_is_harmful else 0)
-    from_harmless = half + (0 if odd_is_harmful else odd)
-    return [
-        *_rotation(harmful, step_index.number * half + earlier_odd_harmful, from_harmful, kind=0),
-        *(
-            harmful + i
-            for i in _rotation(harmless, step_index.number * half + earlier_odd_harmless, from_harmless, kind=1)
-        ),
-    ]
-
-
-def _rotation(size: int, start: int, count: int, *, kind: int) -> list[int]:
-    """``count`` entries from ``start`` on of an endless row of shuffled rounds."""
-    return [_round(size, place // size, kind)[place % size] for place in range(start, start + count)]
+    kinds, found, offset = len(sizes), list[int](), 0
+    for kind, size in enumerate(sizes):
+        # Of the endless row of turns, this draw's are [number * count, (number + 1) * count).
+        first, last = (
+            -((kind - turn) // kinds) for turn in (step_index.number * count, (step_index.number + 1) * count)
+        )
+        found += [offset + _round(size, place // size, kind, kinds)[place % size] for place in range(first, last)]
+        offset += size
+    return found
 
 
 @lru_cache(maxsize=64)
-def _round(size: int, number: int, kind: int) -> tuple[int, ...]:
-    generator = torch.Generator().manual_seed(2 * number + kind)
+def _round(size: int, number: int, kind: int, kinds: int) -> tuple[int, ...]:
+    generator = torch.Generator().manual_seed(kinds * number + kind)
     return tuple(torch.randperm(size, generator=generator).tolist())

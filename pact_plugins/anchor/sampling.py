@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,27 @@ _SEED = 0
 
 
 def sampled_anchors(
-    causal_lm: Any, context: PartContext, *, harmful: Sequence[Sequence[int]], harmless: Sequence[Sequence[int]]
+    causal_lm: Any, context: PartContext, asked: Mapping[str, Sequence[Sequence[int]]]
 ) -> tuple[AnchorSet, Path]:
-    """The reference's replies to contexts of both kinds, and the file in the cache folder that holds them.
+    """The reference's replies to contexts of each kind, and the file in the cache folder that holds them.
 
     Every rank must call it; all of them get the first rank's replies.
 
     Args:
         causal_lm: the aligned model (adapters, if any, are the caller's to switch off).
         context: the anchor's, with its settings, the tokenizer and the cache folder.
-        harmful, harmless: token ids of the contexts.
+        asked: kind to token ids of its contexts.
 
     Raises:
         ConfigurationError: the reference has nothing to say to a context.
     """
     settings: AnchorSettings = context.settings
     tokenizer = context.tokenizer
-    key = _key(causal_lm, tokenizer, settings, [list(map(list, harmful)), list(map(list, harmless))])
+    key = _key(causal_lm, tokenizer, settings, {kind: list(map(list, own)) for kind, own in asked.items()})
     path = cache_folder(context.cache_path) / "anchors" / f"{key}.safetensors"
-    contexts = [list(context) for context in (*harmful, *harmless)]
-    cached = _read(path, contexts, len(harmful), causal_lm.get_input_embeddings().weight.shape[0])
+    contexts = [list(one) for own in asked.values() for one in own]
+    kinds = {kind: len(own) for kind, own in asked.items()}
+    cached = _read(path, contexts, kinds, causal_lm.get_input_embeddings().weight.shape[0])
     if everyone(cached is not None) and cached is not None:
         announce(f"{len(cached)} anchors from {path}")
         return cached, path
@@ -58,7 +59,7 @@ def sampled_anchors(
         description="sampling anchors",
         progress=is_main_process(),
     )
-    anchors = AnchorSet(tuple(map(TeacherForced, contexts, _of_first_rank(replies))), len(harmful))
+    anchors = AnchorSet(tuple(map(TeacherForced, contexts, _of_first_rank(replies))), kinds)
     kept = "kept in"
     if is_main_process():
         try:
@@ -75,15 +76,15 @@ def _of_first_rank(replies: list[list[int]]) -> list[list[int]]:
     if not all(replies):
         number = 1 + [bool(reply) for reply in replies].index(False)
         raise ConfigurationError(
-            f"anchor: the reference gave an empty reply to prompt {number} of {len(replies)}, harmful ones first; give "
-            "prompts that it answers (anchor.prompts), or set anchor: off"
+            f"anchor: the reference gave an empty reply to prompt {number} of {len(replies)}, counted kind by kind; "
+            "give prompts that it answers (anchor.prompts), or set anchor: off"
         )
     lengths = from_first_rank(torch.tensor([len(reply) for reply in replies]))
     flat = from_first_rank(torch.tensor([index for reply in replies for index in reply]))
     return [row.tolist() for row in flat.split(lengths.tolist())]
 
 
-def _read(path: Path, contexts: list[list[int]], harmful: int, vocabulary_size: int) -> AnchorSet | None:
+def _read(path: Path, contexts: list[list[int]], kinds: Mapping[str, int], vocabulary_size: int) -> AnchorSet | None:
     try:
         found = AnchorSet.load(path) if path.exists() else None
     except ConfigurationError as error:
@@ -91,7 +92,7 @@ def _read(path: Path, contexts: list[list[int]], harmful: int, vocabulary_size: 
         return None
     if found is None:
         return None
-    if [list(one.context_ids) for one in found.sequences] != contexts or found.harmful != harmful:
+    if [list(one.context_ids) for one in found.sequences] != contexts or dict(found.kinds) != kinds:
         announce(f"the cached anchors are replaced: {path} answers other prompts")
         return None
     if max(index for one in found.sequences for index in one.response_ids) >= vocabulary_size:

@@ -17,9 +17,10 @@ class AnchorSettings(Block):
         BUNDLED,
         min_length=1,
         description="what is replied to: bundled prompts, gated (requests of the training set that the reference would "
-        "refuse), or a JSON or JSONL file of rows with prompt and kind (harmful or harmless)",
+        "refuse), or a JSON or JSONL file of rows with prompt or messages, and kind (harmful, harmless, or the name of "
+        "a behaviour, for which the bundled prompts stay beside it)",
     )
-    replies: int = Field(64, ge=2, le=10_000, description="replies, half of them to harmful prompts")
+    replies: int = Field(64, ge=2, le=10_000, description="replies, equally many to each kind of prompt")
     weight: float = Field(1.0, gt=0, le=1e4, description="weight of the anchor beside the cross-entropy")
     share: float = Field(
         0.25, gt=0, le=16, description="replies of an optimizer step, as a share of its responses; at least one"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pact_plugins.batch.openings import Openings
 from pact_plugins.contracts import PartContext
-from pact_plugins.drift_watch.measuring import RefusalMeter
+from pact_plugins.drift_watch.measuring import DriftMeter
 from pact_plugins.drift_watch.prompts import watched_prompts
 from pact_plugins.drift_watch.watch import DriftWatch, start_in
 
@@ -29,9 +29,11 @@ def watch_drift(
         log_history: what earlier segments of a resumed run have logged.
     """
     settings = context.settings
-    meter = RefusalMeter(context, watched_prompts(settings, held), openings, greedy=settings.greedy)
+    meter = DriftMeter(context, watched_prompts(settings, held), openings, greedy=settings.greedy)
     start = start_in(log_history, meter.names)
-    if start is None and resumed:
+    if resumed and (start is None or meter.has_replies):
         with context.aligned.running() as aligned:
-            start = meter.measure(aligned)
-    return DriftWatch(settings, meter, context.model_parts, start or meter.measure(context.model_parts))
+            start = meter.begin(aligned, start)
+    else:
+        start = meter.begin(context.model_parts, start)
+    return DriftWatch(settings, meter, context.model_parts, start)

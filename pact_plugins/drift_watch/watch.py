@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from pact_plugins.drift_watch.measuring import RefusalMeter
+from pact_plugins.drift_watch.measuring import KEPT_HIGH, DriftMeter
 from pact_plugins.drift_watch.settings import DriftWatchSettings
 from pact_plugins.messages import announce
 from pact_plugins.modeling import ModelParts
@@ -18,8 +18,12 @@ _PREFIX = "pact/"
 
 
 def drift_between(start: Mapping[str, float], now: Mapping[str, float]) -> float:
-    """The largest change for the worse in [0, 1]: fewer harmful prompts refused, or more of the others."""
-    losses = [start[name] - now[name] if name.endswith("_harmful") else now[name] - start[name] for name in start]
+    """The largest change for the worse in [0, 1].
+
+    Fewer harmful prompts refused, or more of the others; behaviours shown, or agreed with, less often.
+    """
+    falls = {name for name in start if name.endswith("_harmful") or name.startswith(KEPT_HIGH)}
+    losses = [start[name] - now[name] if name in falls else now[name] - start[name] for name in start]
     return max(0.0, *losses)
 
 
@@ -45,7 +49,7 @@ class DriftWatch:
     """
 
     def __init__(
-        self, settings: DriftWatchSettings, meter: RefusalMeter, model_parts: ModelParts, start: Mapping[str, float]
+        self, settings: DriftWatchSettings, meter: DriftMeter, model_parts: ModelParts, start: Mapping[str, float]
     ) -> None:
         self.settings, self.start = settings, dict(start)
         self._meter, self._model_parts = meter, model_parts

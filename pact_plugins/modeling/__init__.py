@@ -1,7 +1,7 @@
 """What the package must know of a causal language model and its tokenizer."""
 
 from pact_plugins.modeling.adapter_parameters import switched_off
-from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, response_ids, turn_ids
+from pact_plugins.modeling.chat import assistant_header_ids, prompt_ids, question_ids, response_ids, turn_ids
 from pact_plugins.modeling.compiled import compiled_as_trained, forget_compiled
 from pact_plugins.modeling.execution import (
     AutocastState,
@@ -40,6 +40,7 @@ __all__ = [
     "preserved_random_state",
     "preserved_sharding",
     "prompt_ids",
+    "question_ids",
     "response_ids",
     "switched_off",
     "tokenizer_fingerprint",

@@ -47,10 +47,18 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     Raises:
         ConfigurationError: the tokenizer has no chat template.
     """
-    return _context_ids(tokenizer, _user(prompt))
+    return question_ids(tokenizer, _user(prompt))
 
 
-def _context_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
+def question_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **arguments: Any) -> list[int]:
+    """The token ids after which the model writes its response to a conversation.
+
+    Args:
+        arguments: for the chat template, such as ``tools``.
+
+    Raises:
+        ConfigurationError: the tokenizer has no chat template.
+    """
     if encodes_chats_itself(tokenizer):
         encoded = tokenizer.apply_chat_template(
             messages, tokenize=True, add_generation_prompt=True, return_dict=True, **arguments
@@ -74,7 +82,7 @@ def turn_ids(
     """
     if encodes_chats_itself(tokenizer):
         beginning = str(response.get("content") or "")[:_BEGINNING]
-        return _context_ids(tokenizer, context, **arguments), encode(tokenizer, beginning)
+        return question_ids(tokenizer, context, **arguments), encode(tokenizer, beginning)
     opening = render(tokenizer, context, add_generation_prompt=True, **arguments)
     conversation = render(tokenizer, [*context, response], add_generation_prompt=False, **arguments)
     # Where a template rewrites earlier turns, the bare text is what is left.
@@ -132,7 +140,7 @@ def _header_behind_the_prompt(tokenizer: Any, header: str | None) -> list[int]:
             f"reference.assistant_header: {header!r} would be encoded as plain text by {type(tokenizer).__name__}, "
             "whose control tokens have no text; leave the key out"
         )
-    ids, words = _context_ids(tokenizer, _user(_PROBE)), encode(tokenizer, _PROBE)
+    ids, words = question_ids(tokenizer, _user(_PROBE)), encode(tokenizer, _PROBE)
     ends = [at + len(words) for at in range(len(ids)) if ids[at : at + len(words)] == words]
     begin = [tokenizer.bos_token_id] if ids[:1] == [tokenizer.bos_token_id] else []
     return begin + (ids[ends[-1] :] if ends else [])

@@ -48,7 +48,8 @@ def test_bundled_prompts_are_those_that_nothing_is_evaluated_on():
     found = watched_prompts(DriftWatchSettings(prompts=12))
     bundled = {"harmful": harmful_prompts, "lookalike": harmless_prompts, "plain": plain_prompts}
     assert found.keys() == bundled.keys()
-    for kind, prompts in found.items():
+    for kind, asked in found.items():
+        prompts = [prompt.text for prompt in asked]
         assert len(set(prompts)) == 12
         assert set(prompts) <= {item.prompt for item in bundled[kind]("calibration")}
         assert not set(prompts) & {item.prompt for item in bundled[kind]("evaluation")}
@@ -56,9 +57,9 @@ def test_bundled_prompts_are_those_that_nothing_is_evaluated_on():
 
 def test_what_the_anchor_holds_is_watched_only_where_nothing_else_is_left():
     anchor = anchor_prompts(AnchorSettings())
-    held = {*anchor.harmful, *anchor.harmless}
+    held = {prompt.text for prompts in anchor.values() for prompt in prompts}
     for prompts in watched_prompts(DriftWatchSettings(prompts=16), held).values():
-        assert not held & set(prompts)
+        assert not held & {prompt.text for prompt in prompts}
     assert len(watched_prompts(DriftWatchSettings(prompts=132), held)["harmful"]) == 132
 
 
@@ -70,14 +71,20 @@ def write(path, rows):
 def test_own_prompts(tmp_path):
     rows = [{"prompt": f"bad {number}", "kind": "harmful"} for number in range(4)]
     settings = write(tmp_path / "own.json", [*rows, {"prompt": "good", "kind": "plain"}])
-    assert watched_prompts(settings) == {"harmful": ["bad 0", "bad 2"], "plain": ["good"]}
+    assert texts(watched_prompts(settings)) == {"harmful": ["bad 0", "bad 2"], "plain": ["good"]}
+    settings = write(tmp_path / "own.json", [{"prompt": "list", "kind": "list"}])
+    assert [*watched_prompts(settings)] == ["harmful", "lookalike", "plain", "list"]
+
+
+def texts(found):
+    return {kind: [prompt.text for prompt in prompts] for kind, prompts in found.items()}
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "x", "kind": "harmless"}], r"row 1 of .*own.json needs a text 'prompt' and a 'kind' of harmful"),
-        (["x"], "row 1 of .* needs a text 'prompt'"),
+        ([{"prompt": "x", "kind": "Harm"}], r"row 1 of .*own.json needs a 'kind': harmful"),
+        (["x"], "row 1 of .* is no object with 'prompt'"),
         ([{"prompt": " ", "kind": "plain"}], "row 1 of .* needs a text 'prompt'"),
         ([{"prompt": "x", "kind": "plain"}], "has no harmful prompt"),
     ],
@@ -93,8 +100,10 @@ def test_wrong_prompts_are_refused(tmp_path, rows, message):
         ({"refusal_mass_harmful": 0.7, "refusal_mass_plain": 0.1}, 0.2),
         ({"refusal_mass_harmful": 0.95, "refusal_mass_plain": 0.05}, 0.0),
         ({"refusal_mass_harmful": 0.8, "refusal_mass_plain": 0.5}, 0.4),
+        ({"expected_json": 0.7, "agreement_plainness": 1.0}, 0.2),
+        ({"expected_json": 0.9, "agreement_plainness": 0.5}, 0.5),
     ],
 )
 def test_drift_is_the_largest_change_for_the_worse(now, drift):
-    start = {"refusal_mass_harmful": 0.9, "refusal_mass_plain": 0.1}
-    assert drift_between(start, now) == pytest.approx(drift)
+    start = {"refusal_mass_harmful": 0.9, "refusal_mass_plain": 0.1, "expected_json": 0.9, "agreement_plainness": 1.0}
+    assert drift_between({name: start[name] for name in now}, now) == pytest.approx(drift)

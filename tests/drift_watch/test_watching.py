@@ -17,6 +17,7 @@ from pact_plugins.drift_watch import DriftWatchSettings
 from pact_plugins.drift_watch.prompts import watched_prompts
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import prompt_ids
+from pact_plugins.modeling.generation import continue_ids
 from pact_plugins.settings import merged
 from tests.helpers.guarded import REFUSAL_OPENING_TOKENS, tokens_with_openings
 from tests.helpers.tiny import save_model, tiny_llama, tiny_tokenizer
@@ -48,10 +49,49 @@ def test_the_mass_is_that_of_full_logits(tmp_path):
     assert [entry["step"] for entry in (start, middle, last)] == [0, 2, 3]
     for model, entry in ((tiny_llama(), start), (trainer.model, last)):
         for kind, prompts in watched_prompts(DriftWatchSettings(prompts=3)).items():
-            expected = sum(refusal_mass(model, prompt) for prompt in prompts) / 3
+            expected = sum(refusal_mass(model, prompt.text) for prompt in prompts) / 3
             assert entry[f"pact/refusal_mass_{kind}"] == pytest.approx(expected, abs=1e-5)
     assert last["pact/drift"] > 0
     assert json.loads((tmp_path / "pact.json").read_text())["drift_watch"]["last"]["drift"] == last["pact/drift"]
+
+
+def test_own_behaviours_are_measured_by_pattern_or_by_agreement_and_logged_by_the_anchor(tmp_path):
+    """From a fresh start and resumed: what is not in the log, the aligned model's replies, is written again."""
+    rows = [{"prompt": text, "kind": "form", "expect": "."} for text in ("a list", "a table")]
+    rows += [{"prompt": text, "kind": "tone"} for text in ("hello", "good day", "good night")]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(name, steps, **settings):
+        watch = {"every": 2, "prompts": 3, "prompts_path": str(file), "stop_if_drift": 1}
+        parts = {"drift_watch": watch, "anchor": {"prompts": str(file), "replies": 8}}
+        callback = pact(parts, safety_tokens=tokens_with_openings())
+        return sft_trainer(tmp_path / name, callbacks=[callback], max_steps=steps, save_steps=2, learning_rate=0.05,
+                           logging_steps=1, **settings)  # fmt: skip
+
+    whole = run("run", 4)
+    whole.train()
+    start, *_, last = evaluations(whole)
+    assert (start["pact/expected_form"], start["pact/agreement_tone"]) == (1.0, 1.0)
+    replies = [continue_ids(tiny_llama(), tiny_tokenizer(), [prompt_ids(tiny_tokenizer(), row["prompt"])],
+                            max_new_tokens=48)[0] for row in rows[2:]]  # fmt: skip
+    expected = [agreement(whole.model, row["prompt"], reply) for row, reply in zip(rows[2:], replies, strict=True)]
+    assert 0 < last["pact/agreement_tone"] < 1
+    assert last["pact/agreement_tone"] == pytest.approx(sum(expected) / 3, abs=1e-6)
+    assert last["pact/drift"] >= 1 - last["pact/agreement_tone"]
+    logged = {key for entry in whole.state.log_history for key in entry if key.startswith("pact/anchor_kl")}
+    assert logged == {"pact/anchor_kl", *(f"pact/anchor_kl_{kind}" for kind in ("harmful", "harmless", "form", "tone"))}
+    again = run("run", 4)
+    again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert evaluations(again)[-1] == last
+
+
+@torch.no_grad()
+def agreement(model, prompt, reply):
+    """The share of a reply's tokens that the model would choose itself."""
+    ids = prompt_ids(tiny_tokenizer(), prompt)
+    chosen = model.eval()(input_ids=torch.tensor([ids + reply])).logits[0, len(ids) - 1 : -1].argmax(-1)
+    return float((chosen == torch.tensor(reply)).float().mean())
 
 
 class Modes(TrainerCallback):
@@ -175,7 +215,7 @@ def test_resumed_without_a_start_it_asks_the_aligned_model(tmp_path, kind):
     start, last = evaluations(resumed)
     assert (start["step"], last["step"]) == (0, 4)
     prompts = watched_prompts(DriftWatchSettings(prompts=3))["harmful"]
-    expected = sum(refusal_mass(tiny_llama(), prompt) for prompt in prompts) / 3
+    expected = sum(refusal_mass(tiny_llama(), prompt.text) for prompt in prompts) / 3
     assert start["pact/refusal_mass_harmful"] == pytest.approx(expected, abs=1e-5)
     assert last["pact/refusal_mass_harmful"] != start["pact/refusal_mass_harmful"]
 

@@ -96,12 +96,12 @@ def tokens_file(folder: Path) -> Path:
 
 def said_by_anchors(path: Path) -> Any:
     anchors = AnchorSet.load(path)
-    return anchors.harmful, [(list(one.context_ids), list(one.response_ids)) for one in anchors.sequences]
+    return anchors.kinds, [(list(one.context_ids), list(one.response_ids)) for one in anchors.sequences]
 
 
 def anchors_file(folder: Path) -> Path:
     rows = [TeacherForced(list(range(5, 7 + n)), list(range(20, 22 + n))) for n in range(6)]
-    return AnchorSet(tuple(rows), harmful=3).save(folder / "anchors.safetensors")
+    return AnchorSet(tuple(rows), {"harmful": 3, "harmless": len(rows) - 3}).save(folder / "anchors.safetensors")
 
 
 FILES: dict[str, tuple[Callable[[Path], Path], Reader]] = {

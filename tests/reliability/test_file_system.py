@@ -36,7 +36,7 @@ from tests.helpers.trainers import lora, pact, python_path, rows, sft_trainer
 from tests.reliability.counts import record
 from tests.reliability.test_damaged_files import DESCRIPTION, entry
 
-ANCHORS = AnchorSet(tuple(TeacherForced([5, 6], [7] * 4000) for _ in range(4)), harmful=2)
+ANCHORS = AnchorSet(tuple(TeacherForced([5, 6], [7] * 4000) for _ in range(4)), {"harmful": 2, "harmless": 2})
 
 
 def verdicts(folder: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_was_calibrated_is_used_where_it_cannot_be_kept(tmp_path, model, to
         tokens, _ = automatic_safety_tokens(
             model, tokenizer, config.recipe(), config.reference.cache_path, progress=False
         )
-        anchors, _ = sampled_anchors(model, context, harmful=contexts[:1], harmless=contexts[1:])
+        anchors, _ = sampled_anchors(model, context, {"harmful": contexts[:1], "harmless": contexts[1:]})
     assert len(tokens) == 8
     assert len(anchors) == 2
     assert caplog.text.count("cannot be kept (Not a directory; set reference.cache_path") == 2

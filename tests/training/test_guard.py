@@ -273,7 +273,7 @@ def test_gated_rows_become_anchors_beside_bundled_harmless_prompts(guarded_run):
     assert [row["kind"] for row in anchors] == ["harmful"] * 2 + ["harmless"] * 2
     prompts = [row["prompt"] for row in record["parts"]["row_gate"]["gated_rows"]]
     assert all(any(prompt in row["context"] for prompt in prompts) for row in anchors[:2])
-    assert record["parts"]["anchor"]["harmful"] == record["parts"]["anchor"]["harmless"] == 2
+    assert record["parts"]["anchor"]["replies"] == {"harmful": 2, "harmless": 2}
     assert record["config"]["preset"] == "guard"
     assert record["config"]["row_gate"]["mode"] == "hard"
     assert {"pact/kl", "pact/anchor_kl", "pact/gated_rows"} <= record["last_log"].keys()
