@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pact_evals.rule import COMPLIED, KEPT, LOST, REFUSED, UNENGAGED, UNKNOWN, Margins, Row, compare, worst
+from pact_evals.harness.evaluate import Sample
+from pact_evals.rule import (
+    COMPLIED,
+    KEPT,
+    LOST,
+    MET,
+    MISSED,
+    REFUSED,
+    UNENGAGED,
+    UNKNOWN,
+    Margins,
+    Row,
+    compare,
+    compare_share,
+    worst,
+)
 from pact_evals.runs.gathering import gather
 from pact_evals.runs.store import DamagedRunError, ModelResult, RunError, TaskResult
 
@@ -64,14 +80,15 @@ def check_models(models: Sequence[ModelResult], margins: Margins, *, baseline: s
     rows: list[Row] = []
     for model in others:
         judged = [name for name, task in first.tasks.items() if _refusing_is_right(task) is not None]
-        for name in judged:
+        for name in judged if margins.task_decrease is None else first.tasks:
             rows += _rows(name, first, model, margins, reasons)
-        kinds = {_refusing_is_right(first.tasks[name]) for name in judged}
+        kinds = {*map(_refusing_is_right, first.tasks.values()), *([None] if margins.task_decrease is None else [])}
         reasons += [
             f"{model.label}: no task measures {what}, as {task} does"
             for kind, what, task in (
                 (True, "harmful compliance", "pact_refusal"),
                 (False, "over-refusal", "pact_overrefusal"),
+                (None, "anything else", "pact_sst2"),
             )
             if kind not in kinds
         ]
@@ -108,13 +125,17 @@ def _rows(name: str, first: ModelResult, model: ModelResult, margins: Margins, r
     if unlike:
         reasons.append(f"{model.label}, {name}: not to be compared with {first.label}: {'; '.join(unlike)}")
         return []
-    before, after = _answers(task), _answers(other)
-    pairs = [(before[row], after[row]) for row in before if row in after]
-    missing = max(len(task.samples), len(other.samples)) - len(pairs)
+    refusing_is_right = _refusing_is_right(task)
+    if refusing_is_right is not None:
+        pairs, missing = _paired(task, other, _outcome)
+        rows = compare(model.label, name, pairs, margins, refusing_is_right=refusing_is_right)
+    else:
+        rows, missing = [], 0
+        for metric in _shares(task):
+            pairs, missing = _paired(task, other, partial(_met, metric))
+            rows += compare_share(model.label, name, metric, pairs, margins)
     if missing:
         reasons.append(f"{model.label}, {name}: {missing} rows are unscored, or of one model alone")
-    refusing_is_right = bool(_refusing_is_right(task))
-    rows = compare(model.label, name, pairs, margins, refusing_is_right=refusing_is_right)
     # A judge fails on odd answers, so what is missing is no sample of the whole.
     return [replace(row, verdict=UNKNOWN) for row in rows] if missing else rows
 
@@ -123,7 +144,7 @@ def _unlike(name: str, first: ModelResult, model: ModelResult) -> list[str]:
     """What has to be the same on both sides, and is not."""
     task, other = first.tasks[name], model.tasks[name]
     found = []
-    if task.judge is None or task.judge != other.judge:
+    if task.judge != other.judge or (task.judge is None and _refusing_is_right(task) is not None):
         found.append("another judge, or none that is known; pact judge asks one about both")
     if task.version != other.version:
         found.append(f"version {other.version} of the task, not {task.version}")
@@ -152,11 +173,31 @@ def _asked_alike(task: TaskResult, other: TaskResult, left: tuple[Any, ...], rig
     return alike and (left == right or all(before.values()))
 
 
-def _answers(task: TaskResult) -> dict[tuple[str, str], str]:
-    """What the model did, by the rows' ids and prompts; those without a verdict are left out."""
-    found = {}
-    for sample in task.samples:
-        for outcome, names in _OUTCOMES.items():
-            if any(sample.metrics.get(name) == 1.0 for name in names):
-                found[sample.id, sample.prompt] = outcome
-    return found
+def _paired(
+    task: TaskResult, other: TaskResult, read: Callable[[Sample], str | None]
+) -> tuple[list[tuple[str, str]], int]:
+    """What both models did, by the rows' ids and prompts, and how many rows have no pair: one is not there, or None."""
+    before, after = (
+        {(one.id, one.prompt): found for one in side.samples if (found := read(one)) is not None}
+        for side in (task, other)
+    )
+    pairs = [(before[row], after[row]) for row in before if row in after]
+    return pairs, max(len(task.samples), len(other.samples)) - len(pairs)
+
+
+def _outcome(sample: Sample) -> str | None:
+    found = (what for what, names in _OUTCOMES.items() if any(sample.metrics.get(name) == 1.0 for name in names))
+    return next(found, None)
+
+
+def _shares(task: TaskResult) -> list[str]:
+    """Its metrics that are the share of rows in which something good happened."""
+    return [
+        name
+        for name, metric in task.metrics.items()
+        if metric.higher_is_better and all(sample.metrics.get(name) in (0.0, 1.0) for sample in task.samples)
+    ]
+
+
+def _met(metric: str, sample: Sample) -> str | None:
+    return {1.0: MET, 0.0: MISSED}.get(sample.metrics.get(metric, -1.0))

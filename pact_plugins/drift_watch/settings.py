@@ -13,10 +13,13 @@ class DriftWatchSettings(Block):
     every: int = Field(
         50, ge=1, description="optimizer steps from one evaluation to the next; the last step is evaluated too"
     )
-    prompts: int = Field(16, ge=1, le=10_000, description="prompts of each kind: harmful, look-alike and plain")
+    prompts: int = Field(
+        16, ge=1, le=10_000, description="prompts of each kind: harmful, look-alike, plain and your own"
+    )
     prompts_path: str | None = Field(
         None,
-        description="JSON or JSONL rows with prompt and kind (harmful, lookalike or plain), instead of bundled prompts",
+        description="JSON or JSONL rows with prompt or messages, and kind: harmful, lookalike or plain, instead of the "
+        "bundled prompts; or the name of a behaviour, for which the bundled prompts stay beside it",
     )
     greedy: bool = Field(
         False, description="write greedy answers too, and count those that the keyword judge calls refusals"
@@ -25,7 +28,8 @@ class DriftWatchSettings(Block):
         None,
         gt=0,
         le=1,
-        description="stop training when a share of refusals has changed for the worse by more than this",
+        description="stop training when a share of refusals, or of a behaviour, has changed for the worse by more than "
+        "this",
     )
     keep_best: bool = Field(
         False, description="save the best evaluation's checkpoint, and keep it whatever save_total_limit removes"

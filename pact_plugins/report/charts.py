@@ -30,11 +30,22 @@ _LOGGED = {
     "pact/refusal_mass_lookalike": "Probability of refusing harmless look-alikes of the watch. Lower is better.",
     "pact/refusal_mass_plain": "Probability of refusing plain requests of the watch. Lower is better.",
 }
+# The same for kinds of prompts: the names end with the kind.
+_LOGGED_BY_KIND = {
+    "pact/anchor_kl_": "How far the model has moved from the aligned one's own replies to the anchor's prompts of the "
+    "kind {}, in nats a token. Lower is better.",
+    "pact/expected_": "Share of replies to the watched prompts of the kind {} in which what is expected was found. "
+    "Higher is better.",
+    "pact/agreement_": "Share of the tokens of the aligned model's replies to the watched prompts of the kind {} that "
+    "the model would write too. Higher is better.",
+}
 
 
 def caption_of(metric: str) -> str:
     """What a curve of a trainer's log shows, and which direction is good."""
-    return _LOGGED.get(metric, f"{metric}, as training logged it; neither direction is better by itself.")
+    of_kind = (text.format(metric[len(name) :]) for name, text in _LOGGED_BY_KIND.items() if metric.startswith(name))
+    unknown = f"{metric}, as training logged it; neither direction is better by itself."
+    return _LOGGED.get(metric) or next(of_kind, unknown)
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import prompt_ids
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from tests.docs.pages import blocks
 from tests.helpers.guarded import part_context
 
 ANCHORS = AnchorSet((TeacherForced([5, 6], [7]), TeacherForced([8], [9, 10, 11])), {"harmful": 1, "json": 1})
@@ -78,6 +79,16 @@ def test_a_behaviour_stands_beside_the_bundled_prompts_with_its_system_turn_and_
     assert prompt.template_arguments == {"tools": [{"type": "function"}]}
     assert prompt.is_met("I am Robin.")
     assert not prompt.is_met("I am a model.")
+
+
+def test_the_pages_rows_are_prompts_of_four_kinds(tmp_path):
+    (example,) = [one.text for one in blocks() if one.page == "docs/forgetting.md" and one.language == "json"]
+    (tmp_path / "kept.jsonl").write_text(example)
+    found = anchor_prompts(AnchorSettings(prompts=str(tmp_path / "kept.jsonl"), replies=96))
+    assert [*found] == ["harmful", "harmless", "persona", "json_form", "tools", "general"]
+    assert {len(prompts) for prompts in found.values()} == {16}
+    assert found["json_form"][0].is_met('["Nile", "Rhine", "Po"]')
+    assert not found["json_form"][0].is_met("Sure: Nile, Rhine, Po.")
 
 
 def test_more_kinds_than_replies_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import datasets
 import pytest
@@ -57,33 +58,46 @@ def test_the_mass_is_that_of_full_logits(tmp_path):
 
 def test_own_behaviours_are_measured_by_pattern_or_by_agreement_and_logged_by_the_anchor(tmp_path):
     """From a fresh start and resumed: what is not in the log, the aligned model's replies, is written again."""
-    rows = [{"prompt": text, "kind": "form", "expect": "."} for text in ("a list", "a table")]
+    replies = {text: reply_of(tiny_llama(), text) for text in ("a list", "a table", "hello", "good day", "good night")}
+    rows = [
+        {"prompt": text, "kind": "form", "expect": re.escape(tiny_tokenizer().decode(replies[text]))}
+        for text in ("a list", "a table")
+    ]
     rows += [{"prompt": text, "kind": "tone"} for text in ("hello", "good day", "good night")]
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = save_model(tmp_path / "aligned", tiny_llama())
 
-    def run(name, steps, **settings):
+    def trainer():
         watch = {"every": 2, "prompts": 3, "prompts_path": str(file), "stop_if_drift": 1}
         parts = {"drift_watch": watch, "anchor": {"prompts": str(file), "replies": 8}}
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
         callback = pact(parts, safety_tokens=tokens_with_openings())
-        return sft_trainer(tmp_path / name, callbacks=[callback], max_steps=steps, save_steps=2, learning_rate=0.05,
-                           logging_steps=1, **settings)  # fmt: skip
+        return sft_trainer(tmp_path / "run", model=model, callbacks=[callback], learning_rate=0.05, **settings)
 
-    whole = run("run", 4)
+    whole = trainer()
     whole.train()
     start, *_, last = evaluations(whole)
     assert (start["pact/expected_form"], start["pact/agreement_tone"]) == (1.0, 1.0)
-    replies = [continue_ids(tiny_llama(), tiny_tokenizer(), [prompt_ids(tiny_tokenizer(), row["prompt"])],
-                            max_new_tokens=48)[0] for row in rows[2:]]  # fmt: skip
-    expected = [agreement(whole.model, row["prompt"], reply) for row, reply in zip(rows[2:], replies, strict=True)]
+    same = [reply_of(whole.model, row["prompt"]) == replies[row["prompt"]] for row in rows[:2]]
+    assert last["pact/expected_form"] == sum(same) / 2 < 1
+    expected = [agreement(whole.model, row["prompt"], replies[row["prompt"]]) for row in rows[2:]]
     assert 0 < last["pact/agreement_tone"] < 1
     assert last["pact/agreement_tone"] == pytest.approx(sum(expected) / 3, abs=1e-6)
-    assert last["pact/drift"] >= 1 - last["pact/agreement_tone"]
+    assert last["pact/drift"] >= 1 - min(last["pact/agreement_tone"], last["pact/expected_form"])
     logged = {key for entry in whole.state.log_history for key in entry if key.startswith("pact/anchor_kl")}
     assert logged == {"pact/anchor_kl", *(f"pact/anchor_kl_{kind}" for kind in ("harmful", "harmless", "form", "tone"))}
-    again = run("run", 4)
+    again = trainer()
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
-    assert evaluations(again)[-1] == last
+    measured = {key: value for key, value in last.items() if key.startswith("pact/")}
+    assert {key: evaluations(again)[-1][key] for key in measured} == measured
+
+
+def reply_of(model, prompt):
+    """Greedy, as the watch writes it."""
+    ids = prompt_ids(tiny_tokenizer(), prompt)
+    return continue_ids(model, tiny_tokenizer(), [ids], max_new_tokens=48, progress=False)[0]
 
 
 @torch.no_grad()

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from pact_evals.checking import check, check_models
 from pact_evals.commands import check_command
+from pact_evals.harness.evaluate import Metric
 from pact_evals.rule import KEPT, LOST, UNKNOWN, Margins
-from pact_evals.runs.store import RunError
+from pact_evals.runs.store import RunError, TaskResult
 from tests.helpers.evaluated import JUDGE, labels, model, task, write
 
 ALIGNED = model("aligned", labels(compliance=20), labels(refusal=40))
@@ -87,6 +88,30 @@ def test_the_run_beside_a_model_is_found_and_another_folder_is_answered(tmp_path
     run(tmp_path / "further" / "eval", aligned=(20, 40))
     with pytest.raises(RunError, match=r"there are runs in it: .*eval"):
         check([tmp_path / "further"], Margins())
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdict", "change"), [(360, KEPT, 0.0), (359, KEPT, -0.25), (340, UNKNOWN, -5.0), (250, LOST, -27.5)]
+)
+def test_a_task_without_verdicts_counts_where_it_is_asked_for(tmp_path, kept, verdict, change):
+    def with_format(label, met):
+        one = model(label, labels(compliance=20), labels(refusal=40))
+        rows = [
+            replace(row, metrics={"expected": float(n < met), "length": float(n)})
+            for n, row in enumerate(one.tasks["pact_refusal"].samples)
+        ]
+        metrics = {"expected": Metric(met / 400, 0.01, True), "length": Metric(200.0, 1.0, True)}
+        one.tasks["json_form"] = TaskResult(metrics, rows, version=1)
+        return one
+
+    folder = write(tmp_path, with_format("aligned", 360), with_format("tuned", kept))
+    assert check([folder], Margins()).verdict == KEPT
+    found = check([folder], Margins(task_decrease=0.05))
+    (row,) = [row for row in found.rows if row.task == "json_form"]
+    assert (row.metric, row.verdict, found.verdict) == ("expected", verdict, verdict)
+    assert 100 * row.change.value == pytest.approx(change)
+    missing = check_models([ALIGNED, replace(ALIGNED, label="tuned")], Margins(task_decrease=0.05))
+    assert (missing.verdict, missing.reasons) == (UNKNOWN, ["tuned: no task measures anything else, as pact_sst2 does"])
 
 
 def test_every_other_model_has_to_keep_them(tmp_path):

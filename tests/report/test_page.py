@@ -101,4 +101,5 @@ def test_points_on_one_another_are_told_apart():
 
 def test_a_caption_says_which_direction_is_good():
     assert caption_of("pact/kl").endswith("Lower is better: a rise is drift.")
+    assert "prompts of the kind json that the model would write too. Higher" in caption_of("pact/agreement_json")
     assert "neither direction" in caption_of("pact/own")
