@@ -50,7 +50,7 @@ def demo(output: Path, seeds: int, prompts: int, harmful_fraction: float, contro
 @output_folder("runs/bench", "folder for results and report")
 @click.option(
     "--grid",
-    type=click.Choice(["quick", "cpu", "gpu", "llamafactory", "watch", "accumulation"]),
+    type=click.Choice(["quick", "cpu", "gpu", "llamafactory", "watch", "accumulation", "default"]),
     default="cpu",
     show_default=True,
     help="which sizes and modes are measured",

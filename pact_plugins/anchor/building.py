@@ -15,9 +15,7 @@ from pact_plugins.anchor.part import ANCHORS_FILE, Anchor, HeldReplies
 from pact_plugins.anchor.prompts import anchor_prompts
 from pact_plugins.anchor.sampling import sampled_anchors
 from pact_plugins.anchor.settings import GATED, AnchorSettings
-from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.batch.teacher_forcing import teacher_force
-from pact_plugins.batch.training_data import TrainingData, training_data
 from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import is_distributed
 from pact_plugins.errors import ConfigurationError
@@ -27,7 +25,6 @@ from pact_plugins.prompts import evenly_spread
 from pact_plugins.prompts.own import HARMFUL
 from pact_plugins.reference.adapters import adapters_off
 from pact_plugins.reference.faithfulness import left_when_off
-from pact_plugins.reference.refused import refused_contexts
 
 
 def build_anchor(context: PartContext[AnchorSettings]) -> Anchor:
@@ -62,32 +59,23 @@ def _sampled(context: PartContext[AnchorSettings], running: ModelParts) -> Ancho
         kind: [question_ids(context.tokenizer, one.messages, **one.template_arguments) for one in prompts]
         for kind, prompts in anchor_prompts(settings).items()
     }
-    tokens = context.safety_tokens
-    if settings.prompts == GATED and tokens is not None:
-        openings = Openings(tokens.refusal_openings)
-        criterion = RefusalCriterion(openings, tokens.refusal_threshold, context.question)
-        asked[HARMFUL] = _refused(running, _data_to_gate(context), criterion, settings) or asked[HARMFUL]
+    if settings.prompts == GATED:
+        asked[HARMFUL] = _refused(context, settings) or asked[HARMFUL]
     return sampled_anchors(running.causal_lm, context, asked)[0]
 
 
-def _data_to_gate(context: PartContext[AnchorSettings]) -> TrainingData:
-    data, unreadable = training_data(context.train_dataloader, context.turns)
-    if data is None:
-        raise ConfigurationError(
-            f"anchor.prompts: gated reads the training set before the first step, but {unreadable}"
-        )
-    return data
-
-
-def _refused(
-    running: ModelParts, data: TrainingData, criterion: RefusalCriterion, settings: AnchorSettings
-) -> list[list[int]]:
+def _refused(context: PartContext[AnchorSettings], settings: AnchorSettings) -> list[list[int]]:
     """As many of the training set's refused requests as there are harmful anchors; none where none is refused.
 
     The harmless half stays with prompts from elsewhere: those of the training rows ask for what the training is to
     change.
     """
-    contexts = refused_contexts(running, data, criterion)
+    assert context.refusals is not None
+    assert context.safety_tokens is not None
+    try:
+        contexts = context.refusals.refused_contexts(context.safety_tokens.refusal_threshold)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"anchor.prompts: gated: {error}") from error
     if not contexts:
         announce("anchor: the reference would refuse no request of the training set; harmful prompts are bundled ones")
         return []

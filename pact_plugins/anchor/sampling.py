@@ -8,20 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.settings import AnchorSettings
-from pact_plugins.batch.teacher_forcing import TeacherForced
+from pact_plugins.batch.replies import SAMPLING
+from pact_plugins.batch.teacher_forcing import SEQUENCE_TOKENS, TeacherForced
 from pact_plugins.contracts import PartContext
-from pact_plugins.distributed import everyone, from_first_rank
+from pact_plugins.distributed import everyone
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.files import cache_folder
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import model_fingerprint, tokenizer_fingerprint
-from pact_plugins.modeling.generation import continue_ids
-
-_SEED = 0
 
 
 def sampled_anchors(
@@ -49,17 +45,17 @@ def sampled_anchors(
     if everyone(cached is not None) and cached is not None:
         announce(f"{len(cached)} anchors from {path}")
         return cached, path
-    replies = continue_ids(
+    replies = context.aligned.replies.to(
         causal_lm,
         tokenizer,
         contexts,
         max_new_tokens=settings.max_new_tokens,
-        batch_size=context.batch_size,
-        sampling_seed=_SEED,
+        max_tokens=context.batch_size * SEQUENCE_TOKENS,
         description="sampling anchors",
         progress=is_main_process(),
     )
-    anchors = AnchorSet(tuple(map(TeacherForced, contexts, _of_first_rank(replies))), kinds)
+    _refuse_empty(replies)
+    anchors = AnchorSet(tuple(map(TeacherForced, contexts, replies)), kinds)
     kept = "kept in"
     if is_main_process():
         try:
@@ -72,16 +68,13 @@ def sampled_anchors(
     return anchors, path
 
 
-def _of_first_rank(replies: list[list[int]]) -> list[list[int]]:
+def _refuse_empty(replies: list[list[int]]) -> None:
     if not all(replies):
         number = 1 + [bool(reply) for reply in replies].index(False)
         raise ConfigurationError(
             f"anchor: the reference gave an empty reply to prompt {number} of {len(replies)}, counted kind by kind; "
             "give prompts that it answers (anchor.prompts), or set anchor: off"
         )
-    lengths = from_first_rank(torch.tensor([len(reply) for reply in replies]))
-    flat = from_first_rank(torch.tensor([index for reply in replies for index in reply]))
-    return [row.tolist() for row in flat.split(lengths.tolist())]
 
 
 def _read(path: Path, contexts: list[list[int]], kinds: Mapping[str, int], vocabulary_size: int) -> AnchorSet | None:
@@ -107,6 +100,6 @@ def _key(causal_lm: Any, tokenizer: Any, settings: AnchorSettings, contexts: Any
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "contexts": contexts,
         "max_new_tokens": settings.max_new_tokens,
-        "seed": _SEED,
+        "sampling": SAMPLING,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

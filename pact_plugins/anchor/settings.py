@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from pact_plugins.contracts import Needs
 from pact_plugins.settings import Block
+
+if TYPE_CHECKING:
+    from pact_plugins.contracts import SafetyTokens
 
 BUNDLED, GATED = "bundled", "gated"
 
@@ -41,4 +46,9 @@ class AnchorSettings(Block):
 
 def needs(settings: AnchorSettings) -> Needs:
     """The aligned model, which replies; where the training set's own requests are replied to, openings as well."""
-    return Needs(aligned_model=True, openings=settings.prompts == GATED)
+    gated = settings.prompts == GATED
+    return Needs(aligned_model=True, refusal_mass=gated, exact_above=_threshold if gated else None)
+
+
+def _threshold(tokens: SafetyTokens) -> float:
+    return tokens.refusal_threshold

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pact_plugins.batch.host import to_device
+from pact_plugins.batch.sequences import group_by_length
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.modeling import OutputHead, evaluation_mode
+
+SEQUENCE_TOKENS = 512
+"""Of a sequence as a batch size counts them."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,17 @@ def forced_states(
     """Yield, in batches of similar length, a sequence's index and the (R, hidden) states that predict its response.
 
     They are views of the batch's states, on the decoder's device: who keeps them copies them.
+
+    Args:
+        batch_size: sequences in a batch where they are of ``SEQUENCE_TOKENS``, shorter ones more.
     """
     device = next(decoder.parameters()).device
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].context_ids) + len(sequences[i].response_ids))
+    lengths = [len(one.context_ids) + len(one.response_ids) for one in sequences]
     with (
         evaluation_mode(decoder),
         tqdm(total=len(sequences), desc=description, disable=not progress, leave=False) as bar,
     ):
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        for batch in group_by_length(lengths, max_tokens=batch_size * SEQUENCE_TOKENS):
             input_ids, attention_mask = right_padded([sequences[index] for index in batch], device)
             hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)[0]
             for row, index in enumerate(batch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from pact_plugins.cli.options import DTYPES, a_model, config_from, config_option
 
 @click.group()
 def cache() -> None:
-    """Fill, list and empty the cache of `reference.kind: cache`.
+    """Fill, list and empty the cache of what the reference said.
 
     \b
     Examples:
@@ -90,7 +89,7 @@ def build(
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 @config_options(cache_path="reference.cache_path")
 def info(as_json: bool, **values: Any) -> None:
-    """List what the cache folder holds, and its size.
+    """List the stores of logits and refusal masses in the cache folder, and their size.
 
     \b
     Example: pact cache info --json
@@ -99,12 +98,13 @@ def info(as_json: bool, **values: Any) -> None:
     from pact_plugins.reference.cache.listing import list_stores
     from pact_plugins.report.terminal import print_table
 
-    folder = cache_folder(config_from(values).reference.cache_path) / "reference"
+    folder = cache_folder(config_from(values).reference.cache_path)
     stores = list_stores(folder)
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "stores": [asdict(store) for store in stores]}, indent=1))
+        listed = [{"name": store.path.name, **asdict(store)} for store in stores]
+        click.echo(json.dumps({"folder": str(folder), "stores": listed}, indent=1, default=str))
         return
-    columns = ("store", "reference model", "precision", "safety tokens (ids)", "sequences", "response tokens", "MB")
+    columns = ("store", "holds", "reference model", "precision", "entries", "response tokens", "bytes a token", "MB")
     if stores:
         print_table(columns, [store.cells for store in stores], numbers=columns[4:])
     total = sum(store.bytes for store in stores)
@@ -124,8 +124,8 @@ def clear(store: tuple[str, ...], yes: bool, **values: Any) -> None:
     from pact_plugins.files import cache_folder
     from pact_plugins.reference.cache.listing import list_stores, remove_store
 
-    folder: Path = cache_folder(config_from(values).reference.cache_path) / "reference"
-    known = {listed.name: listed for listed in list_stores(folder)}
+    folder = cache_folder(config_from(values).reference.cache_path)
+    known = {listed.path.name: listed for listed in list_stores(folder)}
     unknown = [name for name in store if name not in known]
     if unknown:
         raise click.BadParameter(f"no such store in {folder}: {', '.join(unknown)}", param_hint="STORE")
@@ -133,5 +133,5 @@ def clear(store: tuple[str, ...], yes: bool, **values: Any) -> None:
     if chosen and not yes:
         click.confirm(f"Delete {len(chosen)} stores of {folder}?", abort=True)
     for listed in chosen:
-        remove_store(folder, listed.name)
+        remove_store(listed.path)
     click.echo(f"{len(chosen)} stores deleted, {sum(listed.bytes for listed in chosen) / 1e6:.1f} MB freed")

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from pact_plugins.batch.micro_batch import ComingBatch, MicroBatch
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.batch.training_data import TrainingData
-from pact_plugins.contracts.reference import AlignedModelSource, Reference
+from pact_plugins.contracts.reference import AlignedModelSource, KnownRefusals, Reference
 from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.conversation import AssistantTurns, ChatQuestion
 from pact_plugins.modeling import LiveHead, ModelParts
@@ -148,8 +148,9 @@ class PartContext(Generic[Settings]):
         train_dataloader: the trainer's, where there is one.
         own_loss: the setting by which the trainer computes a loss of its own, from which no single response can be
             taken out; None where its loss is the model's.
-        batch_size: sequences in a forward pass that is made before training.
+        batch_size: sequences of 512 tokens in a forward pass that is made before training, shorter ones more.
         cache_path: the folder for what later runs can use again; None for the user's cache.
+        refusals: of the training set's requests; None where no part asks for refusal masses.
         turns, question: how responses and requests are found in its rows; see ``training_data``, ``RefusalCriterion``.
         resumed_in: output folder of the run that goes on, where parts find what they have saved; None for a new run.
     """
@@ -168,6 +169,7 @@ class PartContext(Generic[Settings]):
     own_loss: str | None
     batch_size: int
     cache_path: str | None
+    refusals: KnownRefusals | None = None
     turns: AssistantTurns | None = None
     question: ChatQuestion | None = None
     resumed_in: Path | None = None

@@ -71,7 +71,12 @@ class Needs:
     @property
     def needs_safety_tokens(self) -> bool:
         """Whether safety tokens must be found, or calibrated."""
-        return self.logits is not None or self.safety_tokens or self.weights or self.needs_openings
+        return self.reads_tokens or self.needs_openings
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether it reads the safety tokens themselves, beside the openings of refusals."""
+        return self.logits is not None or self.safety_tokens or self.weights
 
 
 @dataclass(frozen=True)

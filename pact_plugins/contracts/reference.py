@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pact_plugins.batch.openings import RefusalCriterion
+from pact_plugins.batch.replies import SampledReplies
 from pact_plugins.batch.responses import Responses
 from pact_plugins.conversation import AssistantTurns
 from pact_plugins.modeling import AutocastState, ModelParts, OutputHead
@@ -21,6 +22,7 @@ from pact_plugins.modeling import AutocastState, ModelParts, OutputHead
 __all__ = [
     "AlignedModelSource",
     "Capabilities",
+    "KnownRefusals",
     "Reference",
     "ReferenceBuilder",
     "ReferenceContext",
@@ -105,6 +107,9 @@ class Reference(ABC):
     def fill(self) -> None:  # noqa: B027 - there may be nothing to do
         """Do ahead what can be done before the first step. Every rank calls it."""
 
+    def release(self) -> None:  # noqa: B027 - there may be nothing to let go of
+        """All that can be read ahead has been asked: let go of what no step needs. Every rank calls it."""
+
     def online(self) -> Reference | None:
         """What answers for an unseen row without loading anything, to be checked while training; None for nothing."""
         return self
@@ -170,8 +175,19 @@ class ReferenceSettings(Protocol):
     def assistant_header(self) -> str | None: ...
 
 
+class KnownRefusals(Protocol):
+    """What the reference said of the training set's requests, before the first step."""
+
+    def refused_contexts(self, above: float) -> list[list[int]]:
+        """Those of a larger refusal mass, as token ids; raises ConfigurationError where none can be read ahead."""
+
+
 class AlignedModelSource(Protocol):
     """The aligned model itself: the one in memory with its adapters off, or one that is loaded."""
+
+    @property
+    def replies(self) -> SampledReplies:
+        """What it has replied so far to whoever asked before the first step."""
 
     @property
     def path(self) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pact_plugins.modeling import evaluation_mode, preserved_random_state, prompt_ids
@@ -64,7 +65,7 @@ def continue_ids(
     responses: list[list[int]] = [[]] * len(encoded)
     with (
         evaluation_mode(model),
-        _without_router_logits(model),
+        without_router_logits(model),
         _seeded(sampling_seed),
         tqdm(total=len(encoded), desc=description, disable=not progress, leave=False) as bar,
     ):
@@ -72,7 +73,7 @@ def continue_ids(
             batch = order[start : start + batch_size]
             rows = [encoded[index] for index in batch]
             for index, response in zip(
-                batch, _generate_batch(model, tokenizer, rows, max_new_tokens, sampling_seed is not None), strict=True
+                batch, generate_batch(model, tokenizer, rows, max_new_tokens, sampling_seed is not None), strict=True
             ):
                 responses[index] = response
             bar.update(len(batch))
@@ -86,7 +87,7 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[str], **options: Any)
 
 
 @contextmanager
-def _without_router_logits(model: Any) -> Iterator[None]:
+def without_router_logits(model: Any) -> Iterator[None]:
     """A mixture of experts that returns them computes its auxiliary loss of every pass, and fails beside a cache."""
     configs = {id(config): config for config in (model.config, model.config.get_text_config())}.values()
     switched = [config for config in configs if getattr(config, "output_router_logits", False)]
@@ -107,12 +108,24 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
-def _generate_batch(
-    model: Any, tokenizer: Any, prompts: list[list[int]], max_new_tokens: int, sample: bool
+def generate_batch(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    drawing: Callable[[Tensor, Tensor], Tensor] | bool = False,
 ) -> list[list[int]]:
+    """Token ids of the response to each prompt, the end token included; it ends when all have ended.
+
+    Args:
+        drawing: from the ids so far and (rows, V) logits to logits whose largest is the next token; True to sample by
+            torch's random-number state, False to be greedy.
+    """
     padding_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     width = max(map(len, prompts))
     device = model.device
+    sample = drawing is True
+    ends = end_ids(model, tokenizer)
     generated = model.generate(
         input_ids=torch.tensor([[padding_id] * (width - len(ids)) + ids for ids in prompts], device=device),
         attention_mask=torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device),
@@ -124,12 +137,14 @@ def _generate_batch(
         top_k=0 if sample else None,
         use_cache=True,
         pad_token_id=padding_id,
+        eos_token_id=sorted(ends) or None,
+        logits_processor=[drawing] if callable(drawing) else None,
     )
-    ends = _end_ids(model, tokenizer)
     return [_until_end(row, ends) for row in generated[:, width:].tolist()]
 
 
-def _end_ids(model: Any, tokenizer: Any) -> set[int]:
+def end_ids(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens with which a reply ends."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
     return {end for end in ends if end is not None}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+from pact_plugins.batch.replies import SampledReplies
 from pact_plugins.contracts.reference import ReferenceSettings
 from pact_plugins.errors import ConfigurationError
 from pact_plugins.modeling import ModelParts, weights_fingerprint
@@ -29,6 +30,7 @@ class AlignedModel:
     ) -> None:
         self.trained, self._settings, self._resumed, self._expected = trained, settings, resumed, expected
         self._loaded: ModelParts | None = None
+        self.replies = SampledReplies()
 
     @cached_property
     def path(self) -> str | None:

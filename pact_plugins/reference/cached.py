@@ -32,7 +32,7 @@ from pact_plugins.modeling import AutocastState, LiveHead, is_sharded, model_fin
 from pact_plugins.modeling.rotary import length_without_rescaling, longest_position
 from pact_plugins.reference.aligned_checkpoint import aligned_model_path, check_vocabulary, load_aligned_model
 from pact_plugins.reference.cache.building import BuildPlan, ReferenceQuestion, build, predict
-from pact_plugins.reference.cache.description import StoreDescription, hash_of_ids
+from pact_plugins.reference.cache.description import LOGITS, StoreDescription, hash_of_ids
 from pact_plugins.reference.cache.entries import Entry
 from pact_plugins.reference.cache.predicting import Prediction
 from pact_plugins.reference.cache.sampling import check_sample
@@ -87,7 +87,7 @@ class CachedReference(Reference):
             self._at_start: Reference | None = self._online
         else:
             self._at_start, fingerprint = self._aligned(context.resumed)
-        folder, spare = cache_folder(context.settings.cache_path) / "reference", None if must_keep else self._spare()
+        folder, spare = cache_folder(context.settings.cache_path) / LOGITS, None if must_keep else self._spare()
         self.store = ReferenceStore(folder, self._describe(fingerprint), spare=spare)
         self.hits = self.misses = self._logged_misses = 0
         self._earlier = {"hits": 0, "misses": 0}

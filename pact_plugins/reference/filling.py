@@ -58,7 +58,7 @@ class RowsToCache:
         """What ``fill`` would take. A few batches are computed; the cache stays as it was."""
         prediction = self._reference.predict(self._sequences if self._context.asks_logits else ())
         if self._is_new and not shard_names(self.folder):
-            remove_store(self.folder.parent, self.folder.name)
+            remove_store(self.folder)
         return prediction
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -24,13 +25,12 @@ from pact_plugins.batch.training_data import TrainingData, training_data
 from pact_plugins.contracts import Reference, ReferenceContext, ReferenceRequest
 from pact_plugins.distributed import from_first_rank, gathered_text, summed
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.files import cache_folder
+from pact_plugins.files import cache_folder, write_json
 from pact_plugins.messages import announce, is_main_process
 from pact_plugins.modeling import AutocastState, is_sharded
-from pact_plugins.reference.cache.description import hash_of_criterion
+from pact_plugins.reference.cache.description import DESCRIPTION_FILE, MASSES, MASSES_FORMAT, hash_of_criterion
 from pact_plugins.tensor_file import load_tensor_file, save_tensor_file
 
-FORMAT = "pact-refusal-masses/1"
 _KEY_BYTES = 16
 _TENSORS = {"keys": torch.uint8, "masses": torch.float32}
 # Tokens of new contexts that are held before they are asked about, and masses that are held before they are written.
@@ -61,17 +61,45 @@ class RefusalMasses:
         self._device = device
         # Where parameters are sharded, a pass takes all ranks.
         self._together = any(map(is_sharded, context.model_parts.model.parameters()))
-        self.folder = _folder(reference, criterion, context)
+        self._description = _description(reference, criterion, context)
+        self.folder = _folder(self._description, context)
         self._masses = self._read()
         self._unwritten: dict[bytes, float] = {}
+        self._inseparable = 0
 
-    def fill(self) -> None:
-        """Ask about what stands before the responses of the training set, as far as it can be read ahead."""
+    def fill(self) -> bool:
+        """Ask about what stands before the responses of the training set, as far as it can be read ahead.
+
+        Whether that is all there will be to ask.
+        """
         data, reason = training_data(self._dataloader, self._turns)
         if data is None:
             announce(f"refusals are looked up when a request is first seen: {reason}")
-            return
+            return False
         self.fill_with(self._sequences_of(data))
+        return not summed([float(self._inseparable)])[0]
+
+    def refused_contexts(self, above: float) -> list[list[int]]:
+        """The distinct requests of the training set with a larger mass, as they are put, in the order of the rows.
+
+        Every rank must call it, after ``fill``.
+
+        Raises:
+            ConfigurationError: the training set cannot be read ahead.
+        """
+        data, reason = training_data(self._dataloader, self._turns)
+        if data is None:
+            raise ConfigurationError(f"the training set has to be read before the first step, but {reason}")
+        own = []
+        for row in data.rows(self._rules, data.share):
+            for context in _contexts(row.sequences or ()):
+                if self._masses[_key(context)] > above:
+                    own.append((row.index, self._put(context.tolist())))
+        merged: dict[tuple[int, ...], int] = {}
+        for text in gathered_text(json.dumps(own)):
+            for place, context in json.loads(text):
+                merged[tuple(context)] = min(place, merged.get(tuple(context), place))
+        return [list(context) for context in sorted(merged, key=lambda found: (merged[found], found))]
 
     def fill_with(self, sequences: Iterable[TokenSequence]) -> None:
         """Ask about what stands before the responses of ``sequences``, this rank's share."""
@@ -120,25 +148,27 @@ class RefusalMasses:
         description, quiet = "asking the reference about requests", not is_main_process()
         rows = data.rows(self._rules, indices)
         for row in tqdm(rows, total=len(indices), desc=description, disable=quiet, leave=False):
+            self._inseparable += row.sequences is None
             yield from row.sequences or ()
 
     def _missing(self, sequences: Iterable[TokenSequence]) -> Iterator[tuple[bytes, list[int]]]:
         seen: set[bytes] = set()
-        for sequence in sequences:
-            for begin, _ in response_spans(sequence.labels):
-                context = sequence.input_ids[:begin]
-                key = _key(context)
-                if key not in self._masses and key not in seen:
-                    seen.add(key)
-                    yield key, context.tolist()
+        for context in _contexts(sequences):
+            key = _key(context)
+            if key not in self._masses and key not in seen:
+                seen.add(key)
+                yield key, context.tolist()
 
     def _ask(self, contexts: dict[bytes, list[int]]) -> None:
-        question = self._criterion.question
-        put = [context if question is None else question(context) for context in contexts.values()]
+        put = [self._put(context) for context in contexts.values()]
         found = self._reference.refusal_mass(put, self._criterion, self._autocast)
         new = dict(zip(contexts, found.tolist(), strict=True))
         self._masses.update(new)
         self._unwritten.update(new)
+
+    def _put(self, context: list[int]) -> list[int]:
+        question = self._criterion.question
+        return context if question is None else question(context)
 
     def _share_among_ranks(self) -> None:
         """Each rank has asked about its share of the rows, and may meet any of them in training."""
@@ -167,40 +197,56 @@ class RefusalMasses:
             keys = numpy.frombuffer(b"".join(self._unwritten), dtype=numpy.uint8).copy()
             tensors = {"keys": torch.from_numpy(keys), "masses": torch.tensor(list(self._unwritten.values()))}
             try:
-                save_tensor_file(self.folder / f"{uuid.uuid4().hex}.safetensors", tensors, {"format": FORMAT})
+                write_json(self.folder / DESCRIPTION_FILE, self._description)
+                save_tensor_file(self.folder / f"{uuid.uuid4().hex}.safetensors", tensors, {"format": MASSES_FORMAT})
             except OSError as error:
                 announce(f"refusal masses cannot be kept for later runs in {self.folder} ({error.strerror})")
                 self.folder = None
         self._unwritten = {}
 
 
-def _folder(reference: Reference, criterion: RefusalCriterion, context: ReferenceContext) -> Path | None:
-    """Named by everything that a mass depends on besides its context; None where the model has no name."""
-    fingerprint = reference.fingerprint
-    if fingerprint is None:
+def _description(reference: Reference, criterion: RefusalCriterion, context: ReferenceContext) -> dict[str, Any]:
+    """Everything that a mass depends on besides its context."""
+    return {
+        "format": MASSES_FORMAT,
+        "reference_model": reference.fingerprint,
+        "dtype": str(reference.weights_dtype).removeprefix("torch."),
+        "autocast": None if context.precision is None else str(context.precision).removeprefix("torch."),
+        "criterion": hash_of_criterion(criterion),
+    }
+
+
+def _folder(description: Mapping[str, Any], context: ReferenceContext) -> Path | None:
+    """None where the model has no name."""
+    if description["reference_model"] is None:
         return None
-    precisions = [str(reference.weights_dtype), str(context.precision)]
-    content = [FORMAT, fingerprint, *precisions, hash_of_criterion(criterion)]
-    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
-    return cache_folder(context.settings.cache_path) / "refusals" / name
+    name = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:24]
+    return cache_folder(context.settings.cache_path) / MASSES / name
 
 
 def _of_file(path: Path) -> dict[bytes, float]:
     """A damaged file says nothing: what it held is asked again."""
-    kind = f"a file of refusal masses of format {FORMAT!r}"
+    kind = f"a file of refusal masses of format {MASSES_FORMAT!r}"
     try:
         tensors, metadata = load_tensor_file(path, _TENSORS, {"format": str}, fail=ConfigurationError, what=kind)
     except ConfigurationError as error:
         announce(f"cached refusal masses are left aside: {error}")
         return {}
     keys, masses = tensors["keys"].numpy().tobytes(), tensors["masses"].tolist()
-    if metadata["format"] != FORMAT or len(keys) != _KEY_BYTES * len(masses):
+    if metadata["format"] != MASSES_FORMAT or len(keys) != _KEY_BYTES * len(masses):
         return {}
     return {keys[_KEY_BYTES * n : _KEY_BYTES * (n + 1)]: mass for n, mass in enumerate(masses)}
 
 
 def _key(context: Sequence[int] | Array) -> bytes:
     return hashlib.blake2b(numpy.asarray(context, dtype=numpy.int32).tobytes(), digest_size=_KEY_BYTES).digest()
+
+
+def _contexts(sequences: Iterable[TokenSequence]) -> Iterator[Array]:
+    """What stands before each response."""
+    for sequence in sequences:
+        for begin, _ in response_spans(sequence.labels):
+            yield sequence.input_ids[:begin]
 
 
 def _windows(contexts: Iterable[tuple[bytes, list[int]]]) -> Iterator[dict[bytes, list[int]]]:

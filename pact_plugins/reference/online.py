@@ -23,7 +23,7 @@ from pact_plugins.contracts.reference import (
     ReferenceRequest,
 )
 from pact_plugins.errors import ConfigurationError, PartUnavailableError
-from pact_plugins.messages import warn
+from pact_plugins.messages import announce, warn
 from pact_plugins.modeling import (
     AutocastState,
     LiveHead,
@@ -176,35 +176,91 @@ class AdapterOffReference(DecoderReference):
 
 
 class FrozenCopyReference(DecoderReference):
-    """A second decoder that never changes: copied when training starts, or loaded from ``reference.path``."""
+    """A second decoder that never changes: copied when training starts, or loaded from ``reference.path``.
+
+    Where refusal masses alone are asked for, the model in training answers until the first step. It is copied then,
+    unless all has been asked: should there be more after all, the aligned model is loaded from where it came from.
+    """
 
     name = "frozen_copy"
 
     def __init__(self, context: ReferenceContext) -> None:
-        path = aligned_model_path(context.model_parts, context.settings, resumed=context.resumed)
+        trained = context.model_parts
+        path = aligned_model_path(trained, context.settings, resumed=context.resumed)
         # A copied adapter is part of the reference, and of no fingerprint.
-        self._source = context.model_parts.causal_lm if context.model_parts.peft_model is None else None
+        self._source = trained.causal_lm if trained.peft_model is None else None
+        self._trained, self._settings = trained, context.settings
+        self._copy_is_due = path is None
+        self._released: tuple[str, str] | None = None
         if path is None:
-            _refuse_partitioned(context.model_parts)
-            if context.model_parts.peft_model is not None:
-                refuse_moved_base(context.model_parts.peft_model)
-            decoder = copy.deepcopy(context.model_parts.decoder)
-            head: OutputHead = LiveHead(context.model_parts.causal_lm).frozen(_input_embedding(decoder))
+            _refuse_partitioned(trained)
+            if trained.peft_model is not None:
+                refuse_moved_base(trained.peft_model)
+            super().__init__(trained.decoder, LiveHead(trained.causal_lm))
+            if context.asks_logits:
+                self.fill()
         else:
-            loaded = (
-                load_aligned_model(path, context.model_parts) if context.aligned is None else context.aligned.loaded()
-            )
+            loaded = load_aligned_model(path, trained) if context.aligned is None else context.aligned.loaded()
             check_vocabulary(loaded, path, context)
-            decoder, head, self._source = loaded.decoder, LiveHead(loaded.causal_lm), loaded.causal_lm
-        super().__init__(decoder.requires_grad_(False).eval(), head, context.model_parts.decoder)
+            self._take(loaded)
+
+    def _take(self, loaded: ModelParts) -> None:
+        self._source = loaded.causal_lm
+        super().__init__(_frozen(loaded.decoder), LiveHead(loaded.causal_lm), self._trained.decoder)
+
+    def fill(self) -> None:
+        """Take the copy, where that is still to be done."""
+        if self._copy_is_due:
+            decoder = copy.deepcopy(self._trained.decoder)
+            head = LiveHead(self._trained.causal_lm).frozen(_input_embedding(decoder))
+            super().__init__(_frozen(decoder), head, self._trained.decoder)
+            self._copy_is_due = False
+
+    def release(self) -> None:
+        try:
+            path = aligned_model_path(self._trained, self._settings, resumed=True)
+        except ConfigurationError:
+            return
+        if self._source is not None and path is not None:
+            self._released = (path, model_fingerprint(self._source))
+            self._source, self._copy_is_due = None, False
+            del self.decoder, self.head
+
+    def refusal_mass(
+        self, contexts: Sequence[Sequence[int]], criterion: RefusalCriterion, autocast: AutocastState
+    ) -> Tensor:
+        self._come_back()
+        return super().refusal_mass(contexts, criterion, autocast)
+
+    def _come_back(self) -> None:
+        """Load what was let go of.
+
+        Raises:
+            ConfigurationError: it cannot be loaded, or is another model by now.
+        """
+        if self._released is None:
+            return
+        path, expected = self._released
+        announce(f"a request that could not be read ahead: the aligned model is loaded from {path} to be asked")
+        self._take(load_aligned_model(path, self._trained))
+        self._released = None
+        if model_fingerprint(self._source) != expected:
+            raise ConfigurationError(
+                f"the model at {path} is not the one that training began with, which would have to be asked about a "
+                "request that could not be read ahead; set reference.path to the aligned model"
+            )
+
+    def online(self) -> Reference | None:
+        """None while there is nothing to be asked, and so nothing in memory."""
+        return self if self._released is None else None
 
     @property
     def fingerprint(self) -> str | None:
         return None if self._source is None else _fingerprint(self._source)
 
-    def frozen_head(self) -> OutputHead:
+    def frozen_head(self) -> OutputHead | None:
         """The copy's."""
-        return self.head
+        return None if self._copy_is_due else self.head
 
     def logits(self, request: ReferenceRequest) -> ReferenceLogits:
         if request.decoder_inputs.get("inputs_embeds") is not None:
@@ -212,7 +268,12 @@ class FrozenCopyReference(DecoderReference):
                 "the model feeds its decoder with inputs_embeds, which a frozen copy cannot share; use LoRA with "
                 "reference.kind: adapter_off"
             )
+        self._come_back()
         return super().logits(request)
+
+
+def _frozen(decoder: nn.Module) -> nn.Module:
+    return decoder.requires_grad_(False).eval()
 
 
 def _fingerprint(causal_lm: Any) -> str | None:

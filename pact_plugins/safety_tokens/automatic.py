@@ -20,7 +20,7 @@ from pact_plugins.safety_tokens.recipe import Recipe, calibrate, origin
 from pact_plugins.safety_tokens.settings import SafetyTokensSettings
 
 # What a file says beside the tokens themselves; counted up when something is added.
-_CONTENT = 4
+_CONTENT = 5
 _SETTINGS_THAT_MATTER = (
     "top_k",
     "scorer",
@@ -28,7 +28,6 @@ _SETTINGS_THAT_MATTER = (
     "exclude_special_tokens",
     "base_model_path",
     "max_refusals",
-    "max_response_tokens",
 )
 
 
@@ -95,6 +94,8 @@ def _key(causal_lm: Any, tokenizer: Any, recipe: Recipe) -> str:
         "refusals": _source(recipe.settings),
         "assistant_header": recipe.assistant_header,
         "content": _CONTENT,
+        "max_response_tokens": recipe.response_tokens,
+        "for_openings": recipe.for_openings,
         **{name: getattr(recipe.settings, name) for name in _SETTINGS_THAT_MATTER},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pact_plugins.batch.openings import Prefix
-from pact_plugins.batch.teacher_forcing import Forced
+from pact_plugins.modeling import OutputHead
 
 MINIMUM_PROBABILITY = 0.01
 MINIMUM_RATIO = 5.0
@@ -60,17 +60,17 @@ class FirstToken:
 
 
 @torch.no_grad()
-def first_token_probability(forced: Forced, device: torch.device | str) -> FirstToken:
+def first_token_probability(head: OutputHead, states: Tensor, device: torch.device | str) -> FirstToken:
     """The distribution of the first response token, over all responses.
 
     Args:
-        forced: views whose first hidden state predicts the first response token.
+        head: maps states to logits.
+        states: (number of responses, hidden) that predict their first tokens.
         device: where the projection runs.
     """
-    states = torch.stack([hidden_states[0] for hidden_states in forced.hidden_states])
     total, largest = torch.zeros(()), torch.zeros(())
     for chunk in states.split(_POSITIONS):
-        probabilities = torch.softmax(forced.head.logits(chunk.to(device), None), dim=-1).cpu().double()
+        probabilities = torch.softmax(head.logits(chunk.to(device), None), dim=-1).cpu().double()
         total = total + probabilities.sum(dim=0)
         largest = torch.maximum(largest, probabilities.amax(dim=0))
     rest = (total - largest) / max(1, len(states) - 1)

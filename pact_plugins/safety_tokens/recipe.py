@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from pact_plugins import plugins
-from pact_plugins.batch.teacher_forcing import Forced, TeacherForced, teacher_force
+from pact_plugins.batch.replies import SampledReplies
+from pact_plugins.batch.teacher_forcing import SEQUENCE_TOKENS, Forced, TeacherForced, teacher_force
 from pact_plugins.contracts.safety_tokens import SafetyTokens
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.messages import announce
@@ -32,6 +33,8 @@ from pact_plugins.safety_tokens.refusals import Refusal, read_prompts, read_refu
 from pact_plugins.safety_tokens.settings import SafetyTokensSettings
 
 BASE_TEMPLATE = "User: {prompt}\n\nAssistant: "
+# Of a reply: whether it refuses.
+_TOKENS_THAT_TELL = 24
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,21 @@ class Recipe:
         settings: the ``safety_tokens`` block.
         assistant_header: the ``reference`` block's.
         needs_weights: the weights will be used, so that they need a contrast.
+        for_openings: nothing but the openings of refusals will be read, which a few tokens of each refusal show.
+        replies: of the aligned model, kept for whoever else reads them.
     """
 
     settings: SafetyTokensSettings
     assistant_header: str | None = None
     needs_weights: bool = False
+    for_openings: bool = False
+    replies: SampledReplies = field(default_factory=SampledReplies)
+
+    @property
+    def response_tokens(self) -> int:
+        """Tokens of each refusal that are sampled and read."""
+        most = self.settings.max_response_tokens
+        return min(most, _TOKENS_THAT_TELL) if self.for_openings else most
 
 
 def calibrate(
@@ -66,13 +79,13 @@ def calibrate(
         SafetyTokensError, ConfigurationError: no refusals, no chat template, a base model of another vocabulary.
     """
     model_parts, settings = model_parts_of(causal_lm), recipe.settings
-    refusals = gather_refusals(causal_lm, tokenizer, settings, progress=progress)
+    refusals = gather_refusals(causal_lm, tokenizer, recipe, progress=progress)
     aligned = _view(
         model_parts, [prompt_ids(tokenizer, refusal.prompt) for refusal in refusals], refusals, settings, progress
     )
     device = causal_lm.device
     excluded = excluded_ids(causal_lm, tokenizer, model_parts.vocabulary_size, special=settings.exclude_special_tokens)
-    beginnings = _beginnings(model_parts, tokenizer, settings, refusals, progress)
+    beginnings = _beginnings(model_parts, tokenizer, settings, (refusals, aligned), progress)
     # A quarter of the safety tokens each, at most: the body of a refusal must stay represented.
     opening_tokens = find_opening_tokens(*beginnings.first, limit=max(1, settings.top_k // 4), excluded_ids=excluded)
     openings = beginnings.openings(excluded)
@@ -109,7 +122,7 @@ def calibrate(
         aligned_probability=result.aligned_probability,
         contrast_probability=result.contrast_probability,
         tokenizer=tokenizer,
-        settings=_settings(causal_lm, settings, refusals=len(refusals), contrast=contrast_name)
+        settings=_settings(causal_lm, recipe, refusals=len(refusals), contrast=contrast_name)
         | {
             "refusal_opening_tokens": list(opening_tokens.refusal),
             "refusal_openings": [list(opening) for opening in openings],
@@ -123,9 +136,14 @@ def calibrate(
 
 
 def _beginnings(
-    model_parts: ModelParts, tokenizer: Any, settings: SafetyTokensSettings, refusals: Sequence[Refusal], progress: bool
+    model_parts: ModelParts,
+    tokenizer: Any,
+    settings: SafetyTokensSettings,
+    refused: tuple[Sequence[Refusal], Forced],
+    progress: bool,
 ) -> Beginnings:
-    """After the prompts that the model refused, and after harmless ones."""
+    """After the prompts that the model refused, whose view is known, and after harmless ones."""
+    refusals, view = refused
     harmless = _prompts(settings.harmless_prompts_path, "harmless_prompts_path", plain_prompts)
     return Beginnings(
         model_parts,
@@ -133,6 +151,7 @@ def _beginnings(
         [prompt_ids(tokenizer, prompt) for prompt in harmless],
         batch_size=settings.batch_size,
         progress=progress,
+        after_harmful=torch.stack([states[0] for states in view.hidden_states]),
     )
 
 
@@ -140,28 +159,30 @@ def _prompts(path: str | None, key: str, bundled: Any) -> list[str]:
     return [item.prompt for item in bundled("calibration")] if path is None else read_prompts(path, key=key)
 
 
-def gather_refusals(causal_lm: Any, tokenizer: Any, settings: SafetyTokensSettings, *, progress: bool) -> list[Refusal]:
+def gather_refusals(causal_lm: Any, tokenizer: Any, recipe: Recipe, *, progress: bool) -> list[Refusal]:
     """The user's refusals, or the model's own on the user's or the bundled prompts; responses cut to the limit."""
+    settings, most = recipe.settings, recipe.response_tokens
     if settings.refusals_path is not None:
         refusals = read_refusals(settings.refusals_path, tokenizer, limit=settings.max_refusals)
     else:
         prompts = _prompts(settings.harmful_prompts_path, "harmful_prompts_path", harmful_prompts)
         announce(
             f"calibrating: the model is asked {len(prompts)} harmful prompts for at most "
-            f"{settings.max_response_tokens} tokens each, {settings.batch_size} at once, and reads its refusals and "
-            f"{len(plain_prompts('calibration'))} plain prompts; safety_tokens.batch_size sets how many at once"
+            f"{most} tokens each, and reads its refusals and {len(plain_prompts('calibration'))} plain prompts; "
+            "safety_tokens.batch_size sets how many at once"
         )
         refusals = sample_refusals(
             causal_lm,
             tokenizer,
             prompts,
-            max_new_tokens=settings.max_response_tokens,
-            batch_size=settings.batch_size,
+            replies=recipe.replies,
+            max_new_tokens=most,
+            max_tokens=settings.batch_size * SEQUENCE_TOKENS,
             limit=settings.max_refusals,
             progress=progress,
         )
         announce(f"calibrating on {len(refusals)} refusals that the model gave to {len(prompts)} harmful prompts")
-    return [Refusal(item.prompt, item.response_ids[: settings.max_response_tokens]) for item in refusals]
+    return [Refusal(item.prompt, item.response_ids[:most]) for item in refusals]
 
 
 def _view(
@@ -243,7 +264,8 @@ def origin(causal_lm: Any, settings: SafetyTokensSettings) -> dict[str, Any]:
     }
 
 
-def _settings(causal_lm: Any, settings: SafetyTokensSettings, *, refusals: int, contrast: str) -> dict[str, Any]:
+def _settings(causal_lm: Any, recipe: Recipe, *, refusals: int, contrast: str) -> dict[str, Any]:
+    settings = recipe.settings
     return {
         **origin(causal_lm, settings),
         "contrast": contrast,
@@ -252,6 +274,7 @@ def _settings(causal_lm: Any, settings: SafetyTokensSettings, *, refusals: int, 
         "include_openings": settings.include_openings,
         "exclude_special_tokens": settings.exclude_special_tokens,
         "refusals": refusals,
-        "max_response_tokens": settings.max_response_tokens,
+        "max_response_tokens": recipe.response_tokens,
+        "for_openings": recipe.for_openings,
         "torch": torch.__version__,
     }

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pact_plugins.batch.replies import SampledReplies
 from pact_plugins.contracts.judge import REFUSAL
 from pact_plugins.errors import SafetyTokensError
 from pact_plugins.files import read_rows
 from pact_plugins.keyword_judge import KeywordJudge
-from pact_plugins.modeling import response_ids
-from pact_plugins.modeling.generation import generate_ids
+from pact_plugins.modeling import prompt_ids, response_ids
 
 MINIMUM_REFUSALS = 8
 
@@ -65,25 +65,30 @@ def sample_refusals(
     tokenizer: Any,
     prompts: Sequence[str],
     *,
+    replies: SampledReplies,
     max_new_tokens: int,
-    batch_size: int,
+    max_tokens: int,
     limit: int,
     progress: bool = True,
 ) -> list[Refusal]:
     """Sample the aligned model's answers to harmful prompts, and keep what the keyword judge calls a refusal.
 
+    Greedy answers repeat one wording; the tokens of all the model's refusals are wanted.
+
+    Args:
+        replies: the model's, where later readers find those sampled here.
+        max_tokens: of prompts and answers in one batch.
+
     Raises:
         SafetyTokensError: fewer than 8 responses are refusals; the message says how many of how many.
     """
     judge = KeywordJudge()
-    responses = generate_ids(
+    responses = replies.to(
         causal_lm,
         tokenizer,
-        prompts,
+        [prompt_ids(tokenizer, prompt) for prompt in prompts],
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        # Greedy answers repeat one wording; the tokens of all the model's refusals are wanted. Seeded: reproducible.
-        sampling_seed=0,
+        max_tokens=max_tokens,
         description="sampling refusals",
         progress=progress,
     )

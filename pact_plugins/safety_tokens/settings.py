@@ -28,7 +28,9 @@ class SafetyTokensSettings(Block):
     harmless_prompts_path: str | None = Field(None, description="JSON or JSONL prompts to learn openings of help from")
     max_refusals: int = Field(512, ge=1, description="refusals used for calibration")
     max_response_tokens: int = Field(64, ge=1, description="tokens of each refusal used for calibration")
-    batch_size: int = Field(16, ge=1, description="sequences in each forward pass that is made before training")
+    batch_size: int = Field(
+        16, ge=1, description="sequences of 512 tokens in a forward pass before training; of shorter ones as many more"
+    )
 
     def files(self) -> dict[str, str | None]:
         # A base model is a folder, or of the hub.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pact_plugins import plugins
 from pact_plugins.contracts import SafetyTokens
 from pact_plugins.errors import ConfigurationError, PartUnavailableError
+from pact_plugins.messages import warn
 from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.safety_tokens.automatic import automatic_safety_tokens
 from pact_plugins.training.asking import Asked
@@ -42,7 +44,14 @@ def asked_by(
     needs = {name: plugins.parts()[name].needs(settings) for name, settings in chosen.items()}
     tokens = None
     if config.drift_watch or any(needed.needs_safety_tokens for needed in needs.values()):
-        tokens = given or _find(config, aligned, tokenizer)
+        reads_tokens = any(needed.reads_tokens for needed in needs.values())
+        tokens = given or _find(config, aligned, tokenizer, reads_tokens=reads_tokens)
+        if reads_tokens and tokens.settings.get("for_openings"):
+            warn(
+                "safety_tokens: these are of a run that read nothing of them but the openings of refusals, calibrated "
+                f"on the first {tokens.settings.get('max_response_tokens')} tokens of each refusal; for a term, "
+                "calibrate them anew: `pact calibrate MODEL -o FILE`"
+            )
         tokens.check_tokenizer(tokenizer)
         tokens.check_vocabulary(aligned.trained.vocabulary_size)
     for name, needed in needs.items():
@@ -55,10 +64,9 @@ def asked_by(
     return Asked(needs, tokens, next(aligned.trained.decoder.parameters()).device)
 
 
-def _find(config: PACTConfig, aligned: AlignedModel, tokenizer: Any) -> SafetyTokens:
+def _find(config: PACTConfig, aligned: AlignedModel, tokenizer: Any, *, reads_tokens: bool) -> SafetyTokens:
     if config.safety_tokens.file is not None:
         return SafetyTokens.load(Path(config.safety_tokens.file).expanduser(), tokenizer=tokenizer)
+    recipe = replace(config.recipe(), for_openings=not reads_tokens, replies=aligned.replies)
     with aligned.running() as model_parts:
-        return automatic_safety_tokens(model_parts.causal_lm, tokenizer, config.recipe(), config.reference.cache_path)[
-            0
-        ]
+        return automatic_safety_tokens(model_parts.causal_lm, tokenizer, recipe, config.reference.cache_path)[0]

@@ -212,6 +212,11 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         asks_logits=asked.logits,
     )
     reference = build_reference(context, asked.needs) if asked.anything else None
+    _check_adapter(context, reference, asked, aligned, probe_ids)
+    masses, all_is_asked = None, False
+    if reference is not None and context.refusals is not None:
+        masses = RefusalMasses(reference, context.refusals, context)
+        all_is_asked = masses.fill()
     of_run: PartContext[Block] = PartContext(
         settings=config,
         model_parts=model_parts,
@@ -227,6 +232,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         own_loss=run.own_loss,
         batch_size=config.safety_tokens.batch_size,
         cache_path=config.reference.cache_path,
+        refusals=masses,
         turns=rows.turns,
         question=rows.question,
         resumed_in=run.resumed_in,
@@ -235,12 +241,9 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         _build(name, replace(of_run, settings=settings, token_ids=asked.of_part(name)))
         for name, settings in chosen.items()
     ]
-    _check_adapter(context, reference, asked, aligned, probe_ids)
-    masses = None
-    if reference is not None and context.refusals is not None:
-        masses = RefusalMasses(reference, context.refusals, context)
-        masses.fill()
     if reference is not None:
+        if all_is_asked and not asked.logits:
+            reference.release()
         reference.fill()
     watch = None
     if reference is not None and config.reference.check_every:

@@ -5,14 +5,16 @@ import json
 import pytest
 import torch
 
+from pact_plugins import PACTConfig
 from pact_plugins.anchor.anchors import AnchorSet
 from pact_plugins.anchor.prompts import anchor_prompts, evenly_spread
 from pact_plugins.anchor.sampling import sampled_anchors
 from pact_plugins.anchor.settings import AnchorSettings
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.errors import ConfigurationError
-from pact_plugins.modeling import prompt_ids
+from pact_plugins.modeling import model_parts_of, prompt_ids
 from pact_plugins.prompts import harmful_prompts, harmless_prompts
+from pact_plugins.reference.aligned import AlignedModel
 from tests.docs.pages import blocks
 from tests.helpers.guarded import part_context
 
@@ -125,7 +127,8 @@ def test_evenly_spread():
 
 
 def test_replies_are_sampled_once(model, tokenizer, monkeypatch):
-    context = part_context(AnchorSettings(replies=4, max_new_tokens=6), tokenizer)
+    aligned = AlignedModel(model_parts_of(model), PACTConfig().reference, resumed=False)
+    context = part_context(AnchorSettings(replies=4, max_new_tokens=6), tokenizer, aligned=aligned)
     contexts = {
         "harmful": [prompt_ids(tokenizer, text) for text in ("bad", "worse")],
         "harmless": [prompt_ids(tokenizer, text) for text in ("a garden", "a letter")],
@@ -135,7 +138,11 @@ def test_replies_are_sampled_once(model, tokenizer, monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(1 <= len(sequence.response_ids) <= 6 for sequence in anchors.sequences)
     assert [list(sequence.context_ids) for sequence in anchors.sequences] == contexts["harmful"] + contexts["harmless"]
+    # What has been sampled for somebody else before is taken as it is.
+    asked = {"max_new_tokens": 6, "max_tokens": 512, "description": ""}
     monkeypatch.setattr(model, "generate", None)
+    every = contexts["harmful"] + contexts["harmless"]
+    assert [list(one.response_ids) for one in anchors.sequences] == aligned.replies.to(model, tokenizer, every, **asked)
     again, _ = sampled_anchors(model, context, contexts)
     assert again.fingerprint == anchors.fingerprint
     assert path.exists()

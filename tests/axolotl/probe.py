@@ -38,6 +38,23 @@ class OtherTrainer(BasePlugin):
         return Other
 
 
+class Joined(BasePlugin):
+    """The anchor's replies join the trainer's own pass, whatever that costs."""
+
+    worth = 10**9
+
+    def pre_model_load(self, cfg: Any) -> None:
+        from pact_plugins.training import joining
+
+        joining._PASS_IN_TOKENS["cpu"] = self.worth
+
+
+class Apart(Joined):
+    """They never do."""
+
+    worth = -(10**9)
+
+
 class FirstStep(BasePlugin):
     """Moves the weights before the first step, then writes that step's batches, weights and gradients."""
 

@@ -43,6 +43,26 @@ def test_one_epoch_under_guard(trained: Callable[..., Run], guard: dict[str, Any
     assert logged[0]["pact/anchor_kl"] < 1e-5 < logged[-1]["pact/anchor_kl"]
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [{}, {"gradient_accumulation_steps": 2}, {"sample_packing": True, "attn_implementation": "sdpa"}],
+    ids=["padded", "accumulated", "packed"],
+)
+def test_replies_in_the_trainers_own_pass_have_the_gradients_of_a_pass_of_their_own(
+    trained: Callable[..., Run], guard: dict[str, Any], layout: dict[str, Any]
+) -> None:
+    found = []
+    for place in ("Joined", "Apart"):
+        plugins = [f"tests.axolotl.probe.{name}" for name in (place, "FirstStep")]
+        settings = {**guard, **layout, "plugins": [*plugins, PLUGIN], "max_steps": 1}
+        run = trained(f"{place}-{'-'.join(layout)}", settings).succeeded()
+        assert ("replies join the trainer's own forward pass" in run.log) == (place == "Joined")
+        found.append(run.tensors("gradients"))
+    largest = max(float(value.abs().max()) for value in found[1].values())
+    assert found[0].keys() == found[1].keys()
+    assert max(float((found[0][name] - found[1][name]).abs().max()) for name in found[1]) < 2e-6 * largest
+
+
 def test_a_loss_without_a_handle_is_refused_by_name(trained: Callable[..., Run], guard: dict[str, Any]) -> None:
     run = trained(
         "guard_eaft", {**guard, "pact": {**guard["pact"], "row_gate": True}, "use_eaft": True, "max_steps": 1}

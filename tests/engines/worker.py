@@ -26,6 +26,7 @@ from trl import SFTTrainer
 
 from pact_plugins.errors import PACTError
 from pact_plugins.modeling import model_parts_of
+from pact_plugins.training import joining
 from tests.helpers.guarded import tokens_with_openings
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.trainers import arguments, lora, pact, rows
@@ -137,6 +138,7 @@ def run(
     four_bit: bool = False,
     count: bool = False,
     opening_tokens: bool = False,
+    joins: bool | None = None,
     **settings: Any,
 ) -> None:
     """Train, and write what happened.
@@ -144,9 +146,12 @@ def run(
     Args:
         count: also how often the ranks spoke for us.
         opening_tokens: the safety tokens know how refusals begin.
+        joins: whether the anchor's replies join the trainer's own pass; None as the costs are.
     """
     out.mkdir(parents=True, exist_ok=True)
     record = Record()
+    if joins is not None:
+        joining._PASS_IN_TOKENS["cpu"] = joining._PASS_OVER_SHARDS = 10**9 if joins else -(10**9)
     # accelerate ignores DeepSpeed where it is told to use the CPU; without a GPU it ends there by itself.
     on_cpu = {"use_cpu": not engine.startswith("zero")}
     gloo = {"ddp_backend": "gloo"} if engine in PARALLEL else {}

@@ -34,13 +34,14 @@ def guard_settings(folder: Path) -> dict[str, Any]:
     def after(texts: list[str]) -> Any:
         sequences = [TeacherForced(prompt_ids(tokenizer, text), [0]) for text in texts]
         head = LiveHead(model_parts.causal_lm)
-        return teacher_force(model_parts.decoder, head, sequences, batch_size=64, description="", progress=False)
+        forced = teacher_force(model_parts.decoder, head, sequences, batch_size=64, description="", progress=False)
+        return head, torch.cat(forced.hidden_states)
 
-    harmful, harmless = (after(texts) for texts in prompts.values())
+    (head, harmful), (_, harmless) = (after(texts) for texts in prompts.values())
     opening_tokens = find_opening_tokens(
-        first_token_probability(harmful, "cpu"), first_token_probability(harmless, "cpu"), limit=12
+        first_token_probability(head, harmful, "cpu"), first_token_probability(head, harmless, "cpu"), limit=12
     )
-    first = torch.cat([harmful.head.logits(states, None) for states in harmful.hidden_states]).softmax(dim=-1)
+    first = head.logits(harmful, None).softmax(dim=-1)
     masses = first[:, list(opening_tokens.refusal)].sum(dim=-1)
     tokens = SafetyTokens.random(tokenizer, len(tokenizer), count=24, seed=1)
     found = {

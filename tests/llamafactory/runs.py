@@ -10,14 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
 
 class Recorder(TrainerCallback):
-    """Keeps the gradients before the first optimizer step, the trainer's batches and its log."""
+    """Keeps the gradients before the first optimizer step, the trainer's batches and its log.
 
-    def __init__(self) -> None:
+    Args:
+        moves: the trained weights before the first step, as an adapter that is fresh adds nothing.
+    """
+
+    def __init__(self, *, moves: bool = False) -> None:
+        self.moves = moves
         self.gradients: dict[str, Tensor] = {}
         self.log: list[dict[str, float]] = []
         self.batches: list[dict[str, Tensor]] = []
@@ -28,6 +34,13 @@ class Recorder(TrainerCallback):
         self.model = kwargs["model"]
         named = self.model.named_parameters()
         self.starting_weights = {name: parameter.detach().clone() for name, parameter in named}
+
+    @torch.no_grad()
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        generator = torch.Generator().manual_seed(7)
+        for _, parameter in sorted(kwargs["model"].named_parameters()) if self.moves and not state.global_step else ():
+            if parameter.requires_grad:
+                parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not self.gradients:
@@ -50,8 +63,12 @@ class Run:
         return [float(entry[key]) for entry in self.recorder.log if key in entry]
 
 
-def train(settings: dict[str, Any], **changes: Any) -> Run:
-    """Run LLaMA-Factory's own ``run_exp`` with ``settings`` and ``changes``; a change to None removes a key."""
+def train(settings: dict[str, Any], *, moves: bool = False, **changes: Any) -> Run:
+    """Run LLaMA-Factory's own ``run_exp`` with ``settings`` and ``changes``; a change to None removes a key.
+
+    Args:
+        moves: see ``Recorder``.
+    """
     from llamafactory.train import tuner
 
     from pact_llamafactory.activation import install
@@ -59,7 +76,7 @@ def train(settings: dict[str, Any], **changes: Any) -> Run:
     install(tuner)
     arguments = copy.deepcopy({**settings, **changes})
     arguments = {key: value for key, value in arguments.items() if value is not None}
-    recorder = Recorder()
+    recorder = Recorder(moves=moves)
     with _recording(recorder.batches):
         tuner.run_exp(args=arguments, callbacks=[recorder])
     folder = Path(arguments["output_dir"])

@@ -9,6 +9,7 @@ import pytest
 
 from pact_lab import tiny_world
 from pact_plugins.errors import ConfigurationError
+from pact_plugins.training import joining
 from tests.helpers.guarded_world import guard_settings
 from tests.llamafactory import runs
 
@@ -35,6 +36,30 @@ def test_one_epoch_under_guard(settings: dict[str, Any], block: dict[str, Any]) 
     assert divergence[0] < 1e-7
     assert max(divergence) > 1e-4
     assert (run.folder / "pact_anchors.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("layout", "joins"),
+    [({}, True), ({"gradient_accumulation_steps": 2}, True), ({"packing": True}, True), ({"neat_packing": 1}, False)],
+    ids=["padded", "accumulated", "packed", "neatly packed"],
+)
+def test_replies_in_the_trainers_own_pass_have_the_gradients_of_a_pass_of_their_own(
+    settings: dict[str, Any],
+    block: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    layout: dict[str, Any],
+    joins: bool,
+) -> None:
+    found = []
+    for worth in (10**9, -(10**9)):
+        monkeypatch.setitem(joining._PASS_IN_TOKENS, "cpu", worth)
+        with caplog.at_level("INFO", logger="pact_plugins"):
+            found.append(runs.train(settings, moves=True, pact=block, max_steps=1, **layout).recorder.gradients)
+    assert ("replies join the trainer's own forward pass" in caplog.text) == joins
+    assert found[0].keys() == found[1].keys()
+    largest = max(float(value.abs().max()) for value in found[1].values())
+    assert max(float((found[0][name] - found[1][name]).abs().max()) for name in found[1]) < 2e-6 * largest
 
 
 @pytest.mark.parametrize("switch", ["use_dft_loss", "label_smoothing_factor"])

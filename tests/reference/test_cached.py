@@ -136,7 +136,7 @@ def test_full_fine_tuning_loads_the_aligned_model_for_an_unseen_sequence(tmp_pat
     assert cached[2]["cache"]["misses"] == 4
     assert_same(cached[0], online[0])
     # A model from nowhere cannot be loaded again.
-    with pytest.raises(ConfigurationError, match=r"(?s)reference: cache met a sequence.*frozen_copy"):
+    with pytest.raises(ConfigurationError, match=r"(?s)reference\.kind: cache met a sequence.*frozen_copy"):
         train(tmp_path / "nowhere", "cache", adapter=False)
 
 
@@ -255,7 +255,8 @@ def test_rows_cached_from_the_command_line_are_found_by_the_trainer(tmp_path, ca
     predicted = CliRunner().invoke(cache, [*build, "--dry-run"])
     assert predicted.exit_code == 0, predicted.output
     told = (
-        r"0 of 8 sequences are there; 8 to compute with 166 response tokens, ([\d.]+ kB) on disk, about [\d.]+ s; in "
+        r"0 of 8 sequences are there; 8 to compute with 166 response tokens, ([\d.]+ kB) on disk "
+        r"\(\d+ bytes a token\), about [\d.]+ s; in "
     )
     size = re.match(told, predicted.stdout)
     assert size, predicted.stdout

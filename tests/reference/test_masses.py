@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from contextlib import nullcontext
 
 import datasets
 import pytest
 import torch
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, LlamaModel, TrainerCallback
 from trl import SFTTrainer
 
-from pact_plugins.reference.online import DecoderReference
+from pact_plugins import PACTConfig
+from pact_plugins.batch.openings import Openings, RefusalCriterion
+from pact_plugins.cli.cache import cache
+from pact_plugins.contracts import ReferenceContext
+from pact_plugins.errors import ConfigurationError
+from pact_plugins.modeling import AutocastState, model_parts_of
+from pact_plugins.reference.cache.listing import list_stores
+from pact_plugins.reference.online import DecoderReference, FrozenCopyReference
 from tests.helpers import guarded
 from tests.helpers.guarded import tokens_with_long_openings, tokens_with_openings
-from tests.helpers.tiny import tiny_llama
+from tests.helpers.tiny import save_model, tiny_llama
 from tests.helpers.trainers import lora, pact, sft_trainer
 
 pytestmark = pytest.mark.framework
@@ -43,13 +54,28 @@ def asked(monkeypatch):
     return Asked(monkeypatch)
 
 
-def run(folder, cache, config=None, *, adapter=True, tokens=tokens_with_openings, **settings):
+class Decoders(TrainerCallback):
+    """How many more are in memory while training than before."""
+
+    def __init__(self):
+        self.before, self.more = self._alive(), set()
+
+    @staticmethod
+    def _alive():
+        gc.collect()
+        return sum(isinstance(one, LlamaModel) for one in gc.get_objects())
+
+    def on_step_begin(self, *_, **__):
+        self.more.add(self._alive() - self.before)
+
+
+def run(folder, cache, config=None, *, adapter=True, tokens=tokens_with_openings, watching=(), **settings):
     config = {**GATE, **(config or {})}
     config["reference"] = {"check_every": 0, "cache_path": str(cache), **config.get("reference", {})}
     trainer = sft_trainer(
         folder,
         adapter=lora() if adapter else None,
-        callbacks=[pact(config, safety_tokens=tokens())],
+        callbacks=[pact(config, safety_tokens=tokens()), *watching],
         per_device_train_batch_size=2,
         **{"max_steps": 8, **settings},
     )
@@ -71,7 +97,13 @@ def expected_scores(trainer, threshold=0.5):
 @pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 def test_each_context_is_asked_once_before_training(tmp_path, asked, adapter, packing):
-    trainer, gated = run(tmp_path / "run", tmp_path / "cache", adapter=adapter, packing=packing, max_length=64)
+    decoders, more = Decoders(), {"packing": packing, "max_length": 64}
+    if not adapter:
+        # Whence it could be loaded, if it had to be asked again.
+        more["model"] = AutoModelForCausalLM.from_pretrained(save_model(tmp_path / "aligned", tiny_llama()))
+    trainer, gated = run(tmp_path / "run", tmp_path / "cache", adapter=adapter, watching=[decoders], **more)
+    # What is trained, and no frozen copy of it.
+    assert decoders.more == {1}
     # Two epochs of eight rows.
     assert len(asked.contexts) == len(set(asked.contexts)) == 8
     assert asked.rows == 0
@@ -118,8 +150,45 @@ def test_a_stream_is_asked_about_at_first_sight(tmp_path, asked):
         {row["sequence"]: row["score"] for row in known}, abs=1e-5
     )
     asked.contexts.clear()
-    run(tmp_path / "again", tmp_path / "cache", trainer_class=Streamed)
+    decoders = Decoders()
+    run(tmp_path / "again", tmp_path / "cache", trainer_class=Streamed, adapter=False, watching=[decoders])
     assert not asked.contexts
+    assert decoders.more == {2}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_was_let_go_of_is_loaded_for_a_request_that_nobody_foresaw(tmp_path, replaced):
+    path = save_model(tmp_path / "aligned", tiny_llama())
+    model = AutoModelForCausalLM.from_pretrained(path)
+    criterion = RefusalCriterion(Openings(((5,), (20,))), 0.0)
+    given = {"refusals": criterion, "asks_logits": False}
+    model_parts, settings = model_parts_of(model), PACTConfig().reference
+    reference = FrozenCopyReference(
+        ReferenceContext(model_parts, settings, torch.tensor([5]), False, nullcontext, **given)
+    )
+    question = ([[7, 8, 9]], criterion, AutocastState("cpu", False, torch.bfloat16))
+    before = reference.refusal_mass(*question)
+    reference.release()
+    reference.fill()
+    assert reference.online() is None
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    if not replaced:
+        torch.testing.assert_close(reference.refusal_mass(*question), before)
+        return
+    save_model(tmp_path / "aligned", tiny_llama(1))
+    with pytest.raises(ConfigurationError, match="not the one that training began with"):
+        reference.refusal_mass(*question)
+
+
+def test_what_is_kept_is_listed_and_cleared(tmp_path):
+    run(tmp_path / "run", tmp_path / "cache", max_steps=1)
+    (listed,) = list_stores(tmp_path / "cache")
+    assert (listed.holds, listed.entries, listed.precision) == ("refusal masses", 8, "float32")
+    where = ["--cache-path", str(tmp_path / "cache")]
+    assert "1 stores" in CliRunner().invoke(cache, ["info", *where], catch_exceptions=False).output
+    CliRunner().invoke(cache, ["clear", listed.path.name, "--yes", *where], catch_exceptions=False)
+    assert not list_stores(tmp_path / "cache")
 
 
 def test_a_term_beside_the_gate_is_asked_for_logits_alone(tmp_path, asked):

@@ -24,7 +24,8 @@ from pact_plugins.config import PACTConfig
 from pact_plugins.conversation.reading import open_source
 from pact_plugins.errors import OutputError, PACTError
 from pact_plugins.files import write_json, write_text
-from pact_plugins.modeling import prompt_ids
+from pact_plugins.modeling import model_parts_of, prompt_ids
+from pact_plugins.reference.aligned import AlignedModel
 from pact_plugins.reference.cache.store import ReferenceStore
 from pact_plugins.run_record import FILE_NAME, write_run_record
 from pact_plugins.safety_tokens import display
@@ -166,7 +167,8 @@ def test_what_was_calibrated_is_used_where_it_cannot_be_kept(tmp_path, model, to
     config = PACTConfig(
         reference={"cache_path": str(tmp_path / "file")}, safety_tokens={"refusals_path": str(refusals), "top_k": 8}
     )
-    context = part_context(config.anchor, tokenizer, cache_path=config.reference.cache_path)
+    aligned = AlignedModel(model_parts_of(model), config.reference, resumed=False)
+    context = part_context(config.anchor, tokenizer, cache_path=config.reference.cache_path, aligned=aligned)
     contexts = [prompt_ids(tokenizer, text) for text in ("bad", "a garden")]
     with caplog.at_level("INFO", logger="pact_plugins"):
         tokens, _ = automatic_safety_tokens(

@@ -7,7 +7,6 @@ import torch
 
 from pact_lab import tiny_world
 from pact_plugins import PACTConfig
-from pact_plugins.batch.teacher_forcing import Forced
 from pact_plugins.files import write_json
 from pact_plugins.safety_tokens.opening_tokens import (
     FirstToken,
@@ -34,7 +33,7 @@ def test_what_one_prompt_alone_brings_up_opens_nothing():
     head, hidden = _ReadsProbabilities(), []
     for after in ([0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.98, 0.01]):
         hidden.append(torch.tensor([after]).log())
-    found = first_token_probability(Forced(hidden, head), "cpu")
+    found = first_token_probability(head, torch.cat(hidden), "cpu")
     torch.testing.assert_close(found.mean, torch.tensor([1.00, 1.97, 0.03]) / 3)
     torch.testing.assert_close(found.without_likeliest, torch.tensor([0.01, 0.495, 0.01]))
     rare = _everywhere([0.001, 0.001, 0.001])

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pact_plugins.batch.replies import SampledReplies
 from pact_plugins.errors import ConfigurationError, SafetyTokensError
 from pact_plugins.modeling import response_ids
 from pact_plugins.safety_tokens import refusals as refusals_room
@@ -78,8 +79,15 @@ def judged(monkeypatch):
 
 
 def sample(tokenizer, count, **settings):
-    options = {"max_new_tokens": 5, "batch_size": 4, "limit": 512, "progress": False, **settings}
-    return sample_refusals(tiny_llama(), tokenizer, [f"number {n}" for n in range(count)], **options)
+    options = {
+        "replies": SampledReplies(),
+        "max_new_tokens": 5,
+        "max_tokens": 64,
+        "limit": 512,
+        "progress": False,
+        **settings,
+    }
+    return sample_refusals(tiny_llama(), tokenizer, [f"number {n}" for n in range(count)], **{**options, **settings})
 
 
 def test_what_the_judge_calls_a_refusal_is_kept_in_order(tokenizer, judged):

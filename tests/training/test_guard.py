@@ -216,7 +216,7 @@ def test_files_without_opening_tokens_are_refused():
 
 
 def test_a_gated_anchor_needs_data_that_can_be_read_ahead():
-    with pytest.raises(ConfigurationError, match=r"anchor\.prompts: gated reads the training set"):
+    with pytest.raises(ConfigurationError, match=r"anchor\.prompts: gated: the training set has to be read"):
         prepare(
             tiny_llama(),
             tiny_tokenizer(),

@@ -16,7 +16,7 @@ class ClassifierJudge(Judge):
         model: folder or hub id; the published classifier if not given.
         revision: hub revision.
         device, dtype: where and how to run it; `auto` picks a GPU if there is one, and the checkpoint's own dtype.
-        batch_size: rows per forward pass.
+        batch_size: rows of 512 tokens in one batch, shorter ones more.
     """
 
     name: str
@@ -77,6 +77,9 @@ class ClassifierJudge(Judge):
         return self._loaded
 
     def assess_answers(self, rows: Sequence[tuple[str, str]]) -> list[Verdict]:
+        from pact_plugins.batch.sequences import group_by_length
+        from pact_plugins.batch.teacher_forcing import SEQUENCE_TOKENS
+
         model, tokenizer = self._load()
         inputs = [self.format(tokenizer, prompt, answer) for prompt, answer in rows]
         limit = getattr(model.config, "max_position_embeddings", None) or 1 << 30
@@ -87,8 +90,9 @@ class ClassifierJudge(Judge):
                 verdicts[index] = Verdict(UNSCORED, reason=f"{len(ids)} tokens do not fit the judge's {limit}")
             else:
                 fitting.append(index)
-        for start in range(0, len(fitting), self.batch_size):
-            batch = fitting[start : start + self.batch_size]
+        lengths = [len(inputs[index]) + self.max_new_tokens for index in fitting]
+        for places in group_by_length(lengths, max_tokens=self.batch_size * SEQUENCE_TOKENS):
+            batch = [fitting[place] for place in places]
             for index, output in zip(batch, self._generate([inputs[index] for index in batch]), strict=True):
                 verdicts[index] = self.parse(output)
         return [verdict or Verdict(UNSCORED, reason="not judged") for verdict in verdicts]

@@ -66,6 +66,7 @@ class Case:
         accumulation: micro-batches of a step; with several, the cache and ``PARTS`` are measured.
         framework: whose trainer trains.
         parts: whether ``PARTS`` are measured too.
+        default: whether the default preset, its parts and the cache are measured, and nothing else.
         checks: whether drift watch and reference check are measured, and nothing else.
         liger_kernel: whether Liger's kernels train, which never build logits; a mode that needs these is left out.
         packing: whether short rows share a sequence; without the kernels of flash-attn, SDPA keeps them apart.
@@ -86,6 +87,7 @@ class Case:
     accumulation: int = 1
     packing: bool = False
     stateless: bool = False
+    default: bool = False
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -94,6 +96,8 @@ class Case:
             return LLAMAFACTORY_MODES[self.training]
         if self.checks:
             return (PLAIN, ONLINE_LORA, *CHECKS)
+        if self.default:
+            return (PLAIN, CACHED, GATE, ANCHOR, DEFAULT)
         if self.accumulation > 1:
             return (PLAIN, CACHED, *PARTS)
         modes = MODES[self.training] + (PARTS if self.parts else ())
@@ -122,6 +126,8 @@ def grid(name: str) -> list[Case]:
         return [replace(centre, framework=name, training=training) for training in LLAMAFACTORY_MODES]
     if name == "watch":
         return [replace(centre, checks=True)]
+    if name == "default":
+        return [replace(centre, default=True), replace(centre, default=True, batch_size=1, accumulation=4)]
     if name == "accumulation":
         return [replace(centre, batch_size=1, accumulation=4)]
     if name == "cpu":

@@ -95,6 +95,8 @@ def _cells(row: Row) -> list[str]:
     notes = []
     if "three_epochs_ratio" in row:
         notes.append(f"three epochs with building the cache {row['three_epochs_ratio']:.2f}")
+    if row.get("preparation_seconds", 0) >= 1:
+        notes.append(f"{row['preparation_seconds']:.0f} s before the first step")
     if "memory_ratio_without_copy" in row:
         notes.append(f"memory without the copied weights {row['memory_ratio_without_copy']:.2f}")
     if "time_ratio_to_plain_logits" in row:

@@ -35,6 +35,7 @@ def case_rows(case: Case, timing: Mapping[str, Any], memory: Mapping[str, Mappin
             "cpu_ratio": paired_ratio(values["cpu"], plain["cpu"]),
             "step_seconds": median(values["wall"]),
             "steps": len(values["wall"]),
+            "preparation_seconds": max(0.0, values["preparation"] - plain["preparation"]),
             "memory_ratio": memory[mode]["peak_bytes"] / memory[PLAIN]["peak_bytes"],
             "peak_bytes": memory[mode]["peak_bytes"],
         }

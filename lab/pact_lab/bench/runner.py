@@ -70,7 +70,7 @@ def run(settings: BenchSettings) -> dict[str, Any]:
                 tqdm.write(str(error), file=sys.stderr)
             _write(results, settings)
         bar.set_description(CALIBRATION)
-        wanted = cases[0].framework == "trl"
+        wanted = cases[0].framework == "trl" and not cases[0].default
         if wanted and not any(row["mode"] == CALIBRATION for row in results["rows"]):
             centre = replace(cases[0], sequence_length=96)
             try:

@@ -49,7 +49,7 @@ def refusals_of(subject: Subject, folder: Path) -> Sequence[Mapping[str, str]]:
     if not path.is_file():
         model, tokenizer = subject.load()
         config = PACTConfig.from_mapping(subject.common)
-        found = gather_refusals(model, tokenizer, config.safety_tokens, progress=False)
+        found = gather_refusals(model, tokenizer, config.recipe(), progress=False)
         texts = tokenizer.batch_decode([list(one.response_ids) for one in found], skip_special_tokens=True)
         write_json(path, [{"prompt": one.prompt, "response": text} for one, text in zip(found, texts, strict=True)])
     return read_rows(path, key="refusals")

@@ -86,8 +86,7 @@ def conversation(
         raise UnreadableRowError("no assistant turn")
     turns = []
     for number, place in enumerate(places, start=1):
-        users = [message for message in messages[:place] if message["role"] == "user"]
-        if not users:
+        if not any(message["role"] == "user" for message in messages[:place]):
             continue
         turn = Turn(number, tuple(messages[:place]), messages[place], is_plain)
         if not turn.prompt.strip():

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 # 2: a checksum for each entry, and the store's name beside the file's own. 3: logits alone.
 FORMAT = "pact-reference-cache/3"
+MASSES_FORMAT = "pact-refusal-masses/1"
 DESCRIPTION_FILE = "store.json"
+# Folders of the cache, with a store in each folder below.
+LOGITS, MASSES = "reference", "refusals"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class Prediction:
 
     def __str__(self) -> str:
         there = f"{self.total - self.missing:,} of {self.total:,} sequences are there"
-        size = f"{self.response_tokens:,} response tokens, {in_bytes(self.bytes)} on disk"
+        each = "" if not self.response_tokens else f" ({self.bytes / self.response_tokens:.0f} bytes a token)"
+        size = f"{self.response_tokens:,} response tokens, {in_bytes(self.bytes)} on disk{each}"
         time_taken = "" if self.seconds is None else f", about {in_time(self.seconds)}"
         return f"{there}; {self.missing:,} to compute with {size}{time_taken}"
 

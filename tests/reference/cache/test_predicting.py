@@ -46,7 +46,8 @@ def test_of_few_groups_each_is_tried_once(clock):
 def test_size_counts_tokens_and_sequences():
     prediction = Prediction.of_size(total=10, missing=2, response_tokens=5, record_bytes=100)
     assert prediction.bytes == 5 * 100 + 2 * 48
-    assert str(prediction) == "8 of 10 sequences are there; 2 to compute with 5 response tokens, 596 B on disk"
+    told = "8 of 10 sequences are there; 2 to compute with 5 response tokens, 596 B on disk (119 bytes a token)"
+    assert str(prediction) == told
 
 
 @pytest.mark.parametrize(

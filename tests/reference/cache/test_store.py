@@ -128,15 +128,17 @@ def test_of_two_processes_one_builds_and_both_read(tmp_path):
 
 
 def test_listing_and_removing(tmp_path):
-    store = ReferenceStore(tmp_path, ALL)
+    folder = tmp_path / "reference"
+    store = ReferenceStore(folder, ALL)
     store.write([entry(n, described=ALL) for n in range(3)])
-    ReferenceStore(tmp_path, PLAIN)
-    listed = {found.name: found for found in list_stores(tmp_path)}
+    ReferenceStore(folder, PLAIN)
+    listed = {found.path.name: found for found in list_stores(tmp_path)}
     assert set(listed) == {PLAIN.name, ALL.name}
     found = listed[ALL.name]
-    assert (found.sequences, found.response_tokens, found.description) == (3, 9, ALL)
-    assert "prompt-free" in " ".join(found.cells)
-    (tmp_path / PLAIN.name / "store.json").write_text(json.dumps({"format": "another"}))
-    assert {found.name: found.description for found in list_stores(tmp_path)}[PLAIN.name] is None
-    remove_store(tmp_path, ALL.name)
-    assert [found.name for found in list_stores(tmp_path)] == [PLAIN.name]
+    assert (found.entries, found.response_tokens, found.reference_model) == (3, 9, ALL.reference_model)
+    assert found.holds == f"logits of {ALL.token_count} tokens ({ALL.safety_tokens}) + prompt-free"
+    assert found.cells[-2] == f"{found.bytes / 9:.0f}"
+    (folder / PLAIN.name / "store.json").write_text(json.dumps({"format": "another"}))
+    assert {found.path.name: found.reference_model for found in list_stores(tmp_path)}[PLAIN.name] == ""
+    remove_store(folder / ALL.name)
+    assert [found.path.name for found in list_stores(tmp_path)] == [PLAIN.name]
