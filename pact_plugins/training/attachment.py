@@ -216,6 +216,7 @@ class Attachment:
 
     def _next_micro_batch(self, labels: Tensor, log_probs: Tensor | None = None) -> MicroBatch:
         taken, step_index = self._forward_pass.take(), self._place()
+        self._joining.refuse_mixed_rows(taken.inputs)
         self._micro_batch += 1
         self._waiting = 0 if step_index.covers else self._waiting + 1
         return MicroBatch(

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from pact_plugins.batch.joined import Seats, seats
 from pact_plugins.batch.micro_batch import ComingBatch
+from pact_plugins.batch.responses import sequence_starts
+from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.teacher_forcing import TeacherForced
 from pact_plugins.contracts import Part
 from pact_plugins.distributed import everyone
+from pact_plugins.errors import AttachmentError
 from pact_plugins.messages import announce
 from pact_plugins.modeling import ModelParts, is_sharded
 from pact_plugins.modeling.compiled import is_compiled_run
@@ -34,6 +37,7 @@ class Joining:
     def __init__(self, parts: Sequence[Part], model_parts: ModelParts) -> None:
         self._parts, self._causal_lm = parts, model_parts.causal_lm
         self._text_config = model_parts.causal_lm.config.get_text_config()
+        self._positions_separate = ContextRules.of(model_parts).positions_separate
         self._longest = length_without_rescaling(model_parts.causal_lm.config)
         self._is_sharded = any(map(is_sharded, model_parts.model.parameters()))
         # Further rows, of another length each time, would be compiled anew.
@@ -71,9 +75,27 @@ class Joining:
 
     def _may_pack(self, inputs: Mapping[str, Any]) -> bool:
         """Sequences are told apart by their positions neither beside a cache nor where a state is carried along."""
+        return not self._fills_a_cache(inputs) and not getattr(self._causal_lm, "_is_stateful", False)
+
+    def _fills_a_cache(self, inputs: Mapping[str, Any]) -> bool:
         cached = inputs.get("use_cache")
-        cached = getattr(self._text_config, "use_cache", True) if cached is None else cached
-        return not cached and not getattr(self._causal_lm, "_is_stateful", False)
+        return bool(getattr(self._text_config, "use_cache", True) if cached is None else cached)
+
+    def refuse_mixed_rows(self, inputs: Mapping[str, Any]) -> None:
+        """Make sure that sequences which positions alone tell apart do not see one another.
+
+        Raises:
+            AttachmentError: a cache hides them from transformers' attention mask in training, not in the reference.
+        """
+        position_ids = inputs.get("position_ids")
+        if position_ids is None or inputs.get("attention_mask") is not None or self._positions_separate:
+            return
+        if self._fills_a_cache(inputs) and sequence_starts(inputs, tuple(position_ids.shape))[:, 1:].any():
+            raise AttachmentError(
+                "use_cache: true hides from the attention mask that rows stand one after the other, so that they see "
+                "one another in training and not in the reference; set use_cache: false in the trainer's arguments, "
+                "or in the model's configuration"
+            )
 
     def _decide(
         self, found: Seats | None, sequences: Sequence[TeacherForced], device: str, names: Sequence[str]

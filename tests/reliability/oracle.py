@@ -57,10 +57,10 @@ class Situation:
         outside: PACT joins the trainer's loss and not the model's outputs.
         moves: weights move in between, so that the cross-entropy's gradient is autograd's too.
         clipped: gradients are compared up to one factor.
+        passes: of the model over each micro-batch.
         resumed: stopped after the first step, and resumed by another trainer.
         tolerance: of a gradient, as a share of the largest.
         wanted: "exact", or a piece of the message by which PACT refuses.
-        unchecked: whether weights move that no receipt speaks of, so that the run counts as unprotected.
     """
 
     model: Callable[[], Any] = tiny_llama
@@ -75,10 +75,10 @@ class Situation:
     outside: bool = False
     moves: bool = False
     clipped: bool = False
+    passes: int = 1
     resumed: bool = False
     tolerance: float = 1e-5
     wanted: str = "exact"
-    unchecked: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,8 @@ class Expected:
         # Adapters may change the model that they are put on.
         torch.manual_seed(0)
         self._trained, self._aligned = situation.adapt(situation.model()), situation.model().eval()
+        for model in (self._trained, self._aligned):
+            model.config.use_cache = bool(situation.settings.get("use_cache"))
         own = dict(self._trained.named_parameters())
         with torch.no_grad():
             for name, value in seen.weights[step].items():
@@ -207,6 +209,7 @@ class Expected:
         # As in the run: Gemma 3n reads some layers' weights past an adapter in training, and not in evaluation.
         self._trained.train()
         self.labels = sum(_labels(inputs) for inputs, _ in self._window)
+        self.held = sum(int(_in_turns(inputs).sum()) for inputs, _ in self._window)
         self.divergence = 0.0
         self._is_bf16 = bool(situation.settings.get("bf16"))
 
@@ -220,17 +223,17 @@ class Expected:
         losses = {name: torch.zeros(()) for name in ("cross-entropy", "term", "row_gate")}
         for inputs, divisor in self._divisors():
             places = (inputs["labels"][:, 1:] != IGNORED).nonzero(as_tuple=True)
-            read = _read(inputs, self._trained)
+            held, read = _in_turns(inputs)[places], _read(inputs)
             own = self._trained(**read).logits[:, :-1][places].float()
             with torch.no_grad():
                 aligned = self._aligned(**read).logits[:, :-1][places].float()
-            divergence = _divergence(aligned[:, tokens] / TEMPERATURE, own[:, tokens] / TEMPERATURE).sum()
-            self.divergence += float(TEMPERATURE**2 * divergence.detach()) / max(self.labels, 1)
+            divergence = _divergence(aligned[:, tokens] / TEMPERATURE, own[:, tokens] / TEMPERATURE)[held].sum()
+            self.divergence += float(TEMPERATURE**2 * divergence.detach()) / max(self.held, 1)
             cross_entropy = nn.functional.cross_entropy(own, inputs["labels"][:, 1:][places], reduction="none")
             losses["cross-entropy"] = losses["cross-entropy"] + cross_entropy.sum() / divisor
             losses["term"] = losses["term"] + COEFFICIENT * TEMPERATURE**2 * divergence / divisor
             if self._gate and self.labels:
-                less = _gate(aligned, places, self._gate) - 1
+                less = _gate(aligned, places, held, self._gate) - 1
                 losses["row_gate"] = losses["row_gate"] + (less * cross_entropy).sum() / divisor
         return losses
 
@@ -260,13 +263,24 @@ class Expected:
         return {name: p.grad.clone() for name, p in self._trained.named_parameters() if p.grad is not None}
 
 
+def _in_turns(inputs: Mapping[str, Any]) -> Tensor:
+    """(B, L - 1) whether the label is of an assistant's turn, or of a row without any; prompts are not held."""
+    assistant, *others = tiny_tokenizer().convert_tokens_to_ids(["<|assistant|>", "<|user|>", "<|system|>", "<|end|>"])
+    ids, found = inputs["input_ids"], inputs["labels"] != IGNORED
+    for row, of_row in zip(found, ids.tolist(), strict=True):
+        role = None
+        for column, token in enumerate(of_row):
+            row[column] &= assistant not in of_row or role == assistant
+            role = token if token in (assistant, *others) else role
+    return found[:, 1:]
+
+
 def _labels(inputs: Mapping[str, Any]) -> int:
     return int((inputs["labels"][:, 1:] != IGNORED).sum())
 
 
-def _read(inputs: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    found = {name: value for name, value in inputs.items() if name not in _UNREAD}
-    return {**found, "use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else found
+def _read(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in inputs.items() if name not in _UNREAD}
 
 
 def _divergence(aligned: Tensor, own: Tensor) -> Tensor:
@@ -274,12 +288,18 @@ def _divergence(aligned: Tensor, own: Tensor) -> Tensor:
     return (target.exp() * (target - own.log_softmax(-1))).sum(-1)
 
 
-def _gate(aligned: Tensor, places: tuple[Tensor, ...], mode: str) -> Tensor:
-    """(M,) the weight of each label: by what the aligned model would have begun its response with."""
+def _gate(aligned: Tensor, places: tuple[Tensor, ...], held: Tensor, mode: str) -> Tensor:
+    """(M,) the weight of each label: by what the aligned model would have begun its response with.
+
+    A prompt that is learnt weighs what the response weighs that follows it.
+    """
     rows, columns = places
-    begins = torch.ones(len(rows), dtype=torch.bool)
-    begins[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1)
-    mass = aligned.softmax(-1)[:, REFUSAL_OPENING_TOKENS].sum(-1)[begins][begins.cumsum(0) - 1]
+    begins = held.clone()
+    begins[1:] &= (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1] + 1) | ~held[:-1]
+    mass = aligned.softmax(-1)[:, REFUSAL_OPENING_TOKENS].sum(-1)[begins]
+    if not len(mass):
+        return torch.ones(len(rows))
+    mass = mass[(begins.cumsum(0) - held.long()).clamp(max=len(mass) - 1)]
     return {"soft": 1 - mass, "hard": (mass <= 0.5).float(), "report": torch.ones_like(mass)}[mode]
 
 
@@ -342,13 +362,13 @@ def _of_the_record(situation: Situation, seen: Recorder, trainer: Any, plain_ste
     wrong, steps = [], trainer.state.global_step
     segments = read_run_record(Path(trainer.args.output_dir))["segments"]
     protected, tokens = (sum(one[key] for one in segments) for key in ("optimizer_steps", "response_tokens"))
-    labels = sum(_labels(inputs) for window in seen.windows for inputs, _ in window)
+    labels = situation.passes * sum(int(_in_turns(inputs).sum()) for window in seen.windows for inputs, _ in window)
     if plain_steps != steps:
         wrong.append(f"{steps} steps instead of {plain_steps}")
     if protected != steps:
         wrong.append(f"{protected} of {steps} steps protected")
     if tokens != labels:
         wrong.append(f"{tokens} response tokens instead of {labels}")
-    if any(one["unchecked_moves"] for one in segments) != situation.unchecked:
-        wrong.append("unchecked moves are not what was expected")
+    if any(one["unchecked_moves"] for one in segments):
+        wrong.append("weights moved that no receipt speaks of")
     return wrong

@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     BartConfig,
+    DataCollatorWithFlattening,
     PreTrainedTokenizerFast,
     T5Config,
     TrainerState,
@@ -23,6 +24,7 @@ from pact_plugins import PACTCallback, PACTConfig, SafetyTokens
 from pact_plugins.errors import AttachmentError, ConfigurationError, PACTError, SafetyTokensError
 from pact_plugins.training.preparation import Run, prepare
 from tests.helpers import matrix
+from tests.helpers.plain_trainer import rows_of, trainer_of
 from tests.helpers.tiny import llama_config, save_model, tiny_llama, tiny_safety_tokens, tiny_tokenizer
 from tests.helpers.trainers import RecordingTrainer, lora, move_weights, pact, sft_trainer
 
@@ -251,3 +253,12 @@ def test_noise_on_the_embeddings(tmp_path):
         with pytest.raises(ConfigurationError, match="neftune_noise_alpha puts noise on the model's embeddings"):
             trainer.train()
         assert trainer.micro_batches == []
+
+
+def test_a_cache_that_lets_flattened_rows_see_one_another(tmp_path):
+    rows = rows_of((3, 5))
+    trainer, _ = trainer_of(tmp_path, tiny_llama(), rows, {}, per_device_train_batch_size=2)
+    trainer.data_collator = DataCollatorWithFlattening()
+    trainer.model.config.use_cache = True
+    with pytest.raises(AttachmentError, match="use_cache: true hides"):
+        trainer.train()
