@@ -538,27 +538,25 @@ def training(read: dict[str, Any]) -> Situation:
     return Situation(adapt=adapt, data=ROWS[: settings.pop("rows", 8)], settings=settings, **own)
 
 
-def _all() -> Iterator[tuple[str, Situation]]:
+def _read_tables() -> Iterator[tuple[str, Situation]]:
     for number, (kind, settings) in enumerate(_READ["models"].items()):
-        targets = settings.pop("lora", None)
+        targets, wanted = settings.pop("lora", None), settings.pop("wanted", "exact")
         model = partial(architecture, kind, settings)
+        name, adapt = "full", Situation.adapt
         if targets or number % 2:
-            yield (
-                f"model, LoRA: {kind}",
-                Situation(model, partial(adapted, target_modules=targets or "all-linear"), settings=ONE),
-            )
-        else:
-            yield f"model, full: {kind}", Situation(model, settings=ONE)
+            name, adapt = "LoRA", partial(adapted, target_modules=targets or "all-linear")
+        yield f"model, {name}: {kind}", Situation(model, adapt, settings=ONE, wanted=wanted)
     for name, settings in _READ["loras"].items():
-        yield f"LoRA: {name}", Situation(adapt=partial(adapted, **settings))
+        wanted = settings.pop("wanted", "exact")
+        yield f"LoRA: {name}", Situation(adapt=partial(adapted, **settings), wanted=wanted)
     for name, settings in _READ["methods"].items():
-        yield f"PEFT: {name}", Situation(adapt=partial(with_method, name=name, **settings))
+        wanted = settings.pop("wanted", "exact")
+        yield f"PEFT: {name}", Situation(adapt=partial(with_method, name=name, **settings), wanted=wanted)
     for name, read in _READ["trainings"].items():
         yield f"training: {name}", training(read)
-    kinds = {"weights": WEIGHTS, "batch": BATCHES, "data": DATA, "loss": LOSSES, "TRL": TRL}
-    for kind, situations in kinds.items():
-        for name, situation in situations.items():
-            yield f"{kind}: {name}", situation
 
 
-SITUATIONS = dict(_all())
+_KINDS = {"weights": WEIGHTS, "batch": BATCHES, "data": DATA, "loss": LOSSES, "TRL": TRL}
+SITUATIONS = dict(_read_tables()) | {
+    f"{kind}: {name}": situation for kind, situations in _KINDS.items() for name, situation in situations.items()
+}
