@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, Literal
 
 from pact_plugins.settings import Settings
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pact_plugins.contracts.part import Part, PartContext
     from pact_plugins.contracts.safety_tokens import SafetyTokens
 
-__all__ = ["Needs", "PartSpec", "TokenChoice", "all_safety_tokens"]
+__all__ = ["Needs", "PartSpec", "ResponseKind", "TokenChoice", "all_safety_tokens"]
+
+ResponseKind = Literal["all", "answered", "refused"]
+"""Which responses: all, or those to requests that the reference would answer, or would refuse."""
 
 TokenChoice = Callable[["SafetyTokens"], "Tensor"]
 """From the safety tokens to the (K,) int64 ids, each once, of the tokens whose logits are wanted."""
@@ -31,6 +34,8 @@ class Needs:
 
     Attributes:
         logits: of which tokens, at every response token; None for none.
+        logits_in: the responses in which they are wanted: all, or those whose requests the reference would answer, or
+            would refuse, which needs ``refusal_mass``. Elsewhere they may be zeros, and nobody has to be asked.
         whole_vocabulary: the logits of every token instead.
         prompt_free: the same logits given the assistant header alone as well.
         measured: the probability mass on the tokens of ``logits`` where ``Part.measured`` asks for it.
@@ -43,6 +48,7 @@ class Needs:
     """
 
     logits: TokenChoice | None = None
+    logits_in: ResponseKind = "all"
     whole_vocabulary: bool = False
     prompt_free: bool = False
     measured: bool = False

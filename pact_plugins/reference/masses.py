@@ -49,6 +49,9 @@ class RefusalMasses:
         reference: who is asked.
         criterion: what counts as a refusal.
         context: what the reference was built from.
+
+    Attributes:
+        together: whether a pass takes all ranks, because parameters are sharded.
     """
 
     def __init__(self, reference: Reference, criterion: RefusalCriterion, context: ReferenceContext) -> None:
@@ -59,8 +62,7 @@ class RefusalMasses:
         precision = context.precision
         self._autocast = AutocastState(device.type, precision is not None, precision or torch.bfloat16)
         self._device = device
-        # Where parameters are sharded, a pass takes all ranks.
-        self._together = any(map(is_sharded, context.model_parts.model.parameters()))
+        self.together = any(map(is_sharded, context.model_parts.model.parameters()))
         self._description = _description(reference, criterion, context)
         self.folder = _folder(self._description, context)
         self._masses = self._read()
@@ -118,7 +120,7 @@ class RefusalMasses:
             return self._of_inseparable(batch)
         keys = [_key(context) for context in contexts]
         missing = {key: context for key, context in zip(keys, contexts, strict=True) if key not in self._masses}
-        if summed([float(len(missing))])[0] if self._together else missing:
+        if summed([float(len(missing))])[0] if self.together else missing:
             self._ask(missing)
             if len(self._unwritten) >= _UNWRITTEN:
                 self._write()
@@ -144,7 +146,7 @@ class RefusalMasses:
         return found
 
     def _sequences_of(self, data: TrainingData) -> Iterator[TokenSequence]:
-        indices = range(len(data)) if self._together else data.share
+        indices = range(len(data)) if self.together else data.share
         description, quiet = "asking the reference about requests", not is_main_process()
         rows = data.rows(self._rules, indices)
         for row in tqdm(rows, total=len(indices), desc=description, disable=quiet, leave=False):

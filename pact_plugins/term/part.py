@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.host import Array, to_device
 from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.narrowing import spread
 from pact_plugins.contracts import (
     Answer,
     LossTerm,
@@ -50,37 +53,45 @@ class Term(Part):
         return _spread(len(batch.responses), batch.labels.device)
 
     def loss_term(self, batch: MicroBatch, answer: Answer) -> LossTerm:
-        """The objective's divergence of each response token."""
-        inputs = self._inputs(batch, answer)
-        output = self._chosen(batch, answer, self._objective.compute(inputs))
-        metrics = {**self._metrics(batch, answer, output), **self._gradients(batch, inputs)}
+        """The objective's divergence of each response token; 0 in responses that ``rows`` leaves out."""
+        held = self._held(batch, answer)
+        inputs = self._inputs(batch, answer, held)
+        output = self._objective.compute(inputs)
+        if held is not None:
+            of_each = {name: spread(value, held, len(batch.responses)) for name, value in output.metrics.items()}
+            output = ObjectiveOutput(spread(output.divergence, held, len(batch.responses)), of_each)
+        metrics = {**self._metrics(batch, answer, output), **self._gradients(batch, inputs, held)}
         return LossTerm(output.divergence, metrics)
 
-    def _chosen(self, batch: MicroBatch, answer: Answer, output: ObjectiveOutput) -> ObjectiveOutput:
-        """The output with a divergence of zero in responses that ``rows`` leaves out."""
+    def _held(self, batch: MicroBatch, answer: Answer) -> Array | None:
+        """(M,) indices into the response tokens; None for all of them."""
         if self._settings.rows == "all":
-            return output
+            return None
         assert answer.refusal_mass is not None
         assert self._safety_tokens is not None
-        refused = answer.refusal_mass > self._safety_tokens.refusal_threshold
-        kept = (refused if self._settings.rows == "refused" else ~refused).to(output.divergence)
-        return replace(output, divergence=output.divergence * kept[batch.responses.response_index.to(kept.device)])
+        refused = numpy.asarray(answer.refusal_mass > self._safety_tokens.refusal_threshold)
+        held = refused if self._settings.rows == "refused" else ~refused
+        tokens: Array = held[batch.responses.on_host[3]].nonzero()[0]
+        return tokens
 
-    def _inputs(self, batch: MicroBatch, answer: Answer) -> ObjectiveInputs:
+    def _inputs(self, batch: MicroBatch, answer: Answer, held: Array | None) -> ObjectiveInputs:
+        def of_held(values: Tensor) -> Tensor:
+            return values if held is None else values.index_select(0, to_device(held, values.device))
+
         assert answer.logits is not None
-        train_logits = self._head.logits(batch.states, self._token_ids)
+        train_logits = self._head.logits(of_held(batch.states), self._token_ids)
         device = train_logits.device
         return ObjectiveInputs(
             train_logits=train_logits,
-            reference_logits=answer.logits.to(device),
-            prompt_free_logits=None if answer.prompt_free is None else answer.prompt_free.to(device),
+            reference_logits=of_held(answer.logits).to(device),
+            prompt_free_logits=None if answer.prompt_free is None else of_held(answer.prompt_free).to(device),
             weights=None if self._weights is None else self._weights.to(device),
-            positions=batch.responses.positions.to(device),
+            positions=of_held(batch.responses.positions).to(device),
             temperature=self._settings.temperature,
             mixture=self._settings.mixture,
             options=self._settings.options,
             tokens=self._facts,
-            target_ids=batch.responses.token_ids.to(device),
+            target_ids=of_held(batch.responses.token_ids).to(device),
         )
 
     def _metrics(self, batch: MicroBatch, answer: Answer, output: ObjectiveOutput) -> Mapping[str, Tensor]:
@@ -94,12 +105,12 @@ class Term(Part):
         states = batch.states[measured.to(batch.states.device)]
         return {**metrics, "safety_mass": mass_on(self._head, states, token_ids)}
 
-    def _gradients(self, batch: MicroBatch, inputs: ObjectiveInputs) -> Mapping[str, Tensor]:
-        measured = self.measured(batch)
-        if measured is None or not self._settings.log_gradients:
+    def _gradients(self, batch: MicroBatch, inputs: ObjectiveInputs, held: Array | None) -> Mapping[str, Tensor]:
+        count = len(batch.responses) if held is None else len(held)
+        if not batch.measure or not self._settings.log_gradients or not count:
             return {}
         assert inputs.target_ids is not None
-        chosen = measured.to(inputs.train_logits.device)
+        chosen = _spread(count, inputs.train_logits.device)
         per_token = ("reference_logits", "prompt_free_logits", "positions", "target_ids")
         few: dict[str, Any] = {
             name: values[chosen] for name in per_token if (values := getattr(inputs, name)) is not None
@@ -109,7 +120,8 @@ class Term(Part):
             logits = self._head.logits(states, self._token_ids)
             return self.coefficient * self._objective.compute(replace(inputs, train_logits=logits, **few)).divergence
 
-        states = batch.states[measured.to(batch.states.device)]
+        states = batch.states if held is None else batch.states[to_device(held, batch.states.device)]
+        states = states[chosen.to(states.device)]
         return gradient_metrics(states, inputs.target_ids[chosen], self._head, term)
 
     def summary(self) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from pact_plugins import plugins
-from pact_plugins.contracts import MixtureSettings, Needs, Objective
+from pact_plugins.contracts import MixtureSettings, Needs, Objective, ResponseKind
 from pact_plugins.settings import Block, registered
 
 
@@ -34,7 +34,7 @@ class TermSettings(Block):
     mixture: MixtureSettings = Field(
         default_factory=MixtureSettings, description="how the published objectives mix two references"
     )
-    rows: Literal["all", "answered", "refused"] = Field(
+    rows: ResponseKind = Field(
         "all",
         description="answered: without responses to requests that the reference would refuse; refused: these alone",
     )
@@ -68,7 +68,8 @@ def needs(settings: TermSettings) -> Needs:
         logits=None if spec.full_vocabulary else spec.tokens,
         whole_vocabulary=spec.full_vocabulary,
         prompt_free=spec.needs_prompt_free(settings.mixture),
-        measured=not spec.full_vocabulary,
+        logits_in=settings.rows,
+        measured=not spec.full_vocabulary and settings.rows == "all",
         weights=spec.needs_weights,
         refusal_mass=settings.rows != "all",
         exact_above=None if settings.rows == "all" else attrgetter("refusal_threshold"),

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from pact_plugins.batch.host import Array
 from pact_plugins.batch.micro_batch import MicroBatch
+from pact_plugins.batch.narrowing import narrowed, spread
 from pact_plugins.batch.openings import Openings, RefusalCriterion
 from pact_plugins.contracts import Answer, Needs, Part, Reference, ReferenceLogits, ReferenceRequest, SafetyTokens
 from pact_plugins.conversation import ChatQuestion
@@ -123,7 +126,7 @@ class Interview:
             batch.autocast,
             torch.cat(wanted) if wanted else None,
         )
-        found = self._reference.logits(request)
+        found = self._logits(self._reference, request, refusals)
         answers, begin = {}, 0
         for name, indices in measured.items():
             end = begin + (0 if indices is None else len(indices))
@@ -131,6 +134,32 @@ class Interview:
             answers[name] = replace(answer, refusal_mass=self._refusals_for(name, refusals))
             begin = end
         return answers
+
+    def _logits(self, reference: Reference, request: ReferenceRequest, refusals: Tensor | None) -> ReferenceLogits:
+        """Of the responses in which they are wanted, zeros in the others."""
+        wanted = self._wanted(refusals)
+        # A pass over sharded parameters takes all ranks, whatever their rows hold.
+        if wanted is None or (self._masses is not None and self._masses.together):
+            return reference.logits(request)
+        tokens = wanted[request.responses.on_host[3]].nonzero()[0]
+        count, ids = len(request.responses), request.token_ids
+        if not len(tokens) and ids is not None:
+            nothing = torch.zeros(count, len(ids), device=ids.device)
+            return ReferenceLogits(nothing, None if request.header_ids is None else nothing, None)
+        if len(tokens) in (0, count):
+            return reference.logits(request)
+        responses, inputs = narrowed(request.responses, request.decoder_inputs, tokens)
+        found = reference.logits(replace(request, responses=responses, decoder_inputs=inputs, measured=None))
+        prompt_free = None if found.prompt_free is None else spread(found.prompt_free, tokens, count)
+        return ReferenceLogits(spread(found.full, tokens, count), prompt_free, None)
+
+    def _wanted(self, refusals: Tensor | None) -> Array | None:
+        """(number of responses,) bool: in which of them some part wants logits; None for all."""
+        kinds = {needs.logits_in for needs in self._asked.needs.values() if needs.asks_logits}
+        if len(kinds) > 1 or "all" in kinds or refusals is None or self._asked.tokens is None:
+            return None
+        refused = numpy.asarray(refusals > self._asked.tokens.refusal_threshold)
+        return refused if "refused" in kinds else ~refused
 
     def _answer(self, name: str, found: ReferenceLogits, measured: tuple[Tensor, slice] | None) -> Answer:
         needs = self._asked.needs[name]
