@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pact_plugins.settings import merged
 
-DEFAULT_PRESET = "gate_anchor"
+DEFAULT_PRESET = "pact"
 OFF = "off"
 
 

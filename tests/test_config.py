@@ -104,9 +104,9 @@ def test_writing_a_key_changes_that_key_and_nothing_else(key):
     # The weight that nobody wrote is the objective's own.
     assert found <= expected | ({"term.weight"} if key == "term.objective" else set())
     assert key in found
-    assert changed.preset == ("guard" if key == "preset" else "gate_anchor")
+    assert changed.preset == ("guard" if key == "preset" else "pact")
     parts = {part for part, settings in changed.parts.items() if settings}
-    assert parts == {"row_gate", "anchor"} | ({"term"} if block == "term" or key == "preset" else set())
+    assert parts == {"term", "row_gate", "anchor"}
 
 
 @pytest.mark.parametrize("block", SWITCHED)
@@ -197,7 +197,7 @@ def test_a_key_of_old_is_told_its_new_place(old, place):
         ({"anchor": 2}, r"pact\.anchor: must be a block of keys \(prompts, replies, .*\) \(found 2\)"),
         ({"drift_watch": 2}, r"pact\.drift_watch: must be a block of keys \(every, prompts, .*\) \(found 2\)"),
         ({"drift_watch": {"every": "often"}}, r"pact\.drift_watch\.every: must be a whole number \(found 'often'\)"),
-        ({"preset": "gaurd"}, r"pact\.preset: unknown preset 'gaurd'; available: published, match, gate_anchor"),
+        ({"preset": "gaurd"}, r"pact\.preset: unknown preset 'gaurd'; available: published, match, pact, gate_anchor"),
         ({"preset": 3}, r"pact\.preset: must be text"),
         ([1], r"pact: expected a mapping of settings, found \[1\]"),
         ("match", r"pact: expected a mapping of settings, found 'match'"),
@@ -217,7 +217,7 @@ def test_wrong_settings_are_named(mapping, message):
         ({"safety_tokens": {"file": "x", "top_k": 3}}, "top_k has no effect on safety tokens that are read"),
         ({"safety_tokens": {"refusals_path": "x", "harmful_prompts_path": "y"}}, "harmful_prompts_path has no effect"),
         ({"reference": {"kind": "adapter_off", "path": "m"}}, "path has no effect"),
-        ({"row_gate": False, "anchor": False}, "nothing of preset: gate_anchor is left; .* write preset: off"),
+        ({"term": False, "row_gate": False, "anchor": False}, "nothing of preset: pact is left; .* write preset: off"),
     ],
 )
 def test_what_has_no_effect_is_an_error(mapping, message):

@@ -23,8 +23,10 @@ def test_published_is_the_papers_selection_and_objective():
     assert not config.safety_tokens.include_openings
 
 
-def test_without_a_word_it_is_what_keeps_refusals_and_task():
-    assert PACTConfig() == PACTConfig(preset="gate_anchor")
+def test_without_a_word_it_is_the_whole_method():
+    assert PACTConfig() == PACTConfig(preset="pact")
+    assert list(PACTConfig().parts) == ["term", "row_gate", "anchor"]
+    assert (PACTConfig().term.objective, PACTConfig().term.rows) == ("match", "refused")
 
 
 def test_the_term_alone_has_nothing_beside_it():

@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--safety-tokens", default=None, help="a file made by `pact calibrate`; else calibrated first")
     parser.add_argument("--harmful-prompts", default=None, help="prompts for calibration, else the bundled ones")
-    parser.add_argument("--preset", default="gate_anchor")
+    parser.add_argument("--preset", default="pact")
     return parser.parse_args()
 
 

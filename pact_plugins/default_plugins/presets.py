@@ -17,9 +17,12 @@ BUILT_IN_PRESETS = (
         {"term": {"objective": "published"}, "safety_tokens": {"include_openings": False}},
     ),
     Preset("match", "the term alone: confidence on safety tokens is held to the reference's", {"term": {}}),
-    # Without the term, which slows down what a short training can teach; what the figures of both benchmarks speak for.
+    # On all rows the term slows down what a short training can teach; what the gate leaves out teaches nothing anyway.
+    Preset(
+        "pact", "row gate, anchor, and the term on the rows left out", {"term": {"rows": "refused"}, **GATE_AND_ANCHOR}
+    ),
     Preset("gate_anchor", "row gate and anchor", GATE_AND_ANCHOR),
-    Preset("guard", "row gate, anchor and a light term", {"term": {"weight": 0.5}, **GATE_AND_ANCHOR}),
+    Preset("guard", "row gate, anchor, and a light term on all rows", {"term": {"weight": 0.5}, **GATE_AND_ANCHOR}),
     Preset("off", "nothing: the framework's own run"),
 )
 

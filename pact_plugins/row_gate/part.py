@@ -12,7 +12,6 @@ from torch import Tensor
 from pact_plugins.batch.chunked import token_cross_entropy
 from pact_plugins.batch.host import Array, on_host, to_device
 from pact_plugins.batch.micro_batch import MicroBatch
-from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.responses import without_prompt
 from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.training_data import TrainingData
@@ -20,7 +19,6 @@ from pact_plugins.contracts import Answer, LossTerm, Part, PartContext
 from pact_plugins.errors import PartUnavailableError
 from pact_plugins.messages import announce, warn
 from pact_plugins.row_gate.record import GatedRows
-from pact_plugins.row_gate.rows import refuse_rows
 from pact_plugins.row_gate.settings import RowGateSettings
 from pact_plugins.row_gate.weights import is_gated, row_weights
 
@@ -50,7 +48,6 @@ class RowGate(Part):
                 "the data: `pact audit MODEL DATA --filtered FILE`, with row_gate.mode: report or row_gate: off"
             )
         rules = ContextRules.of(context.model_parts)
-        refuse_rows(context, Openings(context.safety_tokens.refusal_openings), rules)
         self._mode, self.threshold = settings.mode, settings.threshold_by(context.safety_tokens)
         self._head, self.gated_rows = context.head, GatedRows(context.tokenizer, rules)
         self.adds = settings.weighs
@@ -69,8 +66,6 @@ class RowGate(Part):
         responses, mass = batch.responses, torch.from_numpy(on_host(answer.refusal_mass))
         alone = without_prompt(responses, batch.inputs.get("position_ids"))
         self._refuse_whole_rows(alone)
-        # What follows no prompt answers none.
-        mass = mass.masked_fill(torch.from_numpy(alone), 0.0)
         gated = on_host(is_gated(mass, threshold=self.threshold))
         count = int(gated.sum())
         if count:

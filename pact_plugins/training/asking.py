@@ -15,6 +15,7 @@ from pact_plugins.batch.host import Array
 from pact_plugins.batch.micro_batch import MicroBatch
 from pact_plugins.batch.narrowing import narrowed, spread
 from pact_plugins.batch.openings import Openings, RefusalCriterion
+from pact_plugins.batch.responses import without_prompt
 from pact_plugins.contracts import Answer, Needs, Part, Reference, ReferenceLogits, ReferenceRequest, SafetyTokens
 from pact_plugins.conversation import ChatQuestion
 from pact_plugins.modeling import assistant_header_ids
@@ -113,7 +114,7 @@ class Interview:
     def answers(self, parts: Sequence[Part], batch: MicroBatch) -> dict[str, Answer]:
         """By the name of each part, what it needs and nothing else."""
         needs = self._asked.needs
-        refusals = None if self._masses is None else self._masses.of(batch)
+        refusals = None if self._masses is None else _of_requests(self._masses.of(batch), batch)
         if self._reference is None or not self._asked.logits:
             return {part.name: Answer(refusal_mass=self._refusals_for(part.name, refusals)) for part in parts}
         measured = {part.name: part.measured(batch) if needs[part.name].measured else None for part in parts}
@@ -180,3 +181,9 @@ class Interview:
     def _chosen(self, name: str, logits: Tensor) -> Tensor:
         columns = self._columns[name]
         return logits if columns is None else logits[:, columns.to(logits.device)]
+
+
+def _of_requests(masses: Tensor, batch: MicroBatch) -> Tensor:
+    """What follows no prompt answers none, and refuses none."""
+    alone = without_prompt(batch.responses, batch.inputs.get("position_ids"))
+    return masses.masked_fill(torch.from_numpy(alone).to(masses.device), 0.0)

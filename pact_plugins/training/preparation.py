@@ -32,6 +32,7 @@ from pact_plugins.training.finding_tokens import asked_by
 from pact_plugins.training.forward_pass import ForwardPass
 from pact_plugins.training.loss_terms import LossTerms
 from pact_plugins.training.probe import check_adapter_is_fresh, check_model, check_no_noise, check_tokenizer_fits
+from pact_plugins.training.requests import check_requests
 from pact_plugins.training.rows_seen import RowsSeen, inspect_rows
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         question=rows.question,
         resumed_in=run.resumed_in,
     )
+    check_requests(of_run, asked)
     parts = [
         _build(name, replace(of_run, settings=settings, token_ids=asked.of_part(name)))
         for name, settings in chosen.items()

@@ -46,7 +46,7 @@ def test_tiny_examples_train(name: str, tmp_path: Path) -> None:
     settings["pact"] = merged(settings["pact"], {"reference": {"cache_path": "cache"}})
     (folder / "config.yml").write_text(yaml.safe_dump(settings))
     run = runs.in_fork(folder, runs.train).succeeded()
-    assert run.record["config"]["preset"] == "gate_anchor"
+    assert run.record["config"]["preset"] == "pact"
     assert run.record["optimizer_steps_protected"] == 2
     assert run.record["reference"] == ("frozen_copy" if name == "tiny_full" else "adapter_off")
 

@@ -54,4 +54,4 @@ def test_the_tiny_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads((tmp_path / "out/pact.json").read_text())
     assert record["optimizer_steps_protected"] == 3
-    assert record["config"]["preset"] == "gate_anchor"
+    assert record["config"]["preset"] == "pact"

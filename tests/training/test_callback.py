@@ -301,7 +301,7 @@ def test_the_class_itself_calibrates_and_protects(tmp_path, monkeypatch, refusal
     assert trainer.state.log_history[1].keys() >= {"pact/gated_rows", "pact/anchor_kl"}
     assert trainer.state.log_history[1]["pact/anchor_kl"] > 0
     assert len(SafetyTokens.load(tmp_path / "pact_safety_tokens.safetensors")) == 50
-    assert json.loads((tmp_path / "pact.json").read_text())["config"]["preset"] == "gate_anchor"
+    assert json.loads((tmp_path / "pact.json").read_text())["config"]["preset"] == "pact"
 
 
 def test_the_term_holds_the_model_to_the_reference(tmp_path):

@@ -99,7 +99,7 @@ def test_the_whole_default_protects_rows_of_every_form(tmp_path, tmp_path_factor
     rows = [FORMS[form](row) for row in MIXTURE]
     trainer = trained(tmp_path, rows, settings(tmp_path_factory, anchor={"replies": 4}), **changes)
     record = record_of(tmp_path)
-    assert (record["config"]["preset"], record["left_out"]) == ("gate_anchor", {})
+    assert (record["config"]["preset"], record["left_out"]) == ("pact", {})
     assert record["optimizer_steps_protected"] == 4
     refused = [row.response for row in MIXTURE if row.kind == "harmful"]
     gated = [row["text"].strip() for row in record["parts"]["row_gate"]["gated_rows"]]

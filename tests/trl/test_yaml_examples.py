@@ -50,7 +50,7 @@ def test_the_tiny_example_runs(tmp_path, monkeypatch):
     record = record_of("tiny.yaml", tmp_path, monkeypatch)
     assert record["optimizer_steps_protected"] == 4
     assert record["reference"] == "adapter_off"
-    assert record["config"]["preset"] == "gate_anchor"
+    assert record["config"]["preset"] == "pact"
     assert [row["prompt"] for row in record["parts"]["row_gate"]["gated_rows"]] == [HARMFUL]
 
 

@@ -1,4 +1,4 @@
-"""Whether the rows that will be trained on can be judged at all, looked at before the first step."""
+"""Whether the rows that will be trained on hold requests to be judged, looked at before the first step."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ from pact_plugins.contracts import PartContext
 from pact_plugins.distributed import summed
 from pact_plugins.errors import PartUnavailableError
 from pact_plugins.reference.online import INSEPARABLE
+from pact_plugins.settings import Block
+from pact_plugins.training.asking import Asked
 
 _FIRST = 4  # rows that are looked at
 
 
-def refuse_rows(context: PartContext, openings: Openings, rules: ContextRules) -> None:
-    """Look at the first rows. Every rank must call it.
+def check_requests(context: PartContext[Block], asked: Asked) -> None:
+    """Look at the first rows, where a part asks what the reference would refuse. Every rank must call it.
 
     Raises:
         PartUnavailableError: there is no request in them; or no opening has one token and they cannot be taken apart
             to look further.
     """
+    part = next((name for name, needs in asked.needs.items() if needs.refusal_mass), None)
+    if part is None or asked.tokens is None:
+        return
+    openings, rules = Openings(asked.tokens.refusal_openings), ContextRules.of(context.model_parts)
     data, _ = training_data(context.train_dataloader, context.turns)
     if data is not None and not openings.of_one_token().sequences and _all(data, rules, _is_inseparable):
-        raise PartUnavailableError(f"no refusal opening has one token, and {INSEPARABLE}")
+        raise PartUnavailableError(f"no refusal opening has one token, and {INSEPARABLE}", part)
     # What one rank alone can see of the rows is to hold for all.
     if summed([float(data is not None and _all(data, rules, _has_no_prompt))])[0]:
         raise PartUnavailableError(
             "the rows hold no request to be judged: all their tokens are trained on, and no turn of the assistant's is "
-            "found in them. Give conversations (`messages`, or `prompt` and `completion`)"
+            "found in them. Give conversations (`messages`, or `prompt` and `completion`)",
+            part,
         )
 
 
