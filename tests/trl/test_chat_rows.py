@@ -121,12 +121,12 @@ def test_a_gated_conversation_of_which_all_is_learnt_teaches_nothing(tmp_path, t
     assert largest < 1e-6
 
 
-def test_of_text_without_turns_the_row_gate_is_left_out_by_name_and_the_anchor_stays(
+def test_of_text_without_turns_term_and_row_gate_are_left_out_by_name_and_the_anchor_stays(
     tmp_path, tmp_path_factory, caplog
 ):
     rows = [{"text": f"{row.prompt} {row.response}"} for row in MIXTURE[:16]]
     trainer = trained(tmp_path, rows, settings(tmp_path_factory, anchor={"replies": 4}), max_steps=1)
-    assert list(record_of(tmp_path)["left_out"]) == ["row_gate"]
+    assert list(record_of(tmp_path)["left_out"]) == ["term", "row_gate"]
     assert "pact/anchor_kl" in trainer.state.log_history[0]
     assert "no turn of the assistant's is to be found, this one for instance:" in caplog.text
     with pytest.raises(ConfigurationError, match="row_gate: the rows hold no request to be judged"):
