@@ -216,6 +216,7 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
     _check_adapter(context, reference, asked, aligned, probe_ids)
     masses, all_is_asked = None, False
     if reference is not None and context.refusals is not None:
+        check_requests(context, asked)
         masses = RefusalMasses(reference, context.refusals, context)
         all_is_asked = masses.fill()
     of_run: PartContext[Block] = PartContext(
@@ -238,7 +239,6 @@ def _prepare(model: nn.Module, seen: _Seen, config: PACTConfig, chosen: Chosen, 
         question=rows.question,
         resumed_in=run.resumed_in,
     )
-    check_requests(of_run, asked)
     parts = [
         _build(name, replace(of_run, settings=settings, token_ids=asked.of_part(name)))
         for name, settings in chosen.items()

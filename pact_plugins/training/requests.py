@@ -9,17 +9,16 @@ from pact_plugins.batch.openings import Openings
 from pact_plugins.batch.responses import find_responses, without_prompt
 from pact_plugins.batch.sequences import ContextRules
 from pact_plugins.batch.training_data import TrainingData, TrainingRow, training_data
-from pact_plugins.contracts import PartContext
+from pact_plugins.contracts import ReferenceContext
 from pact_plugins.distributed import summed
 from pact_plugins.errors import PartUnavailableError
 from pact_plugins.reference.online import INSEPARABLE
-from pact_plugins.settings import Block
 from pact_plugins.training.asking import Asked
 
 _FIRST = 4  # rows that are looked at
 
 
-def check_requests(context: PartContext[Block], asked: Asked) -> None:
+def check_requests(context: ReferenceContext, asked: Asked) -> None:
     """Look at the first rows, where a part asks what the reference would refuse. Every rank must call it.
 
     Raises:
