@@ -211,6 +211,23 @@ def test_one_label_is_its_own_mean():
     assert Denominator(model).of_loss(*passed(model, (1,), 60), 60) == Share(Division.OWN, False, 1.0, 1)
 
 
+class Unshifted(LlamaForCausalLM):
+    """Takes labels that are shifted already."""
+
+    def forward(self, *args, labels=None, num_items_in_batch=None, **kwargs):
+        output = super().forward(*args, **kwargs)
+        total = functional.cross_entropy(output.logits.flatten(0, 1), labels.flatten(), reduction="sum")
+        output.loss = total / (num_items_in_batch or (labels != -100).sum())
+        return output
+
+
+@pytest.mark.parametrize("told", [None, 20])
+def test_a_head_that_does_not_shift_is_refused_at_once(told):
+    model = as_class(Unshifted)()
+    with pytest.raises(AttachmentError, match="labels that are shifted already"):
+        Denominator(model).of_loss(*passed(model, (3, 17), told), told)
+
+
 class Spent(torch.autograd.Function):
     """Its backward pass changes what it has kept, as kernels do that save memory."""
 
