@@ -90,7 +90,7 @@ test-reliability: install environments ## thousands of layouts, damaged files an
 	[ $$? = 5 ] || status=1; done; $(BIN)/python -m tests.reliability.table; $(BIN)/python -m tests.reliability.kills_table; exit $$status
 
 test-mutation: install ## change what protects, one operator or constant at a time: which changes do its tests notice?
-	$(BIN)/python -m tests.mutation --again
+	$(BIN)/python -m tests.mutation --again && $(BIN)/python -m tests.mutation.table
 
 docs: .venvs/docs/.installed ## the documentation site in site/, strictly: no warning, no dead link
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --quiet --strict

@@ -132,7 +132,8 @@ def _rows(name: str, first: ModelResult, model: ModelResult, margins: Margins, r
     else:
         rows, missing = [], 0
         for metric in _shares(task):
-            pairs, missing = _paired(task, other, partial(_met, metric))
+            pairs, unpaired = _paired(task, other, partial(_met, metric))
+            missing = max(missing, unpaired)
             rows += compare_share(model.label, name, metric, pairs, margins)
     if missing:
         reasons.append(f"{model.label}, {name}: {missing} rows are unscored, or of one model alone")

@@ -12,6 +12,7 @@ import pact_plugins
 from docs.generate.__main__ import GENERATED
 from pact_plugins import contracts, hookspecs
 from tests.docs.pages import DOCS, read
+from tests.mutation import table as mutation_table
 from tests.reliability import kills_table, table
 
 
@@ -20,7 +21,9 @@ def test_the_page_is_up_to_date(name):
     assert read(DOCS / name) == GENERATED[name](), "run: make pages"
 
 
-@pytest.mark.parametrize("written", [table, kills_table], ids=["table", "kills_table"])
+@pytest.mark.parametrize(
+    "written", [table, kills_table, mutation_table], ids=["table", "kills_table", "mutation_table"]
+)
 def test_the_page_shows_the_counts_of_the_last_long_run(written):
     page, results = read(written.PAGE), json.loads(read(written.RESULTS))
     assert written.with_table(page, results) == page, f"run: python -m {written.__name__}"

@@ -114,6 +114,18 @@ def test_a_task_without_verdicts_counts_where_it_is_asked_for(tmp_path, kept, ve
     assert (missing.verdict, missing.reasons) == (UNKNOWN, ["tuned: no task measures anything else, as pact_sst2 does"])
 
 
+def test_a_row_that_lacks_one_of_two_measures_cannot_tell():
+    def with_two(label, lacking):
+        one = model(label, labels(compliance=20), labels(refusal=40))
+        rows = [replace(row, metrics={"first": 1.0, "last": 1.0}) for row in one.tasks["pact_refusal"].samples]
+        rows[:lacking] = [replace(row, metrics={"last": 1.0}) for row in rows[:lacking]]
+        one.tasks["two"] = TaskResult({name: Metric(1.0, 0.0, True) for name in ("first", "last")}, rows, version=1)
+        return one
+
+    found = check_models([with_two("aligned", 0), with_two("tuned", 1)], Margins(task_decrease=0.05))
+    assert (found.verdict, found.reasons) == (UNKNOWN, ["tuned, two: 1 rows are unscored, or of one model alone"])
+
+
 def test_every_other_model_has_to_keep_them(tmp_path):
     folder = run(tmp_path, aligned=(20, 40), good=(20, 40), bad=(200, 40))
     assert check([folder], Margins()).verdict == LOST
