@@ -55,7 +55,8 @@ def test_replies_in_the_trainers_own_pass_have_the_gradients_of_a_pass_of_their_
     for worth in (10**9, -(10**9)):
         monkeypatch.setitem(joining._PASS_IN_TOKENS, "cpu", worth)
         with caplog.at_level("INFO", logger="pact_plugins"):
-            found.append(runs.train(settings, moves=True, pact=block, max_steps=1, **layout).recorder.gradients)
+            own = {**settings, "output_dir": f"{settings['output_dir']}{len(found)}"}
+            found.append(runs.train(own, moves=True, pact=block, max_steps=1, **layout).recorder.gradients)
     assert ("replies join the trainer's own forward pass" in caplog.text) == joins
     assert found[0].keys() == found[1].keys()
     largest = max(float(value.abs().max()) for value in found[1].values())
