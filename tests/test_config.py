@@ -134,9 +134,11 @@ def test_off_is_a_word_of_yaml_too():
 
 def test_the_weight_is_the_objectives_own_where_nobody_writes_it():
     for name, objective in plugins.objectives().items():
-        assert PACTConfig(term={"objective": name}).term.weight == objective.default_weight
-        assert PACTConfig(term={"objective": name, "weight": None}).term.weight == objective.default_weight
-        assert PACTConfig(term={"objective": name, "weight": 0.25}).term.weight == 0.25
+        assert PACTConfig(preset="match", term={"objective": name}).term.weight == objective.default_weight
+        assert (
+            PACTConfig(preset="match", term={"objective": name, "weight": None}).term.weight == objective.default_weight
+        )
+        assert PACTConfig(preset="match", term={"objective": name, "weight": 0.25}).term.weight == 0.25
 
 
 @pytest.mark.parametrize("mapping", [None, True, {}])

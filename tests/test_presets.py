@@ -26,7 +26,8 @@ def test_published_is_the_papers_selection_and_objective():
 def test_without_a_word_it_is_the_whole_method():
     assert PACTConfig() == PACTConfig(preset="pact")
     assert list(PACTConfig().parts) == ["term", "row_gate", "anchor"]
-    assert (PACTConfig().term.objective, PACTConfig().term.rows) == ("match", "refused")
+    term = PACTConfig().term
+    assert (term.objective, term.rows, term.weight) == ("match", "refused", 0.2)
 
 
 def test_the_term_alone_has_nothing_beside_it():

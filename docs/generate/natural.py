@@ -22,7 +22,6 @@ README_METHODS = {
 }
 METHODS = {
     "sft": "plain SFT",
-    "pact": "`pact`, the default",
     "gate_anchor": "`gate_anchor`",
     "match": "`match`",
     "guard": "`guard`",

@@ -51,7 +51,7 @@ METHODS = (
     Method("sft", "plain supervised fine-tuning"),
     Method("published", "PACT as published", {"preset": "published"}),
     Method("match", "PACT, objective match", {"preset": "match"}),
-    Method("pact", "gate, anchor, and match on refused rows", {"preset": "pact"}),
+    Method("pact", "gate, anchor, and match at 0.2 on refused rows", {"preset": "pact"}),
     Method("guard", "gate, anchor and match at 0.5", {"preset": "guard"}),
     Method(
         "gate_anchor_odds",

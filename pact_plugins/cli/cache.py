@@ -89,7 +89,7 @@ def build(
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 @config_options(cache_path="reference.cache_path")
 def info(as_json: bool, **values: Any) -> None:
-    """List the stores of logits and refusal masses in the cache folder, and their size.
+    """List what the cache folder holds, and its size.
 
     \b
     Example: pact cache info --json

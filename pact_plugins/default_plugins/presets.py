@@ -19,7 +19,9 @@ BUILT_IN_PRESETS = (
     Preset("match", "the term alone: confidence on safety tokens is held to the reference's", {"term": {}}),
     # On all rows the term slows down what a short training can teach; what the gate leaves out teaches nothing anyway.
     Preset(
-        "pact", "row gate, anchor, and the term on the rows left out", {"term": {"rows": "refused"}, **GATE_AND_ANCHOR}
+        "pact",
+        "row gate, anchor, and a light term on the rows left out",
+        {"term": {"weight": 0.2, "rows": "refused"}, **GATE_AND_ANCHOR},
     ),
     Preset("gate_anchor", "row gate and anchor", GATE_AND_ANCHOR),
     Preset("guard", "row gate, anchor, and a light term on all rows", {"term": {"weight": 0.5}, **GATE_AND_ANCHOR}),
