@@ -80,6 +80,11 @@ class WeightWatch:
         if optimizer is self._optimizer or not hasattr(optimizer, "register_step_pre_hook"):
             return
         self._optimizer = optimizer
+        moved = [one for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
+        # FSDP2 leaves a unit whole whose modules have not all run, such as a norm and an output embedding behind a pass
+        # of the decoder alone; the model's own parameters are then those that the first backward pass frees.
+        if any(hasattr(one, "_local_tensor") for one in moved):
+            self._trained = moved
         self._handles.append(optimizer.register_step_pre_hook(self._before_optimizer))
 
     def _before_optimizer(self, *_arguments: Any) -> None:

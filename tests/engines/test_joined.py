@@ -30,7 +30,7 @@ def test_every_parameter_moves_alike(tmp_path, checkpoints, engine):
         found, facts = read(tmp_path / f"{name} True")
         expected, _ = read(tmp_path / f"{name} False")
         assert facts["processes"] == 2
-        assert (facts["dtensors"] == facts["parameters"]) == (engine == "fsdp2")
+        assert bool(facts["dtensors"]) == (engine == "fsdp2")
         assert facts["logs"][-2]["pact/anchor_kl"] > 1e-6
         moved = max(float((value - expected[f"0.{key[2:]}"]).abs().max()) for key, value in expected.items())
         assert moved > 0.01
